@@ -1,0 +1,179 @@
+"""Settings as frozen dataclasses. A field's docstring is its `--help`."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from bert_jax.errors import InputError, unknown
+from bert_jax.spec import parse_spec, parse_sum
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805)."""
+
+    vocab_size: int = 30522
+    """Number of token ids."""
+    hidden_size: int = 768
+    """Width D of a token's representation."""
+    num_layers: int = 12
+    """Number N of transformer blocks."""
+    num_heads: int = 12
+    """Attention heads H; hidden_size must be a multiple."""
+    intermediate_size: int = 3072
+    """Width F of the feed-forward layer."""
+    max_length: int = 512
+    """Number of learned positions: the longest input."""
+    num_segments: int = 2
+    """Number of segment (token type) embeddings."""
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    """gelu is the erf form; gelu_tanh the approximation that the original TensorFlow code uses at HEAD."""
+    dropout: float = 0.1
+    """Dropout rate on embeddings, block outputs and the classifier's input."""
+    attention_dropout: float = 0.1
+    """Dropout rate on attention probabilities."""
+    layer_norm_eps: float = 1e-12
+    """Added to the variance in layer normalisation."""
+    initializer_range: float = 0.02
+    """Standard deviation of the truncated normal that initialises weights."""
+
+    def __post_init__(self) -> None:
+        for field in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_length"):
+            _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+        _require(
+            self.hidden_size % self.num_heads == 0,
+            f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}",
+        )
+        for field in ("dropout", "attention_dropout"):
+            _require(0 <= getattr(self, field) < 1, f"{field} must be in [0, 1), not {getattr(self, field)}")
+
+
+PRESETS = {
+    name: BertConfig(num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=4 * width)
+    for name, layers, width, heads in [
+        ("tiny", 2, 128, 2),
+        ("mini", 4, 256, 4),
+        ("small", 4, 512, 8),
+        ("medium", 8, 512, 8),
+        ("base", 12, 768, 12),
+        ("large", 24, 1024, 16),
+    ]
+}
+"""The published sizes: base and large from the paper, the others from "Well-Read Students Learn Better" (1908.08962)."""
+
+
+def preset(name: str, **changes: object) -> BertConfig:
+    """The architecture called `name`, with some fields changed.
+
+    Raises:
+        InputError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return dataclasses.replace(PRESETS[name], **changes)
+
+
+@dataclass(frozen=True)
+class ReadoutConfig:
+    """How token vectors become one sentence vector: three independent choices, each a spec string."""
+
+    layers: str = "last"
+    """last, an index (-2; 0 is the embedding layer), avg(1,-1), concat(-2,-1), mix."""
+    pooling: str = "cls"
+    """cls, mean, max, attention(num_heads=4), ... or several joined by +, or a dotted path to your own class."""
+    projection: str = "none"
+    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh)."""
+
+    def __post_init__(self) -> None:
+        parse_spec(self.layers)
+        parse_sum(self.pooling)
+        parse_spec(self.projection)
+
+    def __str__(self) -> str:
+        return f"{self.layers}/{self.pooling}/{self.projection}"
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW as BERT used it, with linear warm-up and linear decay to zero."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate."""
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises from zero."""
+    weight_decay: float = 0.01
+    """Decoupled decay, on weight matrices only: never on biases or layer normalisation."""
+    b1: float = 0.9
+    """Decay of the first moment."""
+    b2: float = 0.999
+    """Decay of the second moment."""
+    eps: float = 1e-6
+    """Added to the root of the second moment."""
+    bias_correction: bool = True
+    """Off, as in BERT's own code, small tasks become unstable (2006.04884, 2006.05987)."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient."""
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}")
+        _require(0 <= self.warmup <= 1, f"warmup is a share of the steps, in [0, 1], not {self.warmup}")
+        _require(self.clip_norm > 0, f"clip_norm must be positive, not {self.clip_norm}")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """One fine-tuning run, apart from its task, readout and seed."""
+
+    epochs: int = 3
+    """Passes over the training set."""
+    batch_size: int = 32
+    """Examples in a training step, all devices together."""
+    eval_batch_size: int = 64
+    """Examples in an evaluation step, all devices together."""
+    max_length: int = 128
+    """Longer inputs are truncated to this many tokens."""
+    num_buckets: int = 6
+    """How many input lengths to compile for; more pad less and compile longer."""
+    optim: OptimConfig = OptimConfig()
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
+            _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """MLM + NSP pretraining from random initialisation."""
+
+    preset: str = "tiny"
+    """Architecture: tiny, mini, small, medium, base or large."""
+    vocab_size: int = 1000
+    """Size of the vocabulary to train; the text must support it."""
+    max_length: int = 64
+    """Tokens in an example, both segments together."""
+    steps: int = 2000
+    """Optimizer steps."""
+    batch_size: int = 64
+    """Examples in a step, all devices together."""
+    mask_rate: float = 0.15
+    """Share of tokens to predict."""
+    dropout: float = 0.1
+    """Dropout during pretraining, everywhere BERT has it."""
+    nsp_readout: ReadoutConfig = ReadoutConfig(projection="tanh")
+    """Where next-sentence prediction reads the sentence from."""
+    optim: OptimConfig = OptimConfig(learning_rate=1e-3)
+    seed: int = 0
+    """Decides the initialisation, the examples and the dropout."""
+
+    def __post_init__(self) -> None:
+        preset(self.preset)
+        for field in ("steps", "batch_size"):
+            _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+        _require(0 < self.mask_rate < 1, f"mask_rate must be in (0, 1), not {self.mask_rate}")

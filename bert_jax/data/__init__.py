@@ -1,0 +1,1 @@
+"""Text, tasks and batches. NumPy only: no model, no devices."""

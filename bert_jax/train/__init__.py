@@ -1,0 +1,1 @@
+"""Objectives, steps and loops over devices."""

@@ -1,0 +1,55 @@
+"""Axis letters, and the arrays that travel from `data` to `model`.
+
+B batch, L length, D width, H heads, K head width, F feed-forward, V vocabulary,
+M masked slots, C classes, N layers. Signatures and einsum strings use the same letters.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+Params = dict[str, Any]
+"""A nested dictionary of arrays, as `flax.linen.Module.init` returns under "params"."""
+
+
+class Tokens(NamedTuple):
+    """What an encoder reads.
+
+    ids [B L] int32, segments [B L] int32 (0 or 1), mask [B L] bool (False on padding),
+    special [B L] bool (True on [CLS] and [SEP]).
+    """
+
+    ids: Array
+    segments: Array
+    mask: Array
+    special: Array
+
+
+class TaskBatch(NamedTuple):
+    """A batch of a labelled task.
+
+    labels [B]: int32 classes, or float32 scores for a regression task. weights [B] float32:
+    1 for an example, 0 for a row that only fills the batch.
+    """
+
+    tokens: Tokens
+    labels: Array
+    weights: Array
+
+
+class PretrainBatch(NamedTuple):
+    """A batch for MLM and a sentence-pair objective.
+
+    masked_positions, masked_ids [B M] int32 and masked_weights [B M] float32: the slots to
+    predict (weight 0 fills). is_next [B] int32: 1 where segment B follows segment A.
+    weights [B] float32 as in `TaskBatch`.
+    """
+
+    tokens: Tokens
+    masked_positions: Array
+    masked_ids: Array
+    masked_weights: Array
+    is_next: Array
+    weights: Array

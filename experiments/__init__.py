@@ -1,0 +1,1 @@
+"""Scripts. `python -m experiments.NAME --help` explains each one."""
