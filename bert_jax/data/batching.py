@@ -1,0 +1,140 @@
+"""Ragged token rows to rectangular batches: length buckets, epoch order, padding.
+
+Every batch has one of a few lengths, so that each program is compiled a few times only, and an
+example is padded to its bucket and not to the longest one. An epoch is a pure function of
+(seed, epoch): the same batches on any number of devices.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_jax.data.tasks import Split
+from bert_jax.data.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
+from bert_jax.types import TaskBatch, Tokens
+
+_STEP = 8
+"""Bucket lengths are multiples of it: tasks then share compiled programs, and vector units run full."""
+
+
+class Examples(NamedTuple):
+    """The tokenised rows of a split, and what the rows are padded with."""
+
+    encodings: list[Encoding]
+    labels: np.ndarray
+    special: SpecialIds
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row [rows], special ones included."""
+        return np.array([len(e.ids) for e in self.encodings])
+
+
+class Plan(NamedTuple):
+    """Which rows make a batch, and the length that they are padded to."""
+
+    rows: np.ndarray
+    length: int
+
+
+def encode_texts(
+    tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int
+) -> list[Encoding]:
+    """Tokenise texts or pairs of texts, truncated to `max_length` tokens."""
+    first = tokenizer.pieces(a)
+    second = [None] * len(first) if b is None else tokenizer.pieces(b)
+    return [assemble(tokenizer.special, x, y, max_length) for x, y in zip(first, second, strict=True)]
+
+
+def encode_split(tokenizer: Tokenizer, split: Split, max_length: int) -> Examples:
+    """Tokenise a labelled split."""
+    assert split.labels is not None, "a split without labels can be neither trained nor scored"
+    return Examples(encode_texts(tokenizer, split.a, split.b, max_length), split.labels, tokenizer.special)
+
+
+def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tuple[int, ...]:
+    """The `num_buckets` lengths, multiples of 8, that pad these rows least; the last one holds them all.
+
+    Solved exactly, by dynamic programming over the histogram of lengths.
+
+    >>> choose_buckets(np.array([5, 6, 7, 30, 31, 32]), 2, 128)
+    (8, 32)
+    """
+    rounded = np.minimum(-(-lengths // _STEP) * _STEP, max_length)
+    sizes, counts = np.unique(rounded, return_counts=True)
+    # best[k][j]: fewest padded tokens when the first j sizes go into k buckets.
+    totals = np.concatenate([[0], np.cumsum(counts)])
+    best = np.full((num_buckets + 1, len(sizes) + 1), np.inf)
+    best[0, 0] = 0
+    cut = np.zeros(best.shape, int)
+    for k in range(1, num_buckets + 1):
+        for j in range(1, len(sizes) + 1):
+            costs = best[k - 1, :j] + (totals[j] - totals[:j]) * sizes[j - 1]
+            cut[k, j] = costs.argmin()
+            best[k, j] = costs[cut[k, j]]
+    k, j, chosen = int(best[:, -1].argmin()), len(sizes), []
+    while j:
+        chosen.append(int(sizes[j - 1]))
+        k, j = k - 1, int(cut[k, j])
+    return tuple(reversed(chosen))
+
+
+def epoch_plan(
+    lengths: np.ndarray, buckets: Sequence[int], batch_size: int, rng: np.random.Generator | None = None
+) -> list[Plan]:
+    """Batches that hold every row exactly once, in ceil(rows / batch_size) steps.
+
+    Rows are shuffled, then dealt to the bucket that they fit; what is left of each bucket when its
+    full batches are made is put together, shortest first, so only one batch of the epoch is short. The
+    batches are shuffled. Without `rng` the order is by length: an evaluation.
+    """
+    order = np.argsort(lengths, kind="stable") if rng is None else rng.permutation(len(lengths))
+    bucket_of = np.searchsorted(buckets, np.minimum(lengths, buckets[-1]))
+    full: list[np.ndarray] = []
+    rest: list[np.ndarray] = []
+    for bucket in range(len(buckets)):
+        rows = order[bucket_of[order] == bucket]
+        whole = len(rows) // batch_size * batch_size
+        full += np.split(rows[:whole], whole // batch_size) if whole else []
+        rest.append(rows[whole:])
+    left = np.concatenate(rest)
+    full += [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
+    plans = [Plan(rows, int(buckets[bucket_of[rows].max()])) for rows in full]
+    return plans if rng is None else [plans[i] for i in rng.permutation(len(plans))]
+
+
+def pad_tokens(encodings: Sequence[Encoding], special: SpecialIds, batch_size: int, length: int) -> Tokens:
+    """Rows to rectangular `Tokens` [batch_size length]; rows that only fill the batch hold one [CLS].
+
+    A filling row has one real token, because an average over none is not a number.
+    """
+    ids = np.full((batch_size, length), special.pad, np.int32)
+    segments = np.zeros((batch_size, length), np.int32)
+    mask = np.zeros((batch_size, length), bool)
+    ids[len(encodings) :, 0] = special.cls
+    mask[len(encodings) :, 0] = True
+    for row, encoding in enumerate(encodings):
+        n = len(encoding.ids)
+        ids[row, :n] = encoding.ids
+        segments[row, :n] = encoding.segments
+        mask[row, :n] = True
+    return Tokens(ids, segments, mask, mask & ((ids == special.cls) | (ids == special.sep)))
+
+
+def task_batch(examples: Examples, plan: Plan, batch_size: int) -> TaskBatch:
+    """The rows of a plan, filled to `batch_size` with rows of weight zero."""
+    tokens = pad_tokens([examples.encodings[i] for i in plan.rows], examples.special, batch_size, plan.length)
+    labels = np.zeros(batch_size, examples.labels.dtype)
+    labels[: len(plan.rows)] = examples.labels[plan.rows]
+    return TaskBatch(tokens, labels, (np.arange(batch_size) < len(plan.rows)).astype(np.float32))
+
+
+def task_batches(
+    examples: Examples, buckets: Sequence[int], batch_size: int, seed: int, epochs: int
+) -> Iterator[TaskBatch]:
+    """The training batches of several epochs; epoch e is shuffled by (seed, e) alone."""
+    lengths = examples.lengths
+    for epoch in range(epochs):
+        for plan in epoch_plan(lengths, buckets, batch_size, np.random.default_rng([seed, epoch])):
+            yield task_batch(examples, plan, batch_size)

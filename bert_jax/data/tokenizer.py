@@ -1,0 +1,207 @@
+"""Text to token ids: WordPiece for published vocabularies, SentencePiece for our own, behind one protocol."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import sentencepiece
+import tokenizers
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from bert_jax.errors import InputError
+
+SENTENCEPIECE_FILE = "spiece.model"
+
+
+class SpecialIds(NamedTuple):
+    """Ids of the tokens that no text contains."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+
+class Encoding(NamedTuple):
+    """One input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
+
+    ids: list[int]
+    segments: list[int]
+
+
+class Tokenizer(Protocol):
+    """What the rest of the code needs of a tokenizer."""
+
+    vocab_size: int
+    special: SpecialIds
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without special tokens and without truncation."""
+        ...
+
+    def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
+        """Ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the files from which `load_tokenizer` makes the same tokenizer."""
+        ...
+
+
+class _Assembling:
+    """The part of the protocol that follows from `pieces` and `special`."""
+
+    special: SpecialIds
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        raise AssertionError("each tokenizer has its own")
+
+    def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
+        first = self.pieces([text])[0]
+        second = None if pair is None else self.pieces([pair])[0]
+        return assemble(self.special, first, second, max_length).ids
+
+
+def assemble(special: SpecialIds, a: list[int], b: list[int] | None = None, max_length: int | None = None) -> Encoding:
+    """Put one or two texts between special tokens, the longer one cut first until they fit `max_length`."""
+    if b is None:
+        a = a if max_length is None else a[: max(max_length - 2, 0)]
+        ids = [special.cls, *a, special.sep]
+        return Encoding(ids, [0] * len(ids))
+    if max_length is not None:
+        keep_a, keep_b = longest_first(len(a), len(b), max(max_length - 3, 0))
+        a, b = a[:keep_a], b[:keep_b]
+    ids = [special.cls, *a, special.sep, *b, special.sep]
+    return Encoding(ids, [0] * (len(a) + 2) + [1] * (len(b) + 1))
+
+
+def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
+    """Lengths after cutting tokens from the longer of two texts, one at a time, until both fit.
+
+    >>> longest_first(10, 3, 8), longest_first(10, 9, 8), longest_first(2, 1, 8)
+    ((5, 3), (4, 4), (2, 1))
+    """
+    if a + b <= budget:
+        return a, b
+    if min(a, b) <= budget // 2:
+        return (a, budget - a) if a < b else (budget - b, b)
+    # What cannot be halved goes to the second text, as in the Rust tokenizers.
+    return budget // 2, budget - budget // 2
+
+
+class WordPiece(_Assembling):
+    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; the `tokenizers` library does the work."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.vocab_size = tokenizer.get_vocab_size()
+        names = SpecialIds("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+        ids = [tokenizer.token_to_id(name) for name in names]
+        missing = [name for name, id_ in zip(names, ids, strict=True) if id_ is None]
+        if missing:
+            raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
+        self.special = SpecialIds(*ids)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in vocabulary), encoding="utf-8")
+
+    @classmethod
+    def from_vocabulary(cls, path: Path, lowercase: bool = True) -> "WordPiece":
+        """From a `vocab.txt`, a token a line."""
+        if not path.is_file():
+            raise InputError(f"there is no vocabulary {path}")
+        return cls(BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer)
+
+
+class SentencePiece(_Assembling):
+    """A SentencePiece model whose control symbols are [PAD], [UNK], [CLS], [SEP], [MASK] at ids 0 to 4."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        try:
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise InputError(f"not a SentencePiece model: {error}") from error
+        self.vocab_size = self.processor.get_piece_size()
+        ids = [self.processor.piece_to_id(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+        if ids != list(range(5)):
+            raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
+        self.special = SpecialIds(*ids)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.processor.encode(list(texts))
+
+    def save(self, folder: Path) -> None:
+        (folder / SENTENCEPIECE_FILE).write_bytes(self.model)
+
+
+def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePiece:
+    """Train a unigram model in memory; the same sentences give the same model.
+
+    Raises:
+        InputError: the text does not support a vocabulary of that size.
+    """
+    model = _Buffer()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            vocab_size=vocab_size,
+            character_coverage=1.0,
+            num_threads=1,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece="[PAD]",
+            unk_piece="[UNK]",
+            bos_piece="[CLS]",
+            eos_piece="[SEP]",
+            control_symbols=["[MASK]"],
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise InputError(f"a vocabulary of {vocab_size} cannot be trained on this text: {error}") from error
+    return SentencePiece(bytes(model))
+
+
+class _Buffer(bytearray):
+    """The file-like object that the trainer writes its model to."""
+
+    write = bytearray.extend
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model directory: `spiece.model`, `tokenizer.json` or `vocab.txt`, in this order.
+
+    Raises:
+        InputError: there is none of them, or it cannot be read.
+    """
+    if (folder / SENTENCEPIECE_FILE).is_file():
+        return SentencePiece((folder / SENTENCEPIECE_FILE).read_bytes())
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        try:
+            return WordPiece(tokenizers.Tokenizer.from_file(str(path)))
+        except InputError:
+            raise
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"{path} is not a readable tokenizer: {error}") from error
+    if (folder / "vocab.txt").is_file():
+        return WordPiece.from_vocabulary(folder / "vocab.txt", _lowercases(folder / "tokenizer_config.json"))
+    raise InputError(f"{folder} has no tokenizer: one of {SENTENCEPIECE_FILE}, tokenizer.json, vocab.txt is needed")
+
+
+def _lowercases(path: Path) -> bool:
+    if not path.is_file():
+        return True
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))

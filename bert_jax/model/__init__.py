@@ -1,0 +1,1 @@
+"""flax.linen modules. No devices and no files, except where checkpoints are converted."""

@@ -1,0 +1,67 @@
+"""Whole models: an encoder with a readout and heads."""
+
+from typing import NamedTuple
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.model.encoder import Encoder
+from bert_jax.model.heads import Classifier, MaskedLanguageModel
+from bert_jax.model.readout import Readout
+from bert_jax.types import Tokens
+
+
+class SentenceEncoder(nn.Module):
+    """An encoder read out to sentence vectors [B E]."""
+
+    config: BertConfig
+    readout: ReadoutConfig
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.reader = Readout(self.readout, self.config)
+
+    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
+        return self.reader(self.encoder(tokens), tokens)
+
+
+class SequenceClassifier(nn.Module):
+    """An encoder with a readout and a classifier; with one output, a regressor."""
+
+    config: BertConfig
+    readout: ReadoutConfig
+    num_outputs: int
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.reader = Readout(self.readout, self.config)
+        self.classifier = Classifier(self.config, self.num_outputs, self.config.dropout)
+
+    def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B C"]:
+        return self.classifier(self.reader(self.encoder(tokens, train), tokens), train)
+
+
+class PretrainLogits(NamedTuple):
+    """mlm [B M V] at the masked slots; nsp [B 2], class 1 where segment B follows A."""
+
+    mlm: Array
+    nsp: Array
+
+
+class BertForPretraining(nn.Module):
+    """MLM and next-sentence prediction over one encoder; NSP reads the sentence as `readout` says."""
+
+    config: BertConfig
+    readout: ReadoutConfig
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.reader = Readout(self.readout, self.config)
+        self.mlm = MaskedLanguageModel(self.config)
+        self.nsp = Classifier(self.config, 2)
+
+    def __call__(self, tokens: Tokens, positions: Int[Array, "B M"], train: bool = False) -> PretrainLogits:
+        states = self.encoder(tokens, train)
+        mlm = self.mlm(states[-1], positions, self.encoder.embeddings.token.embedding)
+        return PretrainLogits(mlm, self.nsp(self.reader(states, tokens)))

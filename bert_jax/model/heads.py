@@ -1,0 +1,37 @@
+"""What is predicted from hidden states and sentence vectors."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from bert_jax.config import BertConfig
+from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
+
+
+class MaskedLanguageModel(nn.Module):
+    """Token logits at the masked slots only, with the token embedding as the output matrix."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B L D"], positions: Int[Array, "B M"], embedding: Float[Array, "V D"]
+    ) -> Float[Array, "B M V"]:
+        slots = jnp.take_along_axis(x, positions[..., None], axis=1)
+        hidden = ACTIVATIONS[self.config.activation](dense(self.config, self.config.hidden_size, "dense")(slots))
+        hidden = layer_norm(self.config, "norm")(hidden)
+        bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
+        flat = hidden.reshape(-1, hidden.shape[-1]) @ embedding.T + bias
+        return flat.reshape(*positions.shape, -1)
+
+
+class Classifier(nn.Module):
+    """Logits of C classes, or one score, from a sentence vector after dropout."""
+
+    config: BertConfig
+    num_outputs: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B E"], train: bool = False) -> Float[Array, "B C"]:
+        return dense(self.config, self.num_outputs, "dense")(Dropout(self.dropout)(x, train))

@@ -1,0 +1,73 @@
+"""The parts that every module shares: dense layers, layer normalisation, activations, dropout."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from bert_jax.config import BertConfig
+
+ACTIVATIONS = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+def dense(config: BertConfig, features: int, name: str | None = None) -> nn.Dense:
+    return Dense(features, config.initializer_range, name=name)
+
+
+def layer_norm(config: BertConfig, name: str | None = None) -> nn.LayerNorm:
+    """Layer normalisation with BERT's epsilon (1e-12, where most libraries have 1e-5 or 1e-6)."""
+    return nn.LayerNorm(epsilon=config.layer_norm_eps, use_fast_variance=False, name=name)
+
+
+class Dense(nn.Module):
+    """`x @ kernel + bias` over the last axis, with BERT's initialisation: truncated normal, zero bias.
+
+    Batch and length are flattened into one axis first. On a CPU this halves the time of a layer with
+    its gradients: XLA contracts the two axes of `einsum("BLD,BLF->DF")` far more slowly than one.
+    """
+
+    features: int
+    stddev: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
+        init = nn.initializers.truncated_normal(self.stddev)
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        flat = x.reshape(-1, x.shape[-1]) @ kernel + bias
+        return flat.reshape(*x.shape[:-1], self.features)
+
+
+class Dropout(nn.Module):
+    """Zero each entry with probability `rate` and scale the others by 1 / (1 - rate).
+
+    The key is drawn by JAX, and an integer hash of (key, position) decides each entry: on a CPU this is
+    some thirty times faster than `jax.random.bits` for every entry, and it fuses with its neighbours.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool) -> Float[Array, "..."]:
+        if not train or self.rate == 0:
+            return x
+        keep = _hash_bits(self.make_rng("dropout"), x.shape) >= jnp.uint32(round(self.rate * 2**32))
+        return jnp.where(keep, x / (1 - self.rate), 0)
+
+
+def _hash_bits(key: Array, shape: tuple[int, ...]) -> Array:
+    """uint32 [*shape]: two rounds of Wellons' `lowbias32` over the positions, each salted by the key."""
+    bits = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    for salt in jax.random.bits(key, (2,), jnp.uint32):
+        bits = bits ^ salt
+        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+        bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
+        bits = bits ^ (bits >> 16)
+    return bits

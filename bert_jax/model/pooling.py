@@ -1,0 +1,156 @@
+"""Poolers: token vectors and their mask to one vector. Every one takes the mask, so none can average padding.
+
+A new one is a small module with a decorator, or a dotted path to a class of your own on the command line:
+
+    @pooler("first_two")
+    class FirstTwo(nn.Module):
+        @nn.compact
+        def __call__(self, x, mask):
+            return masked(x, mask)[:, :2].sum(1)
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+POOLERS: dict[str, Callable[..., nn.Module]] = {}
+"""Name in a spec string to pooler class."""
+
+
+def pooler(name: str, **settings: object) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Class decorator: register a pooler, optionally with other defaults, under `name`."""
+
+    def register(cls: type[nn.Module]) -> type[nn.Module]:
+        POOLERS[name] = partial(cls, **settings) if settings else cls
+        return cls
+
+    return register
+
+
+def masked(x: Float[Array, "B L D"], mask: Bool[Array, "B L"], fill: float = 0.0) -> Float[Array, "B L D"]:
+    """`x` with `fill` where the mask is False; no gradient reaches those places."""
+    return jnp.where(mask[..., None], x, fill)
+
+
+def count(mask: Bool[Array, "B L"]) -> Float[Array, "B 1"]:
+    """Number of tokens in each row."""
+    return mask.sum(1, keepdims=True).astype(jnp.float32)
+
+
+@pooler("cls", index=0)
+@pooler("last_token", index=-1)
+@pooler("token")
+class Token(nn.Module):
+    """One token's vector: the `index`-th of the row, from the end if negative; the nearest in shorter rows.
+
+    With index 0 it is [CLS], BERT's own choice; `cls(special_tokens=False)` is the first word piece.
+    """
+
+    index: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        length = mask.sum(1)
+        wanted = jnp.clip(self.index if self.index >= 0 else length + self.index, 0, length - 1)
+        chosen = mask & (jnp.cumsum(mask, 1) - 1 == wanted[:, None])
+        return masked(x, chosen).sum(1)
+
+
+@pooler("mean")
+class Mean(nn.Module):
+    """Average over tokens."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        return masked(x, mask).sum(1) / count(mask)
+
+
+@pooler("mean_sqrt_len")
+class MeanSqrtLen(nn.Module):
+    """Sum over tokens divided by the root of their number."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        return masked(x, mask).sum(1) / jnp.sqrt(count(mask))
+
+
+@pooler("weightedmean")
+class WeightedMean(nn.Module):
+    """Average weighted by position, 1 for the first token (SGPT, arXiv 2202.08904)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        weights = jnp.where(mask, jnp.arange(1, x.shape[1] + 1, dtype=x.dtype), 0)
+        return jnp.einsum("BL,BLD->BD", weights, masked(x, mask)) / weights.sum(1, keepdims=True)
+
+
+@pooler("max")
+class Max(nn.Module):
+    """Largest value of each feature over tokens."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        return masked(x, mask, -jnp.inf).max(1)
+
+
+@pooler("lse")
+class LogSumExp(nn.Module):
+    """Smooth maximum, `t log mean exp(x / t)`: the mean as t grows, the maximum as it shrinks."""
+
+    temperature: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        total = jax.nn.logsumexp(masked(x, mask) / self.temperature, axis=1, b=mask[..., None].astype(x.dtype))
+        return self.temperature * (total - jnp.log(count(mask)))
+
+
+@pooler("gem")
+class GeneralisedMean(nn.Module):
+    """`(mean x^p)^(1/p)` with a learned p over values clipped to be positive (arXiv 1711.02512)."""
+
+    p: float = 3.0
+    minimum: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        p = self.param("p", nn.initializers.constant(self.p), ())
+        powers = jnp.maximum(masked(x, mask), self.minimum) ** p
+        return (masked(powers, mask).sum(1) / count(mask)) ** (1 / p)
+
+
+@pooler("attention")
+class Attention(nn.Module):
+    """Average with weights from a learned query, one for each of `num_heads` slices of the features."""
+
+    num_heads: int = 1
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        heads = masked(x, mask).reshape(*x.shape[:2], self.num_heads, -1)
+        query = self.param("query", nn.initializers.truncated_normal(0.02), heads.shape[2:])
+        scores = jnp.einsum("BLHK,HK->BHL", heads, query) * heads.shape[-1] ** -0.5
+        weights = jax.nn.softmax(scores, where=mask[:, None], axis=-1)
+        return jnp.einsum("BHL,BLHK->BHK", weights, heads).reshape(x.shape[0], -1)
+
+
+@pooler("map")
+class MultiheadAttentionPooling(nn.Module):
+    """A learned query that attends over the tokens through a full multi-head layer and a feed-forward
+    residual (Set Transformer, arXiv 1810.00825; "MAP head" of arXiv 2106.04560)."""
+
+    num_heads: int = 4
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        width = x.shape[-1]
+        x = masked(x, mask)
+        query = self.param("query", nn.initializers.truncated_normal(0.02), (1, 1, width))
+        attend = nn.MultiHeadDotProductAttention(self.num_heads)
+        pooled = attend(jnp.tile(query, (x.shape[0], 1, 1)), x, mask=mask[:, None, None, :])[:, 0]
+        hidden = jax.nn.gelu(nn.Dense(4 * width)(nn.LayerNorm()(pooled)))
+        return pooled + nn.Dense(width)(hidden)

@@ -1,0 +1,168 @@
+"""A sentence representation is three independent choices: layers, pooling over tokens, projection."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.errors import InputError, unknown
+from bert_jax.model.layers import dense
+from bert_jax.model.pooling import POOLERS
+from bert_jax.spec import Spec, parse_spec, parse_sum
+from bert_jax.types import Tokens
+
+States = tuple[Array, ...]
+
+
+class Layers(nn.Module):
+    """One of the hidden states, or their average or concatenation. Index 0 is the embedding layer."""
+
+    indices: tuple[int, ...]
+    concatenate: bool = False
+
+    @nn.compact
+    def __call__(self, states: States) -> Float[Array, "B L E"]:
+        chosen = [states[index] for index in self.indices]
+        return jnp.concatenate(chosen, -1) if self.concatenate else sum(chosen) / len(chosen)
+
+
+class Mix(nn.Module):
+    """ELMo's scalar mix (arXiv 1802.05365, equation 1): `gamma sum_n softmax(w)_n h_n`; all layers by default."""
+
+    indices: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, states: States) -> Float[Array, "B L D"]:
+        chosen = [states[index] for index in self.indices or range(len(states))]
+        weights = nn.softmax(self.param("weights", nn.initializers.zeros, (len(chosen),)))
+        gamma = self.param("gamma", nn.initializers.ones, ())
+        return gamma * sum(weight * state for weight, state in zip(weights, chosen, strict=True))
+
+
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "last": lambda: Layers((-1,)),
+    "index": lambda index: Layers((index,)),
+    "avg": lambda *indices: Layers(indices),
+    "concat": lambda *indices: Layers(indices, concatenate=True),
+    "mix": lambda *indices: Mix(indices),
+}
+
+
+class NoProjection(nn.Module):
+    """The pooled vector as it is."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+        return x
+
+
+class Tanh(nn.Module):
+    """Dense and tanh, of the encoder's width: BERT's "pooler".
+
+    `pretrained` says where its weights come from when a checkpoint is loaded: the checkpoint's own
+    pooler.dense, or fresh ones.
+    """
+
+    config: BertConfig
+    pretrained: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B D"]:
+        return jnp.tanh(dense(self.config, self.config.hidden_size, "dense")(x))
+
+
+PROJECTIONS: dict[str, Callable[..., nn.Module]] = {
+    "none": NoProjection,
+    "tanh": Tanh,
+    "mlp": partial(Tanh, pretrained=False),
+}
+
+
+class Readout(nn.Module):
+    """Hidden states to sentence vectors, as a `ReadoutConfig` says."""
+
+    spec: ReadoutConfig
+    config: BertConfig
+
+    def setup(self) -> None:
+        self.layers = build("layers", parse_spec(self.spec.layers), LAYERS)
+        terms = [_pooler(spec) for spec in parse_sum(self.spec.pooling)]
+        self.poolers = [module for module, _ in terms]
+        self.keeps_special = [keeps for _, keeps in terms]
+        self.projection = build("projection", parse_spec(self.spec.projection), PROJECTIONS, config=self.config)
+
+    def __call__(self, states: States, tokens: Tokens) -> Float[Array, "B E"]:
+        words = tokens.mask & ~tokens.special
+        # A sentence without any word has only its special tokens to be read from.
+        words = jnp.where(words.any(1, keepdims=True), words, tokens.mask)
+        x = self.layers(states)
+        pooled = [
+            module(x, tokens.mask if keeps else words)
+            for module, keeps in zip(self.poolers, self.keeps_special, strict=True)
+        ]
+        return self.projection(jnp.concatenate(pooled, -1))
+
+
+def wants_pretrained(spec: ReadoutConfig) -> bool:
+    """Whether the projection is to start from a checkpoint's pooler.dense."""
+    projection = parse_spec(spec.projection)
+    return projection.name == "tanh" and bool(projection.kwargs.get("pretrained", True))
+
+
+def check(spec: ReadoutConfig, config: BertConfig) -> None:
+    """Build the readout and throw it away, so that a mistake is found before anything runs.
+
+    Raises:
+        InputError: an unknown name, a setting that its class does not take, or a layer the encoder lacks.
+    """
+    layers = build("layers", parse_spec(spec.layers), LAYERS)
+    for index in layers.indices:
+        if not -config.num_layers - 1 <= index <= config.num_layers:
+            raise InputError(
+                f"layers {spec.layers!r}: there is no layer {index}; this encoder has 0 (the embeddings) "
+                f"to {config.num_layers}, or from the end -1 to {-config.num_layers - 1}"
+            )
+    if not layers.indices and not isinstance(layers, Mix):
+        raise InputError(f"layers {spec.layers!r} names no layer: write for example avg(1,-1)")
+    for term in parse_sum(spec.pooling):
+        _pooler(term)
+    build("projection", parse_spec(spec.projection), PROJECTIONS, config=config)
+
+
+def build(kind: str, spec: Spec, registry: Mapping[str, Callable[..., nn.Module]], **given: object) -> nn.Module:
+    """The module that a spec names, from a registry or by the dotted path of a class.
+
+    Raises:
+        InputError: the name is unknown, the path cannot be imported, or the settings do not fit.
+    """
+    if spec.name in registry:
+        make = registry[spec.name]
+    elif "." in spec.name:
+        make = _imported(kind, spec.name)
+    else:
+        raise unknown(kind, spec.name, registry)
+    try:
+        return make(*spec.args, **spec.kwargs, **given)
+    except TypeError as error:
+        raise InputError(f"{kind} {spec.name!r} does not take these settings: {error}") from error
+
+
+def _pooler(spec: Spec) -> tuple[nn.Module, bool]:
+    """The pooler, and whether [CLS] and [SEP] are among the tokens that it sees."""
+    settings = dict(spec.kwargs)
+    keeps = settings.pop("special_tokens", True)
+    return build("pooling", spec._replace(kwargs=settings), POOLERS), bool(keeps)
+
+
+def _imported(kind: str, path: str) -> Callable[..., nn.Module]:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{kind} {path!r} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error

@@ -1,0 +1,148 @@
+"""A trained encoder with its tokenizer, from a model directory and back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.data.batching import encode_texts
+from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
+from bert_jax.errors import InputError
+from bert_jax.model import readout as readouts
+from bert_jax.model.bert import SentenceEncoder
+from bert_jax.model.huggingface import Checkpoint, load_checkpoint, resolve, save_checkpoint
+from bert_jax.train.inference import predict_rows
+from bert_jax.train.parallel import check_batch_size, map_predict_step
+from bert_jax.types import Params, Tokens
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder's weights and its tokenizer."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+    @property
+    def config(self) -> BertConfig:
+        """The encoder's architecture."""
+        return self.checkpoint.config
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        pooling: str = "mean",
+        layers: str = "last",
+        projection: str = "none",
+        batch_size: int = 64,
+        max_length: int | None = None,
+    ) -> np.ndarray:
+        """Sentence vectors, float32 [texts, width], in input order.
+
+        Args:
+            texts: any number of texts of any length.
+            pooling: a pooling spec, see `bert_jax.model.pooling`.
+            layers: a layers spec, see `bert_jax.model.readout`.
+            projection: none, or tanh for the checkpoint's own pooler.
+            batch_size: texts in a step.
+            max_length: tokens, special ones included, that longer texts are cut to; by default, and
+                at most, the encoder's limit.
+
+        Raises:
+            InputError: an unknown spec; a readout with weights that have not been trained.
+        """
+        spec = ReadoutConfig(layers, pooling, projection)
+        check_batch_size(batch_size, "batch_size")
+        params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
+        limit = min(max_length or self.config.max_length, self.config.max_length)
+        encodings = encode_texts(self.tokenizer, texts, None, limit)
+        if not encodings:
+            return np.zeros((0, *jax.eval_shape(_embed(self.config, spec), params, _DUMMY).shape[1:]), np.float32)
+        return predict_rows(_embed_step(self.config, spec), params, encodings, self.tokenizer.special, batch_size)
+
+    def save(self, folder: Path) -> None:
+        """Write a Hugging Face model directory: config.json, model.safetensors and the tokenizer's files."""
+        save_checkpoint(folder, self.checkpoint)
+        self.tokenizer.save(folder)
+
+    def _reader_params(self, spec: ReadoutConfig) -> Params:
+        """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
+        readouts.check(spec, self.config)
+        model = SentenceEncoder(self.config, spec)
+        one, two = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
+        reader = with_trained_pooler(one, spec, self.checkpoint)
+        if not readouts.wants_pretrained(spec):
+            same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
+            if not all(jax.tree.leaves(same)):
+                raise InputError(f"readout {spec} has weights that are drawn at random: train it before embedding with it")
+        return reader
+
+
+def load(name: str | Path) -> Pretrained:
+    """Load a Hugging Face BERT: a model directory or a hub id.
+
+    Raises:
+        InputError: there is none, it is not a BERT, or its files are damaged or do not fit together.
+
+    >>> bert = load("path/to/bert-base-uncased")                           # doctest: +SKIP
+    >>> bert.embed(["A sentence.", "Another one."], pooling="mean").shape  # doctest: +SKIP
+    (2, 768)
+    """
+    folder = resolve(str(name))
+    checkpoint = load_checkpoint(folder)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > checkpoint.config.vocab_size:
+        raise InputError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's vocab_size is "
+            f"{checkpoint.config.vocab_size}; they are not of one model"
+        )
+    return Pretrained(checkpoint, tokenizer)
+
+
+def init_without_encoder(model: Any, key: jax.Array) -> Params:
+    """Fresh parameters of everything around the encoder; the encoder's are not even computed."""
+
+    def init(key: jax.Array) -> Params:
+        params = model.init(key, _DUMMY)["params"]
+        return {name: part for name, part in params.items() if name != "encoder"}
+
+    return jax.jit(init)(key)
+
+
+def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:
+    """The readout's parameters with the checkpoint's pooler.dense in them, where the projection asks for it.
+
+    Raises:
+        InputError: the checkpoint has no pooler, or the pooled vector is not as wide as the pooler's input.
+    """
+    if not readouts.wants_pretrained(spec):
+        return reader
+    if checkpoint.pooler is None:
+        raise InputError("projection tanh: this checkpoint has no trained pooler.dense; use mlp, the same layer fresh")
+    fresh = reader["projection"]["dense"]["kernel"].shape
+    if fresh != checkpoint.pooler["kernel"].shape:
+        raise InputError(
+            f"projection tanh: the trained pooler takes vectors of {checkpoint.pooler['kernel'].shape[0]}, "
+            f"{spec.layers}/{spec.pooling} gives {fresh[0]}; use mlp, the same layer fresh"
+        )
+    return {**reader, "projection": {"dense": checkpoint.pooler}}
+
+
+_DUMMY = Tokens(
+    np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool)
+)
+
+
+def _embed(config: BertConfig, spec: ReadoutConfig) -> Callable[[Params, Tokens], Any]:
+    model = SentenceEncoder(config, spec)
+    return lambda params, tokens: model.apply({"params": params}, tokens)
+
+
+@lru_cache(maxsize=32)
+def _embed_step(config: BertConfig, spec: ReadoutConfig) -> Callable[..., Any]:
+    return map_predict_step(_embed(config, spec))

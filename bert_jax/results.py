@@ -1,0 +1,312 @@
+"""A result is a row: one line per finished run, written once and never lost.
+
+A run folder holds `experiment.json` (the settings that all its rows share), `results.jsonl` (a `Row` per
+line) and `predictions/ID.npz` (what the run answered, example by example, and the labels).
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from bert_jax.errors import InputError
+from bert_jax.statistics import is_degenerate
+
+Scores = dict[str, dict[str, float]]
+"""evaluation -> metric -> value, evaluations in the task's order."""
+Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""evaluation -> (predictions [N], labels [N]): classes, or scores of a regression task."""
+
+EXPERIMENT, RESULTS, PREDICTIONS = "experiment.json", "results.jsonl", "predictions"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run, with all that a report says of it. Values are plain JSON; metrics are not in percent."""
+
+    id: str
+    """`run_id` of the config."""
+    task: str
+    """Name on the command line: mnli."""
+    title: str
+    """Name in a table: MNLI."""
+    metric: str
+    """The headline metric."""
+    is_regression: bool
+    """True where predictions and labels are scores and not classes."""
+    readout: str
+    """layers/pooling/projection."""
+    learning_rate: float
+    """Peak learning rate."""
+    seed: int
+    """Runs of two readouts with one seed are a pair."""
+    status: Literal["ok", "failed"]
+    """A failed run is one whose loss was not finite; it has no metrics and no predictions."""
+    failed_step: int | None
+    """The step at which it failed."""
+    seconds: float
+    """Wall time of the run."""
+    train_examples: int
+    """Size of the training set."""
+    evaluation_examples: dict[str, int]
+    """Size of each evaluation set, in the task's order."""
+    metrics: Scores
+    """What the run reached; empty if it failed."""
+    majority: Scores
+    """What the best constant answer reaches (0 for a correlation), of a failed run too."""
+    config: dict[str, Any]
+    """Everything that decides the run."""
+
+    @property
+    def ok(self) -> bool:
+        """True if the run finished with finite losses."""
+        return self.status == "ok"
+
+    def score(self, evaluation: str) -> float:
+        """The headline metric on one evaluation set; of a failed run, the majority baseline's."""
+        return (self.metrics if self.ok else self.majority)[evaluation][self.metric]
+
+    def is_degenerate(self, evaluation: str) -> bool:
+        """True for a run that finished but scores no better than the majority baseline."""
+        return self.ok and is_degenerate(self.score(evaluation), self.majority[evaluation][self.metric])
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None."""
+    match value:
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case np.generic():
+            return plain(value.item())
+        case float() if not math.isfinite(value):
+            return None
+        case Path():
+            return str(value)
+    return value
+
+
+def run_id(config: Any) -> str:
+    """A short name for a run: the start of the SHA-256 of its config as canonical JSON. Order of keys is no matter."""
+    text = json.dumps(plain(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class ResultStore:
+    """A run folder, open for writing. An interruption at any moment loses no finished row.
+
+    Args:
+        folder: made if it is not there; if it is, the experiment goes on.
+        experiment: the settings that all rows share. A folder with other settings is refused. The report's
+            heading uses `encoder` and `finetune` where they are present.
+
+    Raises:
+        InputError: the folder holds another experiment, is damaged, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, experiment: Any) -> None:
+        self.folder = Path(folder)
+        with writing(self.folder):
+            (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+            _claim(self.folder, plain(experiment))
+            # Found here, a folder that cannot be written costs nothing; found at the first row, it costs a run.
+            with open(self.folder / RESULTS, "ab"):
+                pass
+        self._finished = {row.id for row in read_rows(self.folder)}
+
+    def finished(self) -> set[str]:
+        """The ids of the runs that need not be run again, failed ones among them: they would fail again."""
+        return set(self._finished)
+
+    def append(self, row: Row, predictions: Predictions) -> None:
+        """Write the predictions, then the row; both are on the disk when this returns.
+
+        Raises:
+            InputError: the folder cannot be written.
+            ValueError: the row is there already, or its predictions are not those of its metrics.
+        """
+        if row.id in self._finished:
+            raise ValueError(f"row {row.id} is in {self.folder / RESULTS} already")
+        if list(predictions) != list(row.metrics):
+            raise ValueError(f"predictions for {list(predictions)}, metrics for {list(row.metrics)}")
+        line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
+        with writing(self.folder):
+            if predictions:
+                _replace(_predictions_path(self.folder, row.id), lambda file: _savez(file, predictions))
+            _append_line(self.folder / RESULTS, line)
+        self._finished.add(row.id)
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """The settings that all rows of a run folder share.
+
+    Raises:
+        InputError: there are none, or they cannot be read.
+    """
+    path = Path(folder) / EXPERIMENT
+    try:
+        experiment = json.loads(_read(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); restore it, or use another --out") from None
+    if not isinstance(experiment, dict):
+        raise InputError(f"{path} holds no settings; restore it, or use another --out")
+    return experiment
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a run folder in the order in which they finished.
+
+    A last line that was cut off is dropped with a warning. Of two rows with one id, from two
+    processes that wrote to one folder, the later counts.
+
+    Raises:
+        InputError: the file is missing, or damaged before its last line.
+    """
+    path = Path(folder) / RESULTS
+    whole, tail = _split_tail(_read(path))
+    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(whole, start=1)]
+    if tail:
+        warnings.warn(f"{path}: the last line was cut off; its run will be done again", stacklevel=2)
+    return list({row.id: row for row in rows}.values())
+
+
+def read_predictions(folder: Path, row: Row) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """evaluation -> (predictions [N], labels [N]) of one run that is ok.
+
+    Raises:
+        InputError: the file is missing, damaged, or not as long as the row says.
+    """
+    path = _predictions_path(Path(folder), row.id)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            loaded = {name: (arrays[f"{name}/predictions"], arrays[f"{name}/labels"]) for name in row.metrics}
+    except Exception as error:  # a damaged archive raises any of zipfile's, zlib's and NumPy's errors
+        raise InputError(f"cannot read {path} ({error}); delete its line from {RESULTS} to run it again") from None
+    for name, arrays in loaded.items():
+        shapes = {array.shape for array in arrays}
+        if shapes != {(row.evaluation_examples[name],)}:
+            raise InputError(f"{path}: {name} has shapes {shapes}, but {row.evaluation_examples[name]} examples")
+    return loaded
+
+
+def _predictions_path(folder: Path, row: str) -> Path:
+    return folder / PREDICTIONS / f"{row}.npz"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the operating system refuses within becomes an `InputError` that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; use another --out") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
+
+
+def _claim(folder: Path, experiment: dict[str, Any]) -> None:
+    if (folder / EXPERIMENT).exists():
+        _require_same(folder, read_experiment(folder), experiment)
+    elif (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
+        raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
+    else:
+        text = json.dumps(experiment, indent=2, allow_nan=False) + "\n"
+        _replace(folder / EXPERIMENT, lambda file: file.write(text.encode()))
+
+
+def _require_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    before, after = _flat(old), _flat(new)
+    missing = "absent"
+    changes = [
+        f"{field} was {before.get(field, missing)} and is {after.get(field, missing)}"
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field, missing) != after.get(field, missing)
+    ]
+    if changes:
+        raise InputError(f"{folder} holds another experiment: {'; '.join(changes)}. Use another --out")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted name, values as JSON."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value)
+    return flat
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _savez(file: IO[bytes], predictions: Predictions) -> None:
+    arrays: dict[str, Any] = {}
+    for name, (answers, labels) in predictions.items():
+        arrays |= {f"{name}/predictions": np.asarray(answers), f"{name}/labels": np.asarray(labels)}
+    np.savez_compressed(file, **arrays)
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    content = path.read_bytes()
+    _, tail = _split_tail(content)
+    with open(path, "ab") as file:
+        if tail:
+            file.truncate(len(content) - len(tail))
+        elif content and not content.endswith(b"\n"):
+            file.write(b"\n")
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _split_tail(content: bytes) -> tuple[list[bytes], bytes]:
+    """The whole lines, and what is left of a line that was cut off.
+
+    A last line that lacks only its newline is whole: an editor may have taken it.
+    """
+    *lines, tail = content.split(b"\n")
+    try:
+        json.loads(tail)
+    except ValueError:
+        return lines, tail
+    return [*lines, tail], b""
+
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        row = Row(**json.loads(line))
+        return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
+
+
+def _with_nan(scores: dict[str, Any]) -> Scores:
+    return {
+        evaluation: {name: math.nan if value is None else value for name, value in metrics.items()}
+        for evaluation, metrics in scores.items()
+    }

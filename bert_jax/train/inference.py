@@ -1,0 +1,46 @@
+"""A program over every row of a data set exactly once, on any number of devices."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.batching import choose_buckets, epoch_plan, pad_tokens
+from bert_jax.data.tokenizer import Encoding, SpecialIds
+from bert_jax.train.parallel import split_batch
+from bert_jax.types import Params
+
+
+def predict_rows(
+    predict_step: Callable[..., Any],
+    params: Params,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    batch_size: int,
+    buckets: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Outputs [rows ...] in row order of a step mapped by `parallel.map_predict_step`.
+
+    Args:
+        predict_step: `(params, tokens) -> [devices B ...]`.
+        params: its parameters.
+        encodings: the rows, at least one.
+        special: what fills a batch.
+        batch_size: rows in a step, all devices together.
+        buckets: lengths to pad to; by default the best eight for these rows.
+    """
+    lengths = np.array([len(e.ids) for e in encodings])
+    outputs = None
+    # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
+    pending: list[tuple[np.ndarray, Any]] = []
+    for plan in [*epoch_plan(lengths, buckets or choose_buckets(lengths, 8, int(lengths.max())), batch_size), None]:
+        if plan is not None:
+            tokens = pad_tokens([encodings[i] for i in plan.rows], special, batch_size, plan.length)
+            pending.append((plan.rows, predict_step(params, split_batch(tokens))))
+        while pending and (plan is None or len(pending) > 1):
+            rows, result = pending.pop(0)
+            values = np.asarray(result).reshape(batch_size, *result.shape[2:])[: len(rows)]
+            outputs = np.empty((len(encodings), *values.shape[1:]), values.dtype) if outputs is None else outputs
+            outputs[rows] = values
+    assert outputs is not None, "there must be at least one row"
+    return outputs

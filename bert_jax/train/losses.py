@@ -1,0 +1,43 @@
+"""Losses and running measures as (sum, count). Division happens once, after the sums of all devices are added."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+class Ratio(NamedTuple):
+    """A mean that is not divided yet."""
+
+    sum: Array
+    count: Array
+
+
+class Terms(NamedTuple):
+    """What an objective gives: losses, whose means are added up, and measures that are only watched."""
+
+    losses: dict[str, Ratio]
+    measures: dict[str, Ratio]
+
+
+def cross_entropy(
+    logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
+) -> Ratio:
+    """Softmax cross-entropy in nats, summed over rows by weight."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return Ratio((losses * weights).sum(), weights.sum())
+
+
+def squared_error(
+    predictions: Float[Array, "*rows"], labels: Float[Array, "*rows"], weights: Float[Array, "*rows"]
+) -> Ratio:
+    """Squared error, summed over rows by weight."""
+    return Ratio((jnp.square(predictions - labels) * weights).sum(), weights.sum())
+
+
+def accuracy(
+    logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
+) -> Ratio:
+    """Rows whose largest logit is the label's, by weight."""
+    return Ratio(((logits.argmax(-1) == labels) * weights).sum(), weights.sum())

@@ -1,0 +1,52 @@
+"""The optimizer that an `OptimConfig` describes, from optax's parts."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bert_jax.config import OptimConfig
+from bert_jax.types import Array, Params
+
+
+def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """Clipping by global norm, Adam, decay of weight matrices, linear warm-up and linear decay over `steps`."""
+    adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        adam if config.bias_correction else _uncorrected(config),
+        optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+        optax.scale_by_learning_rate(schedule(config, steps)),
+    )
+
+
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+    """Learning rate at a step: from 0 to the peak in `warmup * steps` steps, then to 0 at `steps`."""
+    warmup = round(config.warmup * steps)
+    return optax.schedules.join_schedules(
+        [
+            optax.schedules.linear_schedule(0.0, config.learning_rate, max(warmup, 1)),
+            optax.schedules.linear_schedule(config.learning_rate, 0.0, max(steps - warmup, 1)),
+        ],
+        [warmup],
+    )
+
+
+def decay_mask(params: Params) -> Params:
+    """True for what decays: weight matrices, but no bias and no scale of a layer normalisation."""
+
+    def decays(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> bool:
+        return jnp.ndim(leaf) > 1 and path[-1].key != "bias"  # a bias of separate heads has two axes
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def _uncorrected(config: OptimConfig) -> optax.GradientTransformation:
+    """Adam as in BERT's own code: the moments start at zero and are not corrected for it."""
+
+    def update(grads, state, params=None):
+        mu = optax.tree.update_moment(grads, state.mu, config.b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(grads, state.nu, config.b2, 2)
+        updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.eps), mu, nu)
+        return updates, optax.ScaleByAdamState(state.count + 1, mu, nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam(config.b1, config.b2, config.eps).init, update)

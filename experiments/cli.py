@@ -1,0 +1,68 @@
+"""From a command line to a call of `main(config)`, with errors that a user can act on."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from bert_jax.errors import InputError, unknown
+
+Config = TypeVar("Config")
+NamedConfigs = dict[str, tuple[str, Config]]
+"""name -> (one line of description, settings)."""
+
+
+def run(
+    main: Callable[[Config], None], configs: NamedConfigs[Config] | type[Config], args: Sequence[str] | None = None
+) -> None:
+    """Parse the command line, then call `main`.
+
+    A mistake of the user's prints what is wrong and exits with status 2, without a traceback. An
+    interruption exits with status 130.
+
+    Args:
+        main: the experiment.
+        configs: a dataclass to fill; or several filled ones by name, of which the first argument
+            chooses one (even where there is one only) and the others override fields.
+        args: the arguments; by default the process's own.
+    """
+    try:
+        main(parse(configs, sys.argv[1:] if args is None else args))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished rows are kept, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse(configs: NamedConfigs[Config] | type[Config], args: Sequence[str]) -> Config:
+    """The settings that the arguments ask for. Prints and exits, as `tyro.cli` does, for --help and on a bad flag.
+
+    Raises:
+        InputError: there is no configuration of that name.
+    """
+    if not isinstance(configs, dict):
+        return tyro.cli(configs, prog=_program(), args=args)
+    if not args or args[0].startswith("-"):
+        return tyro.extras.overridable_config_cli(configs, prog=_program(), args=args)
+    name, *overrides = args
+    if name not in configs:
+        raise unknown("configuration", name, configs)
+    description, default = configs[name]
+    # Not left to overridable_config_cli: its messages for a nested field name a class of tyro's own.
+    return tyro.cli(
+        type(default),
+        prog=f"{_program()} {name}",
+        description=description,
+        args=overrides,
+        default=default,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _program() -> str:
+    """What the user typed to get here, as a `-m` module where it was one."""
+    spec: Any = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else sys.argv[0]

@@ -1,0 +1,137 @@
+"""What a user types is understood, and what they mistype is explained in a line or two with status 2."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bert_jax.config import FinetuneConfig
+from bert_jax.errors import InputError
+from experiments.cli import parse, run
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An experiment."""
+
+    encoder: str | None = None
+    """A Hugging Face directory."""
+    glue_dir: Path | None = None
+    """Folder of published TSV files."""
+    tasks: tuple[str, ...] = ("cola",)
+    """Tasks to run."""
+    seeds: int = 5
+    """Runs per readout."""
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"seeds must be at least 1, not {self.seeds}")
+
+
+TWO = {"glue": ("Real tasks.", Settings(seeds=3)), "embedded": ("The small language.", Settings())}
+ONE = {"glue": TWO["glue"]}
+EVERY = pytest.mark.parametrize(("configs", "name"), [(TWO, ["glue"]), (ONE, ["glue"]), (Settings, [])])
+
+
+def failure(capsys, configs, *args, main=lambda config: None):
+    """(status, what was printed on stderr)."""
+    with pytest.raises(SystemExit) as exit_:
+        run(main, configs, args)
+    return exit_.value.code, " ".join(capsys.readouterr().err.split())
+
+
+@EVERY
+def test_main_gets_the_named_settings_with_the_overrides(configs, name):
+    line = "--encoder DIR --glue-dir GLUE --tasks cola mrpc --finetune.optim.learning-rate 1e-4"
+    got = []
+    run(got.append, configs, [*name, *line.split()])
+    (config,) = got
+    assert (config.encoder, config.glue_dir, config.tasks) == ("DIR", Path("GLUE"), ("cola", "mrpc"))
+    assert config.seeds == (3 if name else 5)
+    assert config.finetune.optim.learning_rate == 1e-4 and config.finetune.epochs == 3
+
+
+@EVERY
+def test_a_mistyped_flag_gets_the_right_one(capsys, configs, name):
+    status, error = failure(capsys, configs, *name, "--finetune.epoch", "2")
+    assert status == 2 and "Perhaps you meant" in error and "--finetune.epochs INT" in error
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--seeds", "0", "seeds must be at least 1, not 0"),
+        ("--finetune.epochs", "0", "epochs must be at least 1, not 0"),
+        ("--finetune.optim.learning-rate", "-1", "learning_rate must be positive"),
+        ("--seeds", "five", "--seeds: invalid literal"),
+    ],
+)
+def test_a_bad_value_is_explained(capsys, configs, name, flag, value, message):
+    status, error = failure(capsys, configs, *name, flag, value)
+    assert status == 2 and message in error
+    assert "Traceback" not in error and "tyro" not in error
+
+
+def test_an_unknown_configuration_gets_the_right_one():
+    with pytest.raises(InputError, match=r"unknown configuration 'gleu'\. Did you mean 'glue'"):
+        parse(TWO, ["gleu", "--seeds", "1"])
+
+
+@pytest.mark.parametrize(("configs", "args"), [(TWO, []), (ONE, []), (TWO, ["--seeds", "1"])])
+def test_a_configuration_must_be_named(capsys, configs, args):
+    status, error = failure(capsys, configs, *args)
+    assert status == 2 and "glue" in error
+
+
+def test_help_names_the_configurations_and_then_their_fields(capsys):
+    for args, parts in [
+        (["--help"], ["glue", "Real tasks.", "embedded", "The small language."]),
+        (["glue", "--help"], ["Real tasks.", "--tasks", "Tasks to run.", "(default: 3)", "--finetune.epochs"]),
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            run(print, TWO, args)
+        out = capsys.readouterr().out
+        assert exit_.value.code == 0 and all(part in out for part in parts)
+
+
+def test_an_input_error_is_one_line_and_status_2(capsys):
+    def main(config):
+        raise InputError("train.tsv, row 3: no label")
+
+    assert failure(capsys, ONE, "glue", main=main) == (2, "error: train.tsv, row 3: no label")
+
+
+def test_an_interruption_says_how_to_go_on(capsys):
+    def main(config):
+        raise KeyboardInterrupt
+
+    status, error = failure(capsys, Settings, main=main)
+    assert status == 130 and error == "interrupted; finished rows are kept, the same command goes on"
+
+
+def test_an_error_of_ours_keeps_its_traceback():
+    def main(config):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(main, Settings, [])
+
+
+def test_report_of_a_folder_that_is_no_run_is_one_line(tmp_path):
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.report", str(tmp_path)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"error: cannot read {tmp_path}/results.jsonl: No such file or directory; is this the folder of a run?"
+    ]
