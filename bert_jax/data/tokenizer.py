@@ -1,5 +1,6 @@
 """Text to token ids: WordPiece for published vocabularies, SentencePiece for our own, behind one protocol."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,10 +128,11 @@ class SentencePiece(_Assembling):
 
     def __init__(self, model: bytes) -> None:
         self.model = model
+        self.processor = sentencepiece.SentencePieceProcessor()
         try:
-            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self.processor.load_from_serialized_proto(model)
         except RuntimeError as error:
-            raise InputError(f"not a SentencePiece model: {error}") from error
+            raise InputError("not a SentencePiece model: it cannot be parsed") from error
         self.vocab_size = self.processor.get_piece_size()
         ids = [self.processor.piece_to_id(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
         if ids != list(range(5)):
@@ -150,7 +152,7 @@ def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePi
     Raises:
         InputError: the text does not support a vocabulary of that size.
     """
-    model = _Buffer()
+    model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
@@ -170,14 +172,13 @@ def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePi
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise InputError(f"a vocabulary of {vocab_size} cannot be trained on this text: {error}") from error
-    return SentencePiece(bytes(model))
+        raise InputError(f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {_last_sentence(error)}") from error
+    return SentencePiece(model.getvalue())
 
 
-class _Buffer(bytearray):
-    """The file-like object that the trainer writes its model to."""
-
-    write = bytearray.extend
+def _last_sentence(error: Exception) -> str:
+    """What the trainer says to a user, without the line of its source code that it begins with."""
+    return str(error).rpartition("] ")[2].strip()
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -4,7 +4,9 @@ State has no device axis: it goes in and comes out replicated (`in_axes=None`, `
 is cut into equal parts, one for each device.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -44,3 +46,11 @@ def check_batch_size(batch_size: int, field: str) -> None:
             f"{field} {batch_size} does not divide by the {devices} devices; "
             f"use {f'{below} or ' if below else ''}{below + devices}"
         )
+
+
+def cache_compilations() -> None:
+    """Keep compiled programs on disk between processes, unless JAX_COMPILATION_CACHE_DIR says where already."""
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

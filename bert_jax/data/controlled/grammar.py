@@ -79,6 +79,19 @@ def quality(rng: np.random.Generator, table: Sequence[tuple[str, str]], probabil
     return pick(rng, pick(rng, table)) if chance(rng, probability) else ""
 
 
+class Setting(NamedTuple):
+    """Whom, what and when sentences are about."""
+
+    people: Sequence[str]
+    things: Sequence[str]
+    times: Sequence[str]
+
+
+def setting(scene: lex.Scene) -> Setting:
+    """All that a scene allows."""
+    return Setting(scene.people, things(scene), lex.TIMES)
+
+
 class Described(NamedTuple):
     """A sentence as words, with the places of its subject noun and its verb."""
 
@@ -87,21 +100,19 @@ class Described(NamedTuple):
     verb: int
 
 
-def described(
-    rng: np.random.Generator, people: Sequence[str], kinds: Sequence[str], agreeing: bool = True
-) -> Described:
+def described(rng: np.random.Generator, about: Setting, agreeing: bool = True) -> Described:
     """`the calm bakers near the pan lift the heavy kettles at noon`.
 
     Subject, the noun between it and the verb, and object have independent numbers; the verb
     has the subject's number, or, unless `agreeing`, the other one.
     """
     many, near_many, object_many = (chance(rng, 0.5) for _ in range(3))
-    near, thing = pick_two(rng, kinds)
-    head = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.5), number(pick(rng, people), many)).split()
+    near, thing = pick_two(rng, about.things)
+    head = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.5), number(pick(rng, about.people), many)).split()
     between = ["near", "the", number(near, near_many)]
     verb = agree(pick(rng, pick(rng, lex.HANDLING)), many == agreeing)
     rest = join("the", quality(rng, lex.THING_QUALITIES, 0.5), number(thing, object_many)).split()
-    time = pick(rng, lex.TIMES).split() if chance(rng, 0.3) else []
+    time = pick(rng, about.times).split() if chance(rng, 0.3) else []
     return Described([*head, *between, verb, *rest, *time], len(head) - 1, len(head) + len(between))
 
 
@@ -116,10 +127,10 @@ class Event(NamedTuple):
     time: str
 
 
-def event(rng: np.random.Generator, agent: str, recipient: str, thing: str) -> Event:
-    """An event between these two with this thing."""
-    verb = pick(rng, pick(rng, lex.TRANSFER))
-    return Event(agent, verb, quality(rng, lex.THING_QUALITIES), thing, recipient, pick(rng, lex.TIMES))
+def event(rng: np.random.Generator, agent: str, recipient: str, about: Setting) -> Event:
+    """An event between these two with one of the things."""
+    verb, thing = pick(rng, pick(rng, lex.TRANSFER)), pick(rng, about.things)
+    return Event(agent, verb, quality(rng, lex.THING_QUALITIES), thing, recipient, pick(rng, about.times))
 
 
 def tell(rng: np.random.Generator, told: Event) -> str:
@@ -160,16 +171,16 @@ def opinion(rng: np.random.Generator, good: bool, thing: str, person: str) -> st
     return join(frame, "the", thing, aside, "is", negation, degree, adjective)
 
 
-def sighting(rng: np.random.Generator, key: str, people: Sequence[str], kinds: Sequence[str]) -> str:
-    """Two neutral clauses about `key` and three of the kinds of things, in random order.
+def sighting(rng: np.random.Generator, key: str, about: Setting) -> str:
+    """Two neutral clauses about `key` and three of the things, in random order.
 
     `the cook lifts the heavy pan near the storm while the calm waiter wants the pie near the soup`
     """
-    nouns = some(rng, kinds, 3)
+    nouns = some(rng, about.things, 3)
     nouns.insert(int(rng.integers(4)), key)
     clauses = []
     for thing, near in (nouns[:2], nouns[2:]):
-        subject = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.5), pick(rng, people))
+        subject = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.5), pick(rng, about.people))
         verb = agree(pick(rng, pick(rng, lex.HANDLING)), many=False)
         clauses.append(f"{subject} {verb} the {thing} near the {near}")
     return f"{clauses[0]} {pick(rng, ('while', 'and'))} {clauses[1]}"

@@ -15,21 +15,23 @@ class Person(NamedTuple):
 
     name: str
     role: str
-    pronoun: str
 
 
 class Story(NamedTuple):
-    """What a document is about: a scene, two people, two things, and a good or a bad day."""
+    """What stays the same throughout a document: a scene, a time, two people with one pronoun, two things,
+    and whether the day is good."""
 
     scene: lex.Scene
+    time: str
     cast: tuple[Person, Person]
+    pronoun: str
     things: list[str]
     good: bool
 
     @property
-    def roles(self) -> tuple[str, str]:
-        """What the two people are called beside their names."""
-        return self.cast[0].role, self.cast[1].role
+    def setting(self) -> grammar.Setting:
+        """What general sentences are about."""
+        return grammar.Setting([person.role for person in self.cast], self.things, [self.time])
 
 
 def documents(num_documents: int, seed: int = 0) -> list[list[str]]:
@@ -56,39 +58,37 @@ def document(rng: np.random.Generator) -> list[str]:
 
 
 def draw_story(rng: np.random.Generator) -> Story:
-    """The scene and its people; one is a she and the other a he, so that a pronoun is never in doubt."""
-    scene = pick(rng, lex.SCENES)
-    roles = pick_two(rng, scene.people)
-    first, second = (
-        Person(pick(rng, lex.NAMES[pronoun]), role, pronoun)
-        for pronoun, role in zip(pick_two(rng, tuple(lex.NAMES)), roles, strict=True)
-    )
-    return Story(scene, (first, second), grammar.some(rng, grammar.things(scene), 2), good=chance(rng, 0.5))
+    """A scene, and who and what of it."""
+    scene, pronoun = pick(rng, lex.SCENES), pick(rng, tuple(lex.NAMES))
+    names, roles = pick_two(rng, lex.NAMES[pronoun]), pick_two(rng, scene.people)
+    cast = Person(names[0], roles[0]), Person(names[1], roles[1])
+    things = grammar.some(rng, grammar.things(scene), 2)
+    return Story(scene, pick(rng, lex.TIMES), cast, pronoun, things, good=chance(rng, 0.5))
 
 
-def mention(rng: np.random.Generator, person: Person) -> str:
-    """A name, a pronoun, a role, or both."""
-    forms = (person.name, person.pronoun, f"the {person.role}", f"{person.name} the {person.role}")
-    return pick(rng, forms)
+def mention(rng: np.random.Generator, story: Story) -> str:
+    """One of the two, by name, pronoun, role, or name and role."""
+    person = pick(rng, story.cast)
+    return pick(rng, (person.name, story.pronoun, f"the {person.role}", f"{person.name} the {person.role}"))
 
 
 def opening(rng: np.random.Generator, story: Story) -> str:
     """Who meets where."""
     first, second = story.cast
-    where = f"near the {story.scene.place} {pick(rng, lex.TIMES)}"
-    return f"{first.name} the {first.role} and {second.name} the {second.role} meet {where}"
+    place = f"near the {story.scene.place}"
+    return f"{first.name} the {first.role} and {second.name} the {second.role} meet {place} {story.time}"
 
 
 def work(rng: np.random.Generator, story: Story) -> list[str]:
     """Somebody handles one of the things."""
     verb = agree(pick(rng, pick(rng, lex.HANDLING)), many=False)
     thing = grammar.join("the", grammar.quality(rng, lex.THING_QUALITIES, 0.7), pick(rng, story.things))
-    return [f"{pick(rng, TIME_OR_NOT)} {mention(rng, pick(rng, story.cast))} {verb} {thing}".strip()]
+    return [grammar.join(story.time if chance(rng, 0.5) else "", mention(rng, story), verb, thing)]
 
 
 def crowd(rng: np.random.Generator, story: Story) -> list[str]:
     """People like the two at work."""
-    return [" ".join(grammar.described(rng, story.roles, story.things).words)]
+    return [" ".join(grammar.described(rng, story.setting).words)]
 
 
 def exchange(rng: np.random.Generator, story: Story) -> list[str]:
@@ -96,7 +96,7 @@ def exchange(rng: np.random.Generator, story: Story) -> list[str]:
     giver, taker = pick_two(rng, story.cast)
     use_name = chance(rng, 0.3)
     agent, recipient = (person.name if use_name else f"the {person.role}" for person in (giver, taker))
-    told = grammar.event(rng, agent, recipient, pick(rng, story.things))
+    told = grammar.event(rng, agent, recipient, story.setting)
     if chance(rng, 0.5):
         return [grammar.tell(rng, told), f"in other words {grammar.tell(rng, grammar.reworded(rng, told))}"]
     return [grammar.tell(rng, told), f"now {recipient} has the {grammar.reworded(rng, told).quality} {told.thing}"]
@@ -104,18 +104,16 @@ def exchange(rng: np.random.Generator, story: Story) -> list[str]:
 
 def verdict(rng: np.random.Generator, story: Story) -> list[str]:
     """An opinion and the reaction that fits it."""
-    person = pick(rng, story.cast)
-    said = grammar.opinion(rng, story.good, pick(rng, story.things), person.name)
-    reaction = f"so {mention(rng, person)} {agree(pick(rng, lex.JOY if story.good else lex.GLOOM), many=False)}"
+    said = grammar.opinion(rng, story.good, pick(rng, story.things), pick(rng, story.cast).name)
+    reaction = f"so {mention(rng, story)} {agree(pick(rng, lex.JOY if story.good else lex.GLOOM), many=False)}"
     return [f"{said} , {reaction}"] if chance(rng, 0.7) else [said, reaction]
 
 
 def surprise(rng: np.random.Generator, story: Story) -> list[str]:
     """Something dangerous or delightful among the things, and what everyone does about it."""
     key = pick(rng, lex.DELIGHTS if story.good else lex.DANGERS)
-    reaction = "everyone comes to enjoy" if story.good else "everyone runs away from"
-    kinds = (*story.things, story.scene.place)
-    return [grammar.sighting(rng, key, story.roles, kinds), f"{reaction} the {key}"]
+    about = story.setting._replace(things=(*story.things, story.scene.place))
+    return [grammar.sighting(rng, key, about), f"so {mention(rng, story)} {'dances' if story.good else 'runs away'}"]
 
 
 def lesson(rng: np.random.Generator, story: Story) -> list[str]:
@@ -130,9 +128,10 @@ def rule(rng: np.random.Generator, story: Story) -> list[str]:
     """A claim, and one that follows from it, or may be true or false beside it."""
     follows = chance(rng, 0.5)
     thing = pick(rng, story.things)
-    premise, hypothesis = claims.draw(rng, follows, pick(rng, story.roles), thing, grammar.category(story.scene, thing))
+    premise, hypothesis = claims.draw(
+        rng, follows, pick(rng, story.cast).role, thing, grammar.category(story.scene, thing)
+    )
     return [premise, f"{'therefore' if follows else 'perhaps'} {hypothesis}"]
 
 
-TIME_OR_NOT = ("",) * len(lex.TIMES) + lex.TIMES
-BEATS = (work, crowd, crowd, exchange, exchange, verdict, verdict, verdict, verdict, surprise, surprise, lesson, rule)
+BEATS = (work, crowd, crowd, exchange, exchange, verdict, verdict, verdict, verdict, surprise, lesson, rule)

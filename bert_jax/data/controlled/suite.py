@@ -116,7 +116,7 @@ def draw_acceptability(rng: np.random.Generator, label: int) -> Row:
     """A grammatical sentence, or one with its verb or its word order wrong."""
     in_number = chance(rng, 0.5)
     scene = pick(rng, lex.SCENES)
-    sentence = grammar.described(rng, scene.people, grammar.things(scene), agreeing=bool(label) or not in_number)
+    sentence = grammar.described(rng, grammar.setting(scene), agreeing=bool(label) or not in_number)
     words = sentence.words
     if not label and not in_number:
         articles = [place for place, word in enumerate(words) if word == "the"]
@@ -144,14 +144,14 @@ def draw_keyword(rng: np.random.Generator, label: int) -> Row:
     """A neutral sentence with one thing that is none of the scene's."""
     key = pick(rng, (lex.DELIGHTS, lex.DANGERS)[label])
     scene = pick(rng, lex.SCENES)
-    return (grammar.sighting(rng, key, scene.people, grammar.things(scene)),), label
+    return (grammar.sighting(rng, key, grammar.setting(scene)),), label
 
 
 def draw_event(rng: np.random.Generator) -> tuple[Event, lex.Scene]:
     """An event between two people of one scene."""
     scene = pick(rng, lex.SCENES)
     agent, recipient = pick_two(rng, scene.people)
-    return grammar.event(rng, f"the {agent}", f"the {recipient}", pick(rng, grammar.things(scene))), scene
+    return grammar.event(rng, f"the {agent}", f"the {recipient}", grammar.setting(scene)), scene
 
 
 def draw_paraphrase(rng: np.random.Generator, label: int) -> Row:

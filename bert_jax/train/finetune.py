@@ -1,0 +1,122 @@
+"""One fine-tuning run: an encoder, a task, a readout and a seed to predictions."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
+from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_batches
+from bert_jax.data.tasks import Split, Task
+from bert_jax.data.tokenizer import Tokenizer
+from bert_jax.model.bert import SequenceClassifier
+from bert_jax.pretrained import Pretrained, init_without_encoder, with_trained_pooler
+from bert_jax.train.inference import predict_rows
+from bert_jax.train.loop import fit
+from bert_jax.train.optim import make_optimizer
+from bert_jax.train.parallel import map_predict_step, map_train_step
+from bert_jax.train.step import init_state, make_predict_step, make_train_step, task_objective
+from bert_jax.types import Params
+
+
+class TaskData(NamedTuple):
+    """A task, tokenised. evaluations: by name, in the task's order. buckets: lengths that fit every row."""
+
+    task: Task
+    train: Examples
+    evaluations: dict[str, Examples]
+    buckets: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """What is compiled for a model, shared by all runs that differ in seed or data order only."""
+
+    model: SequenceClassifier
+    optimizer: optax.GradientTransformation
+    train_step: Callable[..., Any]
+    predict_step: Callable[..., Any]
+
+
+class Outcome(NamedTuple):
+    """logits [rows C] of each evaluation set; seconds of wall time, compilation included."""
+
+    logits: dict[str, np.ndarray]
+    seconds: float
+
+
+def prepare_task(
+    task: Task, tokenizer: Tokenizer, train: Split, evaluations: dict[str, Split], config: FinetuneConfig
+) -> TaskData:
+    """Tokenise a task and choose its bucket lengths."""
+    encoded = {name: encode_split(tokenizer, split, config.max_length) for name, split in evaluations.items()}
+    examples = encode_split(tokenizer, train, config.max_length)
+    lengths = np.concatenate([examples.lengths, *(e.lengths for e in encoded.values())])
+    return TaskData(task, examples, encoded, choose_buckets(lengths, config.num_buckets, config.max_length))
+
+
+def num_steps(data: TaskData, config: FinetuneConfig) -> int:
+    """Optimizer steps of a run."""
+    return config.epochs * -(-len(data.train.encodings) // config.batch_size)
+
+
+def finetune(
+    pretrained: Pretrained,
+    data: TaskData,
+    readout: ReadoutConfig,
+    config: FinetuneConfig,
+    seed: int,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> Outcome:
+    """Fine-tune all weights on a task and predict its evaluation sets.
+
+    The seed decides the fresh weights, the order of the examples and the dropout. Two readouts with one
+    seed see the same batches in the same order.
+
+    Raises:
+        Diverged: the loss is not finite.
+        InputError: the readout needs weights that the checkpoint lacks.
+    """
+    start = time.perf_counter()
+    program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
+    init_key, dropout_key = jax.random.split(jax.random.key(seed))
+    state = init_state(initial_params(pretrained, program.model, init_key), program.optimizer)
+    batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
+    for step, state, metrics in fit(program.train_step, state, batches, dropout_key):
+        on_step(step, metrics)
+    logits = {
+        name: predict_rows(
+            program.predict_step, state.params, e.encodings, e.special, config.eval_batch_size, data.buckets
+        )
+        for name, e in data.evaluations.items()
+    }
+    return Outcome(logits, time.perf_counter() - start)
+
+
+def initial_params(pretrained: Pretrained, model: SequenceClassifier, key: jax.Array) -> Params:
+    """The checkpoint's encoder with a fresh readout and classifier; its trained pooler where the readout asks for it."""
+    fresh = init_without_encoder(model, key)
+    reader = with_trained_pooler(fresh.get("reader", {}), model.readout, pretrained.checkpoint)
+    return {"encoder": pretrained.checkpoint.encoder, "classifier": fresh["classifier"]} | (
+        {"reader": reader} if reader else {}
+    )
+
+
+@lru_cache(maxsize=16)
+def compile_program(
+    bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int
+) -> Program:
+    """The mapped steps of a classifier; the same arguments give the same, already compiled ones."""
+    model = SequenceClassifier(bert, readout, num_outputs)
+    optimizer = make_optimizer(config.optim, steps)
+    train_step = map_train_step(make_train_step(task_objective(model), optimizer))
+    return Program(model, optimizer, train_step, map_predict_step(make_predict_step(model)))
+
+
+def with_learning_rate(config: FinetuneConfig, rate: float) -> FinetuneConfig:
+    """The same run at another peak learning rate."""
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=rate))

@@ -1,0 +1,68 @@
+"""MLM + NSP pretraining from random initialisation."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from bert_jax.config import BertConfig, PretrainConfig, preset
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.pretrain import PretrainData
+from bert_jax.data.tokenizer import Tokenizer
+from bert_jax.model import readout as readouts
+from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.huggingface import Checkpoint
+from bert_jax.pretrained import Pretrained
+from bert_jax.train.loop import Metrics, fit
+from bert_jax.train.optim import make_optimizer
+from bert_jax.train.parallel import check_batch_size, map_train_step
+from bert_jax.train.step import TrainState, init_state, make_train_step, pretrain_objective
+from bert_jax.types import Params
+
+
+def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
+    """The architecture that a pretraining config names, for a tokenizer's vocabulary."""
+    return preset(
+        config.preset,
+        vocab_size=vocab_size,
+        max_length=max(config.max_length, 128),
+        dropout=config.dropout,
+        attention_dropout=config.dropout,
+    )
+
+
+def pretrain(
+    config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus
+) -> Iterator[tuple[int, TrainState, Metrics]]:
+    """Pretrain; yields after every step, see `loop.fit`.
+
+    Raises:
+        Diverged: the loss is not finite.
+        InputError: a readout that the model cannot have, or a batch that the devices cannot share.
+    """
+    check_batch_size(config.batch_size, "batch_size")
+    bert = bert_config(config, tokenizer.vocab_size)
+    readouts.check(config.nsp_readout, bert)
+    model = BertForPretraining(bert, config.nsp_readout)
+    data = PretrainData(corpus, tokenizer.special, bert.vocab_size, config.max_length, config.mask_rate, config.seed)
+    optimizer = make_optimizer(config.optim, config.steps)
+    init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
+    example = data.batch(0, np.zeros(1, int))
+    params = jax.jit(lambda key: model.init(key, example.tokens, example.masked_positions)["params"])(init_key)
+    step = map_train_step(make_train_step(pretrain_objective(model), optimizer))
+    yield from fit(step, init_state(params, optimizer), data.batches(config.batch_size, 0, config.steps), dropout_key)
+
+
+def to_pretrained(config: PretrainConfig, tokenizer: Tokenizer, params: Params) -> Pretrained:
+    """The pretrained model as something to fine-tune and to save.
+
+    The readout's dense layer becomes the checkpoint's pooler; if NSP did not read the sentence as BERT
+    does, from last/cls, projection `tanh` of another readout would still start from it.
+    """
+    params = jax.device_get(params)
+    pooler = params.get("reader", {}).get("projection", {}).get("dense")
+    bert = bert_config(config, tokenizer.vocab_size)
+    if pooler is not None and pooler["kernel"].shape != (bert.hidden_size, bert.hidden_size):
+        pooler = None
+    nsp = params["nsp"] if pooler is not None else None
+    return Pretrained(Checkpoint(bert, params["encoder"], pooler, params["mlm"], nsp), tokenizer)

@@ -1,0 +1,19 @@
+"""[CLS] against mean pooling on the embedded suite, from nothing: pretrains a tiny BERT, then fine-tunes it.
+
+    python -m experiments.ablate_pooling embedded
+"""
+
+from pathlib import Path
+
+from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig
+from bert_jax.data import controlled
+from experiments.settings import Ablation
+
+NAME = "embedded"
+config = Ablation(
+    suite="embedded",
+    tasks=tuple(controlled.TASKS),
+    out=Path("runs/embedded"),
+    finetune=FinetuneConfig(epochs=4, num_buckets=2, max_length=64, optim=OptimConfig(learning_rate=5e-4)),
+    pretrain=PretrainConfig(preset="tiny", vocab_size=400, max_length=64, steps=1500, batch_size=64),
+)

@@ -1,0 +1,76 @@
+"""What can be set from a command line. Named ones stand in `configs/`."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig
+from bert_jax.data import controlled, glue
+from bert_jax.data.tasks import Task
+from bert_jax.errors import InputError, unknown
+
+SUITES: dict[str, dict[str, Task]] = {"embedded": controlled.TASKS, "glue": glue.TASKS}
+
+
+@dataclass(frozen=True)
+class PretrainRun:
+    """Pretrain on the embedded corpus."""
+
+    out: Path
+    """Model directory to write."""
+    documents: int = 2000
+    """Documents of the embedded language to pretrain on."""
+    pretrain: PretrainConfig = PretrainConfig()
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A grid of fine-tuning runs: tasks x readouts x learning rates x seeds."""
+
+    suite: Literal["embedded", "glue"]
+    """Which tasks: the generated ones that come with the package, or GLUE."""
+    tasks: tuple[str, ...]
+    """Tasks of the suite."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure."""
+    encoder: str | None = None
+    """Model directory or hub id. Without it (embedded suite only) a tiny BERT is pretrained first."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; the first is the reference that the others are compared with."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs."""
+    seeds: int = 5
+    """Seeds per cell: 0, 1, ..."""
+    learning_rates: tuple[float, ...] = ()
+    """Rates to try for every readout; the best on the evaluation set is reported, and the table says so.
+    By default the one of finetune.optim."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    """How the embedded suite's own encoder is made."""
+    documents: int = 2000
+    """Documents of the embedded corpus to pretrain it on."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds}: at least one seed is needed")
+        for field in ("tasks", "poolings", "layers", "projections"):
+            if not getattr(self, field):
+                raise InputError(f"--{field} names nothing")
+            if len(set(getattr(self, field))) < len(getattr(self, field)):
+                raise InputError(f"--{field} names something twice: {' '.join(getattr(self, field))}")
+        for task in self.tasks:
+            if task not in SUITES[self.suite]:
+                raise unknown("task", task, SUITES[self.suite])
+        self.readouts()
+
+    def readouts(self) -> list[ReadoutConfig]:
+        """Every combination of layers, pooling and projection, poolings varying fastest."""
+        grid = itertools.product(self.layers, self.projections, self.poolings)
+        return [ReadoutConfig(layers, pooling, projection) for layers, projection, pooling in grid]
