@@ -32,7 +32,7 @@ class BertConfig:
     num_segments: int = 2
     """Number of segment (token type) embeddings."""
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    """gelu is the erf form; gelu_tanh the approximation that the original TensorFlow code uses at HEAD."""
+    """gelu is the erf form, gelu_tanh the approximation in the original TensorFlow code at HEAD."""
     dropout: float = 0.1
     """Dropout rate on embeddings, block outputs and the classifier's input."""
     attention_dropout: float = 0.1
@@ -64,7 +64,7 @@ PRESETS = {
         ("large", 24, 1024, 16),
     ]
 }
-"""The published sizes: base and large from the paper, the others from "Well-Read Students Learn Better" (1908.08962)."""
+"""The published sizes: base and large from the paper, the others from arXiv 1908.08962."""
 
 
 def preset(name: str, **changes: object) -> BertConfig:

@@ -79,7 +79,7 @@ class Pretrained:
         if not readouts.wants_pretrained(spec):
             same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
             if not all(jax.tree.leaves(same)):
-                raise InputError(f"readout {spec} has weights that are drawn at random: train it before embedding with it")
+                raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
         return reader
 
 
@@ -133,9 +133,7 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
     return {**reader, "projection": {"dense": checkpoint.pooler}}
 
 
-_DUMMY = Tokens(
-    np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool)
-)
+_DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 
 def _embed(config: BertConfig, spec: ReadoutConfig) -> Callable[[Params, Tokens], Any]:

@@ -15,7 +15,7 @@ class Spec(NamedTuple):
 
     name: str
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
 
 def parse_spec(text: str) -> Spec:

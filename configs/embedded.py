@@ -1,6 +1,6 @@
 """[CLS] against mean pooling on the embedded suite, from nothing: pretrains a tiny BERT, then fine-tunes it.
 
-    python -m experiments.ablate_pooling embedded
+python -m experiments.ablate_pooling embedded
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """[CLS] against mean pooling on GLUE, with BERT's fine-tuning recipe (arXiv 1810.04805, appendix A.3).
 
-    python -m experiments.ablate_pooling glue --encoder bert-base-uncased --out runs/bert-base
+python -m experiments.ablate_pooling glue --encoder bert-base-uncased --out runs/bert-base
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A tiny BERT on the embedded corpus, with next-sentence prediction read from [CLS] through BERT's pooler.
 
-    python -m experiments.pretrain tiny
+python -m experiments.pretrain tiny
 """
 
 from pathlib import Path

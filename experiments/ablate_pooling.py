@@ -7,6 +7,7 @@ An interrupted run goes on where it was when the same command is given again.
 import dataclasses
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,13 @@ def main(config: Ablation) -> None:
 
 
 def _run_task(
-    config: Ablation, task: Task, pretrained: Pretrained, experiment: dict[str, Any], store: ResultStore,
-    bar: Progress, runs: Any,
+    config: Ablation,
+    task: Task,
+    pretrained: Pretrained,
+    experiment: dict[str, Any],
+    store: ResultStore,
+    bar: Progress,
+    runs: Any,
 ) -> None:
     """The runs of one task that are not finished yet. The task is not even read where there are none."""
     data = None
@@ -62,28 +68,38 @@ def _run_task(
         if run_id(settings) not in store.finished():
             data = data or _read_task(config, task, pretrained)
             cell = f"{task.title} {readout} seed {seed}"
-            row, predictions = _run(pretrained, data, readout, with_learning_rate(config.finetune, rate), seed, bar, cell)
+            at_rate = with_learning_rate(config.finetune, rate)
+            row, predictions = _run(pretrained, data, readout, at_rate, seed, bar, cell)
             row = dataclasses.replace(row, id=run_id(settings), config=settings)
             store.append(row, predictions)
         bar.advance(runs)
 
 
 def _run(
-    pretrained: Pretrained, data: TaskData, readout: ReadoutConfig, config: FinetuneConfig, seed: int,
-    bar: Progress, cell: str,
+    pretrained: Pretrained,
+    data: TaskData,
+    readout: ReadoutConfig,
+    config: FinetuneConfig,
+    seed: int,
+    bar: Progress,
+    cell: str,
 ) -> tuple[Row, dict[str, Any]]:
     """One run as a row and its predictions. A run that diverges is a row too."""
     task = data.task
     labels = {name: examples.labels for name, examples in data.evaluations.items()}
     line = bar.add_task(cell, total=num_steps(data, config), note="")
-    failed, seconds, predictions = None, 0.0, {}
+    failed, predictions = None, {}
+    start = time.perf_counter()
     try:
-        outcome = finetune(
-            pretrained, data, readout, config, seed,
+        logits = finetune(
+            pretrained,
+            data,
+            readout,
+            config,
+            seed,
             lambda step, values: bar.update(line, completed=step, note=f"loss {values['loss']:.3f}"),
-        )  # fmt: skip
-        seconds = outcome.seconds
-        predictions = {name: (metrics.predict(logits, task), labels[name]) for name, logits in outcome.logits.items()}
+        )
+        predictions = {name: (metrics.predict(rows, task), labels[name]) for name, rows in logits.items()}
     except Diverged as error:
         failed = error.step
     finally:
@@ -99,7 +115,7 @@ def _run(
         seed=seed,
         status="ok" if failed is None else "failed",
         failed_step=failed,
-        seconds=round(seconds, 3),
+        seconds=round(time.perf_counter() - start, 3),
         train_examples=len(data.train.encodings),
         evaluation_examples={name: len(values) for name, values in labels.items()},
         metrics={name: metrics.score(task, *pair) for name, pair in predictions.items()},
@@ -137,27 +153,34 @@ def _encoder_dir(config: Ablation) -> Path:
 
 
 def _read_task(config: Ablation, task: Task, pretrained: Pretrained) -> TaskData:
-    train = _read_split(config, task, task.train)
+    source = SUITES[config.suite][task.trained_on or task.name]
+    train = _read_split(config, source, source.train)
     if config.train_rows is not None:
         train = train.head(config.train_rows)
     evaluations = {name: _read_split(config, task, name) for name in task.evaluations}
-    finetune_config = dataclasses.replace(
-        config.finetune, max_length=min(config.finetune.max_length, pretrained.config.max_length)
+    limit = min(config.finetune.max_length, pretrained.config.max_length)
+    return prepare_task(
+        task, pretrained.tokenizer, train, evaluations, dataclasses.replace(config.finetune, max_length=limit)
     )
-    return prepare_task(task, pretrained.tokenizer, train, evaluations, finetune_config)
 
 
-def _read_split(config: Ablation, task: Task, split: str) -> Split:
-    if config.glue_dir is not None and config.suite == "glue":
-        return glue.read_tsv(task, config.glue_dir, split)
+def _read_split(config: Ablation, task: Task, name: str) -> Split:
+    split = _find_split(config, task, name)
+    if split.labels is None:
+        raise InputError(f"{task.title}: the labels of its {name} split are not published here, so it cannot be scored")
+    return split
+
+
+def _find_split(config: Ablation, task: Task, name: str) -> Split:
+    if config.suite == "glue" and config.glue_dir is not None:
+        return glue.read_tsv(task, config.glue_dir, name)
     from bert_jax.data import tfds  # slow to import, and not needed for published TSV folders
-
-    if config.suite == "glue":
-        return tfds.read(tfds.glue_builder(task), task, split)
     from bert_jax.data.controlled.builder import ControlledSuite
 
+    if config.suite == "glue":
+        return tfds.read(tfds.glue_builder(task), task, name)
     builder = ControlledSuite(config=task.name, data_dir=config.out / "data", file_format="array_record")
-    return tfds.read(builder, task, split)
+    return tfds.read(builder, task, name)
 
 
 if __name__ == "__main__":

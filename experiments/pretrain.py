@@ -1,6 +1,5 @@
 """Pretrain a small BERT with MLM + NSP and write it as a Hugging Face model directory."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ def pretrain_encoder(config: PretrainConfig, documents: Sequence[Sequence[str]],
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     to_pretrained(config, tokenizer, state.params).save(partial)
-    os.replace(partial, out)
+    partial.replace(out)
 
 
 def main(config: PretrainRun) -> None:

@@ -38,9 +38,7 @@ class Plan(NamedTuple):
     length: int
 
 
-def encode_texts(
-    tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int
-) -> list[Encoding]:
+def encode_texts(tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int) -> list[Encoding]:
     """Tokenise texts or pairs of texts, truncated to `max_length` tokens."""
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)

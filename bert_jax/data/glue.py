@@ -100,12 +100,13 @@ _ROWS = (
         metrics=("mcc",),
         evaluations=("test",),
         train="",
+        trained_on="mnli",
         needs="Inference that turns on one phenomenon at a time: negation, quantifiers, coreference, knowledge.",
     ),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
-"""GLUE by the names that TFDS uses. AX has `train == ""`: it is only scored."""
+"""GLUE by the names that TFDS uses. AX has `train == ""`: it is scored from a training on MNLI."""
 
 Columns = Sequence[str | int]
 

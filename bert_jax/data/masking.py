@@ -49,7 +49,7 @@ def mask_tokens(
         mask_id: the id of [MASK].
         vocabulary: first and one past the last id of a random replacement.
     """
-    rows, length = ids.shape
+    length = ids.shape[1]
     slots = num_slots(length, rate)
     scores = np.where(candidates, draws[:, :length], 2.0)
     chosen = np.sort(np.argpartition(scores, slots - 1, axis=1)[:, :slots], axis=1)

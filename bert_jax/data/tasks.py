@@ -23,7 +23,9 @@ class Task:
     evaluations: tuple[str, ...] = ("validation",)
     """TFDS splits to score; MNLI has two."""
     train: str = "train"
-    """TFDS split to train on."""
+    """TFDS split to train on; empty for a diagnostic set, which is only scored."""
+    trained_on: str = ""
+    """The task whose training split serves a diagnostic set."""
     needs: str = ""
     """What a reader of the sentence must know to solve it; one sentence."""
 
@@ -48,7 +50,6 @@ class Split(NamedTuple):
     a: list[str]
     b: list[str] | None
     labels: np.ndarray | None
-
 
     def head(self, rows: int) -> "Split":
         """The first `rows` rows."""

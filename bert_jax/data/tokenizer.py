@@ -172,7 +172,10 @@ def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePi
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise InputError(f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {_last_sentence(error)}") from error
+        reason = _last_sentence(error)
+        raise InputError(
+            f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {reason}"
+        ) from error
     return SentencePiece(model.getvalue())
 
 

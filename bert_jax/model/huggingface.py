@@ -1,7 +1,6 @@
 """Hugging Face model directories: config.json and model.safetensors, both ways, without torch."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +30,9 @@ _CONFIG_NAMES = {
 }
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
+_FILES = ["config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "spiece.model"]
+"""What is fetched of a repository on the hub."""
+
 _EMBEDDINGS = {
     "token/embedding": "word_embeddings.weight",
     "position/embedding": "position_embeddings.weight",
@@ -41,7 +43,9 @@ _EMBEDDINGS = {
 _DENSE = {"kernel": "weight", "bias": "bias"}
 _NORM = {"scale": "weight", "bias": "bias"}
 _BLOCK = {
-    **{f"attention/{n}/{ours}": f"attention.self.{n}.{t}" for n in ("query", "key", "value") for ours, t in _DENSE.items()},
+    **{f"attention/query/{ours}": f"attention.self.query.{t}" for ours, t in _DENSE.items()},
+    **{f"attention/key/{ours}": f"attention.self.key.{t}" for ours, t in _DENSE.items()},
+    **{f"attention/value/{ours}": f"attention.self.value.{t}" for ours, t in _DENSE.items()},
     **{f"attention/output/{ours}": f"attention.output.dense.{t}" for ours, t in _DENSE.items()},
     **{f"attention_norm/{ours}": f"attention.output.LayerNorm.{t}" for ours, t in _NORM.items()},
     **{f"intermediate/{ours}": f"intermediate.dense.{t}" for ours, t in _DENSE.items()},
@@ -124,14 +128,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[checkpoint.config.activation]
-    raw |= {"model_type": "bert", "architectures": ["BertForPreTraining" if checkpoint.mlm else "BertModel"], "pad_token_id": 0}
+    raw |= {"model_type": "bert", "pad_token_id": 0}
+    raw["architectures"] = ["BertForPreTraining" if checkpoint.mlm else "BertModel"]
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
     flat = dict(_flatten({name: part for name, part in checkpoint._asdict().items() if name != "config" and part}))
     table = _names(checkpoint.config)
     tensors = {table[ours]: _transposed(ours, np.asarray(value)) for ours, value in flat.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
-    os.replace(partial, folder / "model.safetensors")
+    partial.replace(folder / "model.safetensors")
 
 
 def resolve(name: str) -> Path:
@@ -148,8 +153,7 @@ def resolve(name: str) -> Path:
     from huggingface_hub import snapshot_download  # slow to import, and not needed for a local directory
 
     try:
-        files = ["config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "spiece.model"]
-        return Path(snapshot_download(name, allow_patterns=files))
+        return Path(snapshot_download(name, allow_patterns=_FILES))
     except Exception as error:  # network, authorisation and naming errors share no base class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name!r} is no directory here and cannot be fetched from the hub: {reason}") from error

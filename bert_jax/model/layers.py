@@ -18,6 +18,7 @@ ACTIVATIONS = {
 
 
 def dense(config: BertConfig, features: int, name: str | None = None) -> nn.Dense:
+    """A `Dense` with the config's initialisation."""
     return Dense(features, config.initializer_range, name=name)
 
 

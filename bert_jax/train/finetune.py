@@ -1,7 +1,6 @@
 """One fine-tuning run: an encoder, a task, a readout and a seed to predictions."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -42,13 +41,6 @@ class Program(NamedTuple):
     predict_step: Callable[..., Any]
 
 
-class Outcome(NamedTuple):
-    """logits [rows C] of each evaluation set; seconds of wall time, compilation included."""
-
-    logits: dict[str, np.ndarray]
-    seconds: float
-
-
 def prepare_task(
     task: Task, tokenizer: Tokenizer, train: Split, evaluations: dict[str, Split], config: FinetuneConfig
 ) -> TaskData:
@@ -71,8 +63,8 @@ def finetune(
     config: FinetuneConfig,
     seed: int,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-) -> Outcome:
-    """Fine-tune all weights on a task and predict its evaluation sets.
+) -> dict[str, np.ndarray]:
+    """Fine-tune all weights on a task; gives the logits [rows C] of each evaluation set.
 
     The seed decides the fresh weights, the order of the examples and the dropout. Two readouts with one
     seed see the same batches in the same order.
@@ -81,24 +73,22 @@ def finetune(
         Diverged: the loss is not finite.
         InputError: the readout needs weights that the checkpoint lacks.
     """
-    start = time.perf_counter()
     program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     state = init_state(initial_params(pretrained, program.model, init_key), program.optimizer)
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
-    for step, state, metrics in fit(program.train_step, state, batches, dropout_key):
+    for step, trained, metrics in fit(program.train_step, state, batches, dropout_key):
         on_step(step, metrics)
-    logits = {
+    return {
         name: predict_rows(
-            program.predict_step, state.params, e.encodings, e.special, config.eval_batch_size, data.buckets
+            program.predict_step, trained.params, e.encodings, e.special, config.eval_batch_size, data.buckets
         )
         for name, e in data.evaluations.items()
     }
-    return Outcome(logits, time.perf_counter() - start)
 
 
 def initial_params(pretrained: Pretrained, model: SequenceClassifier, key: jax.Array) -> Params:
-    """The checkpoint's encoder with a fresh readout and classifier; its trained pooler where the readout asks for it."""
+    """The checkpoint's encoder, and a fresh readout and classifier; its trained pooler where the readout asks."""
     fresh = init_without_encoder(model, key)
     reader = with_trained_pooler(fresh.get("reader", {}), model.readout, pretrained.checkpoint)
     return {"encoder": pretrained.checkpoint.encoder, "classifier": fresh["classifier"]} | (

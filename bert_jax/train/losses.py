@@ -36,8 +36,6 @@ def squared_error(
     return Ratio((jnp.square(predictions - labels) * weights).sum(), weights.sum())
 
 
-def accuracy(
-    logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
-) -> Ratio:
+def accuracy(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]) -> Ratio:
     """Rows whose largest logit is the label's, by weight."""
     return Ratio(((logits.argmax(-1) == labels) * weights).sum(), weights.sum())

@@ -31,9 +31,7 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
     )
 
 
-def pretrain(
-    config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus
-) -> Iterator[tuple[int, TrainState, Metrics]]:
+def pretrain(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Pretrain; yields after every step, see `loop.fit`.
 
     Raises:

@@ -101,19 +101,24 @@ class Described(NamedTuple):
 
 
 def described(rng: np.random.Generator, about: Setting, agreeing: bool = True) -> Described:
-    """`the calm bakers near the pan lift the heavy kettles at noon`.
+    """`the calm bakers near the pan lift the heavy kettles`, `the baker whom the cooks need lifts the pan`.
 
-    Subject, the noun between it and the verb, and object have independent numbers; the verb
-    has the subject's number, or, unless `agreeing`, the other one.
+    All nouns have independent numbers, and every verb has its subject's; unless `agreeing`, one
+    of the verbs has the other number.
     """
-    many, near_many, object_many = (chance(rng, 0.5) for _ in range(3))
+    many, inner_many, object_many = (chance(rng, 0.5) for _ in range(3))
     near, thing = pick_two(rng, about.things)
-    head = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.5), number(pick(rng, about.people), many)).split()
-    between = ["near", "the", number(near, near_many)]
-    verb = agree(pick(rng, pick(rng, lex.HANDLING)), many == agreeing)
-    rest = join("the", quality(rng, lex.THING_QUALITIES, 0.5), number(thing, object_many)).split()
-    time = pick(rng, about.times).split() if chance(rng, 0.3) else []
-    return Described([*head, *between, verb, *rest, *time], len(head) - 1, len(head) + len(between))
+    subject, inner_subject = pick_two(rng, about.people)
+    nested = chance(rng, 0.5)
+    outer_right, inner_right = (agreeing, True) if not nested or chance(rng, 0.5) else (True, agreeing)
+    head = join("the", quality(rng, lex.PEOPLE_QUALITIES, 0.3), number(subject, many)).split()
+    between = ["near", "the", number(near, inner_many)]
+    if nested:
+        inner_verb = agree(pick(rng, pick(rng, lex.HANDLING)), inner_many == inner_right)
+        between = ["whom", "the", number(inner_subject, inner_many), inner_verb]
+    verb = agree(pick(rng, pick(rng, lex.HANDLING)), many == outer_right)
+    rest = join("the", quality(rng, lex.THING_QUALITIES, 0.3), number(thing, object_many)).split()
+    return Described([*head, *between, verb, *rest], len(head) - 1, len(head) + len(between))
 
 
 class Event(NamedTuple):

@@ -17,11 +17,6 @@ class Scene(NamedTuple):
 
 SCENES = (
     Scene(
-        "market",
-        ("trader", "farmer", "shopper", "porter"),
-        {"fruit": ("apple", "pear", "plum"), "vegetable": ("carrot", "onion", "turnip")},
-    ),
-    Scene(
         "harbor",
         ("sailor", "captain", "fisher", "diver"),
         {"vessel": ("boat", "raft", "canoe"), "seabird": ("gull", "heron", "pelican")},
@@ -32,24 +27,9 @@ SCENES = (
         {"meal": ("soup", "stew", "pie"), "utensil": ("spoon", "pan", "kettle")},
     ),
     Scene(
-        "farm",
-        ("shepherd", "rider", "breeder", "groom"),
-        {"animal": ("goat", "cow", "horse"), "machine": ("tractor", "plow", "cart")},
-    ),
-    Scene(
-        "school",
-        ("teacher", "pupil", "tutor", "student"),
-        {"text": ("novel", "poem", "essay"), "chart": ("map", "graph", "diagram")},
-    ),
-    Scene(
         "workshop",
         ("carpenter", "smith", "welder", "painter"),
         {"tool": ("hammer", "saw", "drill"), "seat": ("stool", "chair", "sofa")},
-    ),
-    Scene(
-        "garden",
-        ("gardener", "planter", "digger", "visitor"),
-        {"flower": ("rose", "tulip", "daffodil"), "tree": ("oak", "maple", "willow")},
     ),
     Scene(
         "theater",

@@ -4,13 +4,13 @@ A drawing function takes a generator and the wanted class, and returns the texts
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bert_jax.data.controlled import claims, grammar
 from bert_jax.data.controlled import lexicon as lex
-from bert_jax.data.controlled.grammar import Event, chance, pick, pick_two
+from bert_jax.data.controlled.grammar import Event, Item, chance, pick, pick_two
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import unknown
 
@@ -56,8 +56,8 @@ TASKS = {
             TWO,
             ("different", "same"),
             ("accuracy", "f1"),
-            needs="Who does what to whom, whatever the construction, and which words are synonyms; how many words "
-            "the sentences share says nothing.",
+            needs="Who does what to whom, whatever the construction, and which words are synonyms; the share of "
+            "common words tells only the third of the rows in which the thing may differ.",
         ),
         Task(
             "similarity",
@@ -155,19 +155,20 @@ def draw_event(rng: np.random.Generator) -> tuple[Event, lex.Scene]:
 
 
 def draw_paraphrase(rng: np.random.Generator, label: int) -> Row:
-    """An event told twice. Half of the rows turn on the roles, and half on one exchanged word,
-    which is a synonym in one class and in the other is not; both classes share as many words.
+    """An event told twice. A third of the rows turn on who gives and who takes, a third on one
+    exchanged word, which is a synonym in one class and not in the other, and a third on the thing.
     """
-    first, _ = draw_event(rng)
+    first, scene = draw_event(rng)
     second = grammar.reworded(rng, first)
-    if chance(rng, 0.5):
-        if not label:
-            second = second._replace(agent=first.recipient, recipient=first.agent)
-    else:
+    turns_on = pick(rng, ("roles", "word", "thing"))
+    if turns_on == "word":
         field, table = pick(rng, (("verb", lex.TRANSFER), ("quality", lex.THING_QUALITIES)))
         word = getattr(first, field)
-        new = lex.SYNONYM[word] if label else another(rng, word, table)
-        second = second._replace(**{field: new})
+        second = second._replace(**{field: lex.SYNONYM[word] if label else another(rng, word, table)})
+    elif turns_on == "roles" and not label:
+        second = second._replace(agent=first.recipient, recipient=first.agent)
+    elif not label:
+        second = second._replace(thing=pick(rng, grammar.things(pick(rng, without(lex.SCENES, scene)))))
     return (grammar.tell(rng, first), grammar.tell(rng, second)), label
 
 
@@ -176,39 +177,45 @@ def another(rng: np.random.Generator, word: str, table: tuple[tuple[str, str], .
     return pick(rng, pick(rng, [pair for pair in table if word not in pair]))
 
 
+def without(items: Sequence[Item], *left_out: Item) -> list[Item]:
+    """The items but for these."""
+    return [item for item in items if item not in left_out]
+
+
 def draw_similarity(rng: np.random.Generator, label: int) -> Row:
     """Two events and the number of their five roles (agent, verb, quality, thing, recipient) that agree.
 
-    A thing of the same category counts half. Where neither person agrees, they may have exchanged roles.
+    What does not agree is from the same scene in half of the rows, and from another in half. A thing
+    of the same category counts half. Where neither person agrees, they may have exchanged roles.
     """
     first, scene = draw_event(rng)
-    second = grammar.reworded(rng, first)._replace(time=pick(rng, lex.TIMES))
+    elsewhere = scene if chance(rng, 0.5) else pick(rng, without(lex.SCENES, scene))
     keep = rng.random(5) < rng.random()
-    score = float(keep.sum())
+    second = grammar.reworded(rng, first)
     if not keep[0]:
         second = second._replace(verb=another(rng, first.verb, lex.TRANSFER))
     if not keep[1]:
         second = second._replace(quality=another(rng, first.quality, lex.THING_QUALITIES))
     if not keep[2]:
-        thing = pick(rng, [thing for thing in grammar.things(scene) if thing != first.thing])
-        second = second._replace(thing=thing)
-        score += 0.5 * (grammar.category(scene, thing) == grammar.category(scene, first.thing))
-    second = second._replace(**other_people(rng, first, scene, bool(keep[3]), bool(keep[4])))
-    return (grammar.tell(rng, first), grammar.tell(rng, second)), score
+        second = second._replace(thing=pick(rng, without(grammar.things(elsewhere), first.thing)))
+    if not keep[3] or not keep[4]:
+        second = with_other_people(rng, second, elsewhere, *keep[3:])
+    akin = not keep[2] and elsewhere is scene
+    akin = akin and grammar.category(scene, first.thing) == grammar.category(scene, second.thing)
+    return (grammar.tell(rng, first), grammar.tell(rng, second)), keep.sum() + akin / 2
 
 
-def other_people(
+def with_other_people(
     rng: np.random.Generator, told: Event, scene: lex.Scene, keep_agent: bool, keep_recipient: bool
-) -> dict[str, str]:
-    """Agent and recipient, each kept or not; half the time that neither is, they exchange roles."""
+) -> Event:
+    """The event with agent and recipient each kept or not; half the time that neither is, they exchange roles."""
     if not keep_agent and not keep_recipient and chance(rng, 0.5):
-        return {"agent": told.recipient, "recipient": told.agent}
-    others = [f"the {person}" for person in scene.people if f"the {person}" not in (told.agent, told.recipient)]
+        return told._replace(agent=told.recipient, recipient=told.agent)
+    others = without([f"the {person}" for person in scene.people], told.agent, told.recipient)
     agent, recipient = pick_two(rng, others)
-    return {
-        "agent": told.agent if keep_agent else agent,
-        "recipient": told.recipient if keep_recipient else recipient,
-    }
+    return told._replace(
+        agent=told.agent if keep_agent else agent, recipient=told.recipient if keep_recipient else recipient
+    )
 
 
 def draw_entailment(rng: np.random.Generator, label: int) -> Row:

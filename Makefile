@@ -1,0 +1,34 @@
+# make ablate: the whole ablation from nothing, on a fresh machine.   make test: install what the tests need, run them.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: ablate test lint lock clean
+
+ablate: .venv/installed
+	$(BIN)/python -m experiments.ablate_pooling embedded
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,parity]'
+	touch $@
+
+# Pin anew everything that setup.cfg asks for, on every supported Python.
+lock:
+	uv pip compile setup.cfg --extra test --universal --python-version 3.11 --no-header --no-annotate --upgrade \
+		--no-emit-index-url --output-file constraints.txt
+
+clean:
+	rm -rf .venv runs
