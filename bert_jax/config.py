@@ -155,6 +155,8 @@ class PretrainConfig:
     """Architecture: tiny, mini, small, medium, base or large."""
     vocab_size: int = 1000
     """Size of the vocabulary to train; the text must support it."""
+    vocab_algorithm: Literal["unigram", "bpe"] = "unigram"
+    """How SentencePiece makes the vocabulary."""
     max_length: int = 64
     """Tokens in an example, both segments together."""
     steps: int = 2000

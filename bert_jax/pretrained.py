@@ -54,8 +54,14 @@ class Pretrained:
                 at most, the encoder's limit.
 
         Raises:
-            InputError: an unknown spec; a readout with weights that have not been trained.
+            InputError: an unknown spec; a readout with weights that have not been trained; a size that cannot be.
         """
+        if isinstance(texts, str):
+            raise InputError("embed takes a list of texts, not one text: write embed([text])")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if max_length is not None and max_length < 3:
+            raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
         spec = ReadoutConfig(layers, pooling, projection)
         check_batch_size(batch_size, "batch_size")
         params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
@@ -74,13 +80,12 @@ class Pretrained:
         """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
         readouts.check(spec, self.config)
         model = SentenceEncoder(self.config, spec)
-        one, two = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
-        reader = with_trained_pooler(one, spec, self.checkpoint)
-        if not readouts.wants_pretrained(spec):
-            same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
-            if not all(jax.tree.leaves(same)):
-                raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
-        return reader
+        draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
+        one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
+        same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
+        if not all(jax.tree.leaves(same)):
+            raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
+        return one
 
 
 def load(name: str | Path) -> Pretrained:

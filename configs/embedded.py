@@ -15,5 +15,15 @@ config = Ablation(
     tasks=tuple(controlled.TASKS),
     out=Path("runs/embedded"),
     finetune=FinetuneConfig(epochs=4, num_buckets=2, max_length=64, optim=OptimConfig(learning_rate=5e-4)),
-    pretrain=PretrainConfig(preset="tiny", vocab_size=400, max_length=64, steps=1500, batch_size=64),
+    documents=4000,
+    pretrain=PretrainConfig(
+        preset="tiny",
+        vocab_size=600,
+        vocab_algorithm="bpe",
+        max_length=40,
+        steps=1500,
+        batch_size=64,
+        dropout=0.0,
+        optim=OptimConfig(learning_rate=2e-3),
+    ),
 )

@@ -11,5 +11,5 @@ from experiments.settings import PretrainRun
 NAME = "tiny"
 config = PretrainRun(
     out=Path("runs/tiny"),
-    pretrain=PretrainConfig(preset="tiny", vocab_size=400, max_length=64, steps=1500, batch_size=64),
+    pretrain=PretrainConfig(preset="tiny", vocab_size=320, max_length=64, steps=1500, batch_size=64),
 )

@@ -175,12 +175,11 @@ def _find_split(config: Ablation, task: Task, name: str) -> Split:
     if config.suite == "glue" and config.glue_dir is not None:
         return glue.read_tsv(task, config.glue_dir, name)
     from bert_jax.data import tfds  # slow to import, and not needed for published TSV folders
-    from bert_jax.data.controlled.builder import ControlledSuite
+    from bert_jax.data.controlled.builder import prepared
 
     if config.suite == "glue":
         return tfds.read(tfds.glue_builder(task), task, name)
-    builder = ControlledSuite(config=task.name, data_dir=config.out / "data", file_format="array_record")
-    return tfds.read(builder, task, name)
+    return tfds.read(prepared(task, config.out / "data"), task, name)
 
 
 if __name__ == "__main__":

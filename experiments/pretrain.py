@@ -17,7 +17,8 @@ from experiments.settings import PretrainRun
 
 def pretrain_encoder(config: PretrainConfig, documents: Sequence[Sequence[str]], out: Path) -> None:
     """Train a vocabulary and a model on documents and write them to `out`, which appears only when complete."""
-    tokenizer = train_sentencepiece([sentence for document in documents for sentence in document], config.vocab_size)
+    sentences = [sentence for document in documents for sentence in document]
+    tokenizer = train_sentencepiece(sentences, config.vocab_size, config.vocab_algorithm)
     corpus = tokenize_documents(tokenizer, documents)
     with progress_bar() as bar:
         task = bar.add_task("pretraining", total=config.steps, note="")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
+from bert_jax.comparison import differences, grid, summarise
 from bert_jax.errors import InputError
-from bert_jax.report import differences, draw, grid, summarise, write_report
+from bert_jax.figure import draw
+from bert_jax.report import write_report
 from bert_jax.results import ResultStore, Row, read_rows, run_id
 from bert_jax.statistics import paired_bootstrap
 

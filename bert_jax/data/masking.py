@@ -31,7 +31,7 @@ def num_slots(max_length: int, rate: float) -> int:
 def mask_tokens(
     ids: Int[np.ndarray, "B L"],
     candidates: Bool[np.ndarray, "B L"],
-    lengths: Int[np.ndarray, "B"],
+    lengths: Int[np.ndarray, " B"],
     draws: Float[np.ndarray, "B R"],
     *,
     rate: float,

@@ -2,8 +2,9 @@
 
 A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B, and in
 half of the examples B is text from another document instead. Unlike the original, which walks through
-the corpus once, an example is found from its index alone: its chunk begins in the sentence that holds
-token (index + u) * stride, so a corpus is covered about once an epoch, each time cut differently.
+the corpus once, an example is found from its index alone: its chunk lies about token (index + u) * stride,
+which is anywhere within it, so a corpus is covered about once an epoch, each time cut differently. (If a
+chunk began at its token, the first sentences of documents would hardly ever be seen.)
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from bert_jax.data.corpus import Corpus
 
 SHORT_SHARE = 0.1
 """Share of examples with a random shorter target length."""
-NUM_DRAWS = 8
+NUM_DRAWS = 9
 """Random numbers that a pair uses."""
 
 
@@ -35,15 +36,15 @@ def num_examples(corpus: Corpus, max_length: int) -> int:
 
 
 def make_pairs(
-    corpus: Corpus, indices: Int[np.ndarray, "B"], draws: Float[np.ndarray, "B 8"], max_length: int
+    corpus: Corpus, indices: Int[np.ndarray, " B"], draws: Float[np.ndarray, "B 9"], max_length: int
 ) -> Pairs:
     """The pairs of some indices; a pure function of each index and its row of random numbers in [0, 1)."""
     budget = max_length - 3
     u = draws.T
     target = np.where(u[0] < SHORT_SHARE, 2 + (u[1] * (budget - 1)).astype(int), budget)
     stride = len(corpus.tokens) / num_examples(corpus, max_length)
-    begin = ((indices + u[2]) * stride).astype(int)
-    start, cut, end, document = _chunks(corpus, begin, target, u[3])
+    token = np.minimum(((indices + u[2]) * stride).astype(int), len(corpus.tokens) - 1)
+    start, cut, end, document = _chunks(corpus, token, target, u[8], u[3])
     is_next = (u[4] < 0.5) & (cut < end)
     # Another document: one of the D-1 others, and a sentence of it to begin with.
     other = (u[5] * (corpus.num_documents - 1)).astype(int)
@@ -59,14 +60,16 @@ def make_pairs(
     return _truncated(pairs, target, u[7])
 
 
-def _chunks(corpus: Corpus, begin: np.ndarray, target: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, ...]:
-    """First sentence, first sentence of B, end and document of the chunks at some tokens.
+def _chunks(
+    corpus: Corpus, token: np.ndarray, target: np.ndarray, place: np.ndarray, u: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """First sentence, first sentence of B, end and document of the chunks about some tokens, at `place` in [0, 1).
 
     A chunk has two sentences or more wherever its document has them, so that either kind of B is possible.
     """
     at = corpus.sentences
-    start = np.searchsorted(at, begin, side="right") - 1
-    document = np.searchsorted(corpus.documents, start, side="right") - 1
+    sentence, start = (np.searchsorted(at, t, side="right") - 1 for t in (token, token - (place * target).astype(int)))
+    document = np.searchsorted(corpus.documents, sentence, side="right") - 1
     first, last = corpus.documents[document], corpus.documents[document + 1]
     start = np.maximum(np.minimum(start, last - 2), first)
     end = np.minimum(np.maximum(np.searchsorted(at, at[start] + target), start + 2), last)

@@ -8,19 +8,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def uniform(seed: int, epoch: int, indices: Int[np.ndarray, "B"], stream: int, draws: int) -> Float[np.ndarray, "B R"]:
+def uniform(seed: int, epoch: int, indices: Int[np.ndarray, " B"], stream: int, draws: int) -> Float[np.ndarray, "B R"]:
     """`draws` numbers in [0, 1) for each index; another `stream` gives independent ones."""
-    state = _mix(np.uint64(seed), np.uint64(0))
-    state = _mix(np.uint64(epoch), state)
-    state = _mix(np.uint64(stream), state)
+    state = np.zeros(1, np.uint64)
+    for counter in (seed, epoch, stream):
+        state = _mix(np.array([counter], np.uint64), state)
     rows = _mix(indices.astype(np.uint64), state)
     bits = _mix(np.arange(draws, dtype=np.uint64)[None], rows[:, None])
     return (bits >> np.uint64(11)) * 2.0**-53
 
 
-def _mix(value: np.ndarray | np.uint64, state: np.ndarray | np.uint64) -> np.ndarray:
-    with np.errstate(over="ignore"):  # wrapping around is the point
-        z = (state ^ value) + np.uint64(0x9E3779B97F4A7C15) * (value + np.uint64(1))
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+def _mix(value: np.ndarray, state: np.ndarray) -> np.ndarray:
+    # Arrays of integers wrap around, which is the point; NumPy's scalars would warn.
+    z = (state ^ value) + np.uint64(0x9E3779B97F4A7C15) * (value + np.uint64(1))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

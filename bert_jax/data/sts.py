@@ -8,8 +8,8 @@ SICK (Marelli et al. 2014).
 from pathlib import Path
 from typing import NamedTuple
 
-from bert_jax.data.glue import Columns, parse_scores, read_columns
 from bert_jax.data.tasks import Split
+from bert_jax.data.tsv import Columns, parse_scores, read_columns
 from bert_jax.errors import InputError, unknown
 
 

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import sentencepiece
 import tokenizers
@@ -81,15 +81,16 @@ def assemble(special: SpecialIds, a: list[int], b: list[int] | None = None, max_
 def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
     """Lengths after cutting tokens from the longer of two texts, one at a time, until both fit.
 
-    >>> longest_first(10, 3, 8), longest_first(10, 9, 8), longest_first(2, 1, 8)
-    ((5, 3), (4, 4), (2, 1))
+    >>> longest_first(10, 3, 8), longest_first(10, 9, 7), longest_first(2, 1, 8)
+    ((5, 3), (4, 3), (2, 1))
     """
     if a + b <= budget:
         return a, b
     if min(a, b) <= budget // 2:
         return (a, budget - a) if a < b else (budget - b, b)
-    # What cannot be halved goes to the second text, as in the Rust tokenizers.
-    return budget // 2, budget - budget // 2
+    # What cannot be halved goes to the longer text, and to the second of equals, as in the Rust tokenizers.
+    half = budget // 2
+    return (budget - half, half) if a > b else (half, budget - half)
 
 
 class WordPiece(_Assembling):
@@ -120,7 +121,11 @@ class WordPiece(_Assembling):
         """From a `vocab.txt`, a token a line."""
         if not path.is_file():
             raise InputError(f"there is no vocabulary {path}")
-        return cls(BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer)
+        try:
+            tokenizer = BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"{path} is not a usable vocabulary: {error}") from error
+        return cls(tokenizer)
 
 
 class SentencePiece(_Assembling):
@@ -146,8 +151,10 @@ class SentencePiece(_Assembling):
         (folder / SENTENCEPIECE_FILE).write_bytes(self.model)
 
 
-def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePiece:
-    """Train a unigram model in memory; the same sentences give the same model.
+def train_sentencepiece(
+    sentences: Sequence[str], vocab_size: int, algorithm: Literal["unigram", "bpe"] = "unigram"
+) -> SentencePiece:
+    """Train a model in memory; the same sentences give the same model.
 
     Raises:
         InputError: the text does not support a vocabulary of that size.
@@ -158,6 +165,7 @@ def train_sentencepiece(sentences: Sequence[str], vocab_size: int) -> SentencePi
             sentence_iterator=iter(sentences),
             model_writer=model,
             vocab_size=vocab_size,
+            model_type=algorithm,
             character_coverage=1.0,
             num_threads=1,
             pad_id=0,
@@ -208,4 +216,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def _lowercases(path: Path) -> bool:
     if not path.is_file():
         return True
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a readable JSON object: {error}") from error

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.heads import Classifier, MaskedLanguageModel
 from bert_jax.model.readout import Readout
-from bert_jax.types import Tokens
+from bert_jax.types import Array, Tokens
 
 
 class SentenceEncoder(nn.Module):

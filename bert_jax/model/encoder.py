@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
-from bert_jax.types import Tokens
+from bert_jax.types import Array, Tokens
 
 
 class Embeddings(nn.Module):

@@ -2,10 +2,11 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
+from bert_jax.types import Array
 
 
 class MaskedLanguageModel(nn.Module):
@@ -21,7 +22,7 @@ class MaskedLanguageModel(nn.Module):
         hidden = ACTIVATIONS[self.config.activation](dense(self.config, self.config.hidden_size, "dense")(slots))
         hidden = layer_norm(self.config, "norm")(hidden)
         bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
-        flat = hidden.reshape(-1, hidden.shape[-1]) @ embedding.T + bias
+        flat = hidden.reshape(-1, hidden.shape[-1]) @ embedding.T + bias[None]
         return flat.reshape(*positions.shape, -1)
 
 

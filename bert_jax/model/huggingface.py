@@ -59,8 +59,12 @@ _HEADS = {
     "mlm/bias": "cls.predictions.bias",
     **{f"nsp/dense/{ours}": f"cls.seq_relationship.{t}" for ours, t in _DENSE.items()},
 }
-# Buffers, and copies of tied weights, that some versions of transformers write. They hold nothing of their own.
-_DERIVED = {"bert.embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+# Copies of tied weights, and a buffer, that some versions of transformers write. They hold nothing of their own.
+_TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+_DERIVED = {"bert.embeddings.position_ids", *_TIED}
 
 
 class Checkpoint(NamedTuple):
@@ -90,6 +94,8 @@ def read_config(folder: Path) -> BertConfig:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds no JSON object")
     kind = raw.get("model_type", "bert")
     if kind != "bert":
         raise InputError(f"{path}: model_type is {kind!r}; only 'bert' can be loaded, its blocks differ from {kind}'s")
@@ -133,7 +139,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
     flat = dict(_flatten({name: part for name, part in checkpoint._asdict().items() if name != "config" and part}))
     table = _names(checkpoint.config)
-    tensors = {table[ours]: _transposed(ours, np.asarray(value)) for ours, value in flat.items()}
+    tensors = {table[ours]: _to_theirs(ours, np.asarray(value)) for ours, value in flat.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / "model.safetensors")
@@ -205,20 +211,33 @@ def _from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path
     problems = [f"missing {table[p]}" for p in sorted(wanted) if table[p] not in tensors]
     known = {table[p] for p in wanted} | _DERIVED
     problems += [f"unexpected {name}" for name in sorted(tensors) if name not in known]
-    flat = {p: _transposed(p, tensors[table[p]]) for p in wanted if table[p] in tensors}
-    for p, tensor in sorted(flat.items()):
-        if tensor.shape != shapes[p]:
-            theirs = tuple(reversed(shapes[p])) if p.endswith("kernel") else shapes[p]
-            problems.append(f"misshapen {table[p]}: {tensors[table[p]].shape} where the config says {theirs}")
+    for p in sorted(p for p in wanted if table[p] in tensors):
+        found, theirs = tensors[table[p]].shape, shapes[p][::-1] if p.endswith("kernel") else shapes[p]
+        if found != theirs:
+            problems.append(f"misshapen {table[p]}: {found} where the config says {theirs}")
+    problems += [
+        f"untied {copy}: it differs from {tied}" for copy, tied in _TIED.items() if _differ(tensors, copy, tied)
+    ]
     if problems:
         raise InputError(f"{path} does not fit its config.json:\n  " + "\n  ".join(problems))
-    tree = _unflatten({p: np.asarray(tensor, np.float32) for p, tensor in flat.items()})
+    tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
     return Checkpoint(config, **{part: tree.get(part) for part in parts})
 
 
-def _transposed(path: str, tensor: np.ndarray) -> np.ndarray:
-    """torch keeps a dense layer's weight as [out in], we as [in out]."""
-    return np.ascontiguousarray(tensor.T) if path.endswith("kernel") else tensor
+def _differ(tensors: dict[str, np.ndarray], copy: str, tied: str) -> bool:
+    return copy in tensors and tied in tensors and not np.array_equal(tensors[copy], tensors[tied])
+
+
+def _to_ours(path: str, tensor: np.ndarray) -> np.ndarray:
+    """torch keeps a dense weight as [out in], we as [in out]; "B follows A" is NSP's class 0 for BERT, 1 for us."""
+    tensor = tensor.T if path.endswith("kernel") else tensor
+    return np.ascontiguousarray(tensor[..., ::-1] if path.startswith("nsp/") else tensor)
+
+
+def _to_theirs(path: str, array: np.ndarray) -> np.ndarray:
+    """The inverse of `_to_ours`."""
+    array = array[..., ::-1] if path.startswith("nsp/") else array
+    return np.ascontiguousarray(array.T if path.endswith("kernel") else array)
 
 
 def _flatten(tree: Params) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,23 +1,25 @@
 """The parts that every module shares: dense layers, layer normalisation, activations, dropout."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from bert_jax.config import BertConfig
+from bert_jax.types import Array
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }
 
 
-def dense(config: BertConfig, features: int, name: str | None = None) -> nn.Dense:
+def dense(config: BertConfig, features: int, name: str | None = None) -> "Dense":
     """A `Dense` with the config's initialisation."""
     return Dense(features, config.initializer_range, name=name)
 
@@ -42,7 +44,7 @@ class Dense(nn.Module):
         init = nn.initializers.truncated_normal(self.stddev)
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        flat = x.reshape(-1, x.shape[-1]) @ kernel + bias
+        flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
         return flat.reshape(*x.shape[:-1], self.features)
 
 

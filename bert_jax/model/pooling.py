@@ -15,7 +15,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
+
+from bert_jax.types import Array
 
 POOLERS: dict[str, Callable[..., nn.Module]] = {}
 """Name in a spec string to pooler class."""
@@ -80,11 +82,11 @@ class MeanSqrtLen(nn.Module):
 
 @pooler("weightedmean")
 class WeightedMean(nn.Module):
-    """Average weighted by position, 1 for the first token (SGPT, arXiv 2202.08904)."""
+    """Average weighted by position, 1 for the first of the tokens pooled (SGPT, arXiv 2202.08904)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
-        weights = jnp.where(mask, jnp.arange(1, x.shape[1] + 1, dtype=x.dtype), 0)
+        weights = jnp.where(mask, jnp.cumsum(mask, 1), 0).astype(x.dtype)
         return jnp.einsum("BL,BLD->BD", weights, masked(x, mask)) / weights.sum(1, keepdims=True)
 
 

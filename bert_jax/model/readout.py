@@ -4,16 +4,17 @@ import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError, unknown
 from bert_jax.model.layers import dense
 from bert_jax.model.pooling import POOLERS
 from bert_jax.spec import Spec, parse_spec, parse_sum
-from bert_jax.types import Tokens
+from bert_jax.types import Array, Tokens
 
 States = tuple[Array, ...]
 
@@ -116,23 +117,38 @@ def wants_pretrained(spec: ReadoutConfig) -> bool:
 
 
 def check(spec: ReadoutConfig, config: BertConfig) -> None:
-    """Build the readout and throw it away, so that a mistake is found before anything runs.
+    """Build the readout and trace it, so that a mistake is found before anything runs.
 
     Raises:
-        InputError: an unknown name, a setting that its class does not take, or a layer the encoder lacks.
+        InputError: an unknown name, a setting that its class does not take, a layer the encoder lacks, or
+            a vector that does not come out.
     """
     layers = build("layers", parse_spec(spec.layers), LAYERS)
-    for index in layers.indices:
-        if not -config.num_layers - 1 <= index <= config.num_layers:
-            raise InputError(
-                f"layers {spec.layers!r}: there is no layer {index}; this encoder has 0 (the embeddings) "
-                f"to {config.num_layers}, or from the end -1 to {-config.num_layers - 1}"
-            )
-    if not layers.indices and not isinstance(layers, Mix):
+    if isinstance(layers, (Layers, Mix)):
+        _check_indices(spec, layers.indices, config.num_layers)
+    if isinstance(layers, Layers) and not layers.indices:
         raise InputError(f"layers {spec.layers!r} names no layer: write for example avg(1,-1)")
-    for term in parse_sum(spec.pooling):
-        _pooler(term)
-    build("projection", parse_spec(spec.projection), PROJECTIONS, config=config)
+    state = jax.ShapeDtypeStruct((2, 8, config.hidden_size), jnp.float32)
+    ids, mask = (jax.ShapeDtypeStruct((2, 8), dtype) for dtype in (jnp.int32, jnp.bool_))
+    init = Readout(spec, config).init_with_output
+    try:
+        states = (state,) * (config.num_layers + 1)
+        out, _ = jax.eval_shape(init, jax.random.key(0), states, Tokens(ids, ids, mask, mask))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a class of the user's own may raise
+        raise InputError(f"readout {spec} does not fit this encoder: {_first_line(error)}") from error
+    if out.ndim != 2 or len(out) != 2:
+        raise InputError(f"readout {spec} gives {out.shape} for two sentences, where one vector each is needed")
+
+
+def _check_indices(spec: ReadoutConfig, indices: tuple[int, ...], num_layers: int) -> None:
+    for index in indices:
+        if type(index) is not int or not -num_layers - 1 <= index <= num_layers:
+            raise InputError(
+                f"layers {spec.layers!r}: there is no layer {index!r}; this encoder has 0 (the embeddings) "
+                f"to {num_layers}, or from the end -1 to {-num_layers - 1}"
+            )
 
 
 def build(kind: str, spec: Spec, registry: Mapping[str, Callable[..., nn.Module]], **given: object) -> nn.Module:
@@ -150,7 +166,11 @@ def build(kind: str, spec: Spec, registry: Mapping[str, Callable[..., nn.Module]
     try:
         return make(*spec.args, **spec.kwargs, **given)
     except TypeError as error:
-        raise InputError(f"{kind} {spec.name!r} does not take these settings: {error}") from error
+        raise InputError(f"{kind} {spec.name!r} does not take these settings: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _pooler(spec: Spec) -> tuple[nn.Module, bool]:
@@ -163,6 +183,9 @@ def _pooler(spec: Spec) -> tuple[nn.Module, bool]:
 def _imported(kind: str, path: str) -> Callable[..., nn.Module]:
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{kind} {path!r} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{kind} {path!r} is no flax.linen.Module class")
+    return found

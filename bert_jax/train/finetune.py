@@ -16,7 +16,7 @@ from bert_jax.data.tokenizer import Tokenizer
 from bert_jax.model.bert import SequenceClassifier
 from bert_jax.pretrained import Pretrained, init_without_encoder, with_trained_pooler
 from bert_jax.train.inference import predict_rows
-from bert_jax.train.loop import fit
+from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.optim import make_optimizer
 from bert_jax.train.parallel import map_predict_step, map_train_step
 from bert_jax.train.step import init_state, make_predict_step, make_train_step, task_objective
@@ -70,7 +70,7 @@ def finetune(
     seed see the same batches in the same order.
 
     Raises:
-        Diverged: the loss is not finite.
+        Diverged: the loss of a step, or what the trained model predicts, is not finite.
         InputError: the readout needs weights that the checkpoint lacks.
     """
     program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
@@ -79,12 +79,16 @@ def finetune(
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
     for step, trained, metrics in fit(program.train_step, state, batches, dropout_key):
         on_step(step, metrics)
-    return {
+    logits = {
         name: predict_rows(
             program.predict_step, trained.params, e.encodings, e.special, config.eval_batch_size, data.buckets
         )
         for name, e in data.evaluations.items()
     }
+    # A finite loss says nothing of the weights that its own step made.
+    if not all(np.isfinite(rows).all() for rows in logits.values()):
+        raise Diverged(step, "predictions are not finite after the update")
+    return logits
 
 
 def initial_params(pretrained: Pretrained, model: SequenceClassifier, key: jax.Array) -> Params:

@@ -13,14 +13,14 @@ Metrics = dict[str, float]
 
 
 class Diverged(ArithmeticError):
-    """The loss of a step is not finite.
+    """The loss of a step, or what the model gives after it, is not finite.
 
     Attributes:
         step: the step, from 1.
     """
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss is {loss} at step {step}")
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}")
         self.step = step
 
 
@@ -44,5 +44,5 @@ def fit(
         step += 1
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not math.isfinite(values["loss"]):
-            raise Diverged(step, values["loss"])
+            raise Diverged(step, f"the loss is {values['loss']}")
         yield step, state, values

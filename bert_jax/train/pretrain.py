@@ -19,6 +19,8 @@ from bert_jax.train.parallel import check_batch_size, map_train_step
 from bert_jax.train.step import TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.types import Params
 
+_STAGE = 2
+
 
 def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
     """The architecture that a pretraining config names, for a tokenizer's vocabulary."""
@@ -44,7 +46,8 @@ def pretrain(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> It
     model = BertForPretraining(bert, config.nsp_readout)
     data = PretrainData(corpus, tokenizer.special, bert.vocab_size, config.max_length, config.mask_rate, config.seed)
     optimizer = make_optimizer(config.optim, config.steps)
-    init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
+    # Other keys than a fine-tuning with this seed has: its fresh weights must not be those that this run began with.
+    init_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
     example = data.batch(0, np.zeros(1, int))
     params = jax.jit(lambda key: model.init(key, example.tokens, example.masked_positions)["params"])(init_key)
     step = map_train_step(make_train_step(pretrain_objective(model), optimizer))

@@ -9,7 +9,7 @@ import optax
 
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
-from bert_jax.train.parallel import AXIS
+from bert_jax.train.parallel import AXIS, add_devices
 from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
 
 Objective = Callable[[Params, Any, Array], Terms]
@@ -43,11 +43,11 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
 
         def share(params: Params) -> tuple[Array, Terms]:
             terms = objective(params, batch, key)
-            totals = jax.lax.psum({name: ratio.count for name, ratio in terms.losses.items()}, AXIS)
+            totals = add_devices({name: ratio.count for name, ratio in terms.losses.items()})
             return sum(r.sum / jnp.maximum(totals[name], 1) for name, r in terms.losses.items()), terms
 
         (loss, terms), grads = jax.value_and_grad(share, has_aux=True)(state.params)
-        loss, grads, terms = jax.lax.psum((loss, grads, terms), AXIS)
+        loss, grads, terms = add_devices((loss, grads, terms))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         means = {name: mean(ratio) for name, ratio in (terms.losses | terms.measures).items()}

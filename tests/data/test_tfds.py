@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
     """Five rows per split; the labels of `test` are hidden, and `mixed` hides one of them."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in FEATURES]
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in FEATURES]
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(FEATURES[self.builder_config.name])

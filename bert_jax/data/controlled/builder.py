@@ -1,7 +1,10 @@
 """The embedded tasks as a TFDS builder, so that they go the same way as GLUE."""
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,3 +52,13 @@ class ControlledSuite(tfds.core.GeneratorBasedBuilder):
         texts = zip(rows.a, rows.b, strict=True) if rows.b is not None else zip(rows.a, strict=True)
         for index, (row, label) in enumerate(zip(texts, rows.labels, strict=True)):
             yield index, dict(zip(task.texts, row, strict=True)) | {"label": label.item(), "idx": index}
+
+
+def prepared(task: Task, data_dir: Path) -> ControlledSuite:
+    """The builder of a task, its data written to `data_dir` if it is not there yet: quietly, as it takes a second."""
+    builder = ControlledSuite(config=task.name, data_dir=data_dir, file_format="array_record")
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    tfds.enable_progress_bar()
+    return builder

@@ -1,0 +1,89 @@
+"""The figure of an ablation: every run a point, means and differences with their intervals."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bert_jax.comparison import Cell, evaluations, grid, short_names
+from bert_jax.results import Row
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito 2008: told apart by colour-blind readers too."""
+
+
+def draw(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
+    """A row of panels per task: on the left every run with its cell's mean and interval, on the right the differences.
+
+    A hollow marker is a degenerate run, the dashed line the majority baseline.
+    """
+    labels, readouts = list(summary["label"].unique()), list(dict.fromkeys(row.readout for row in rows))
+    heights = [0.62 + 0.26 * sum(summary["label"] == label) for label in labels]
+    figure = Figure(figsize=(9, sum(heights) + 0.5), layout="constrained")
+    columns = 1 if compared.empty else 2
+    panels = figure.subplots(len(labels), columns, squeeze=False, height_ratios=heights, width_ratios=(3, 2)[:columns])
+    names = short_names(readouts)
+    colours = {readout: COLOURS[i % len(COLOURS)] for i, readout in enumerate(readouts)}
+    for (cells, evaluation), label, row in zip(evaluations(grid(rows)), labels, panels, strict=True):
+        here = summary[summary["label"] == label]
+        _draw_scores(row[0], cells, evaluation, here, colours)
+        row[0].set_yticks(range(len(cells)), [names[readout] for readout in cells])
+        if columns == 2:
+            _draw_differences(row[1], list(cells), compared[compared["label"] == label], colours)
+    _finish(panels, compared, names)
+    return figure
+
+
+def _draw_scores(
+    axes: Axes, cells: dict[str, Cell], evaluation: str, summary: pd.DataFrame, colours: dict[str, str]
+) -> None:
+    for y, (readout, line) in enumerate(zip(cells, summary.itertuples(), strict=True)):
+        ok, colour = list(cells[readout].ok.values()), colours[readout]
+        axes.plot([line.low, line.high], [y, y], color=colour, alpha=0.3, linewidth=5, solid_capstyle="butt")
+        axes.plot([line.mean], [y], "|", color=colour, markersize=15, markeredgewidth=2)
+        offsets = np.linspace(-0.22, 0.22, len(ok)) if len(ok) > 1 else np.zeros(len(ok))
+        for row, offset in zip(ok, offsets, strict=True):
+            face = "white" if row.is_degenerate(evaluation) else colour
+            axes.plot(100 * row.score(evaluation), y + offset, "o", ms=4.5, mfc=face, mec=colour, zorder=3)
+        if line.failed:
+            axes.text(1, y, f"{line.failed} failed", transform=axes.get_yaxis_transform(), ha="right", fontsize=8)
+    _draw_majority(axes, float(summary["majority"].iloc[0]))
+    if not summary["seeds"].any():
+        axes.set_xticks([])
+    axes.set_title(f"{summary['label'].iloc[0]} ({summary['metric'].iloc[0]})", loc="left", fontsize=10, weight="bold")
+
+
+def _draw_majority(axes: Axes, majority: float) -> None:
+    """A line where it is near the scores; elsewhere only its value, so that the scores keep their room."""
+    low, high = axes.get_xlim()
+    if low - 0.5 * (high - low) < majority < high + 0.5 * (high - low):
+        axes.axvline(majority, color="0.5", linestyle="--", linewidth=1, zorder=0)
+    axes.set_title(f"majority {majority:.1f}", loc="right", fontsize=8, color="0.4")
+
+
+def _draw_differences(axes: Axes, readouts: list[str], compared: pd.DataFrame, colours: dict[str, str]) -> None:
+    compared = compared[compared["pairs"] > 0]
+    if compared.empty:
+        axes.axis("off")
+        return
+    axes.axvline(0, color="0.5", linewidth=1, zorder=0)
+    places = [readouts.index(readout) for readout in compared["readout"]]
+    for y, line in zip(places, compared.itertuples(), strict=True):
+        axes.plot([line.low, line.high], [y, y], color=colours[line.readout], linewidth=2)
+        axes.plot([line.difference], [y], "D", color=colours[line.readout], markersize=5)
+    axes.yaxis.tick_right()
+    axes.set_yticks(places, [f"p = {p:.3f}" for p in compared["p_adjusted"]])
+
+
+def _finish(panels: np.ndarray, compared: pd.DataFrame, names: dict[str, str]) -> None:
+    for axes in panels.ravel():
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False, right=False, labelsize=9)
+        axes.margins(x=0.1)
+    for row in panels:
+        for axes in row:
+            axes.set_ylim(row[0].get_yticks()[-1] + 0.5, -0.5)
+    panels[-1, 0].set_xlabel("score of every run, mean, 95% interval; hollow: degenerate", fontsize=9)
+    if not compared.empty:
+        reference = names[compared["reference"].iloc[0]]
+        panels[0, 1].set_title(f"difference to {reference}: paired, 95% interval, corrected p", loc="left", fontsize=9)

@@ -1,0 +1,55 @@
+"""Every named run can be started as its docstring says."""
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+
+import configs
+from bert_jax.config import preset
+from bert_jax.model.readout import check
+from experiments.cli import parse
+from experiments.settings import SUITES, Ablation, PretrainRun
+
+KINDS = {"ablate_pooling": Ablation, "pretrain": PretrainRun}
+MODULES = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(configs.__path__)]
+EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+
+
+@EVERY
+def test_the_command_in_the_docstring_starts_this_run(module):
+    commands = re.findall(r"^ *python -m experiments\.(\S+) (\S+)(.*)$", module.__doc__ or "", re.MULTILINE)
+    assert commands, f"{module.__file__}: its docstring has no line 'python -m experiments.NAME {module.NAME}'"
+    for experiment, name, flags in commands:
+        assert experiment in KINDS, f"{module.__file__}: there is no experiments/{experiment}.py"
+        assert name == module.NAME, f"{module.__file__}: the docstring says {name}, NAME is {module.NAME}"
+        parsed = parse(configs.named(KINDS[experiment]), [name, *flags.split()])
+        assert type(parsed) is type(module.config)
+        assert flags.strip() or parsed == module.config
+
+
+def test_names_are_unique():
+    for kind in KINDS.values():
+        names = [module.NAME for module in MODULES if isinstance(module.config, kind)]
+        assert len(names) == len(set(names)) == len(configs.named(kind)) > 0
+
+
+@pytest.mark.parametrize("name", configs.named(Ablation))
+def test_an_ablation_names_tasks_and_readouts_that_exist(name):
+    description, config = configs.named(Ablation)[name]
+    assert description and set(config.tasks) <= set(SUITES[config.suite])
+    for readout in config.readouts():
+        check(readout, preset("tiny"))
+
+
+@pytest.mark.parametrize("name", configs.named(PretrainRun))
+def test_a_pretraining_has_a_readout_that_exists(name):
+    description, config = configs.named(PretrainRun)[name]
+    assert description
+    check(config.pretrain.nsp_readout, preset(config.pretrain.preset))
+
+
+def test_two_runs_do_not_share_a_folder():
+    folders = [module.config.out for module in MODULES]
+    assert len(set(folders)) == len(folders)
