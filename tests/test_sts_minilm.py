@@ -43,6 +43,5 @@ def test_similarity_reproduces_the_published_figures(minilm: Path, shared: Path)
         name: {pooling: correlation(pairs, vectors[pooling]) for pooling in published}
         for (name, published), pairs in zip(PUBLISHED.items(), sets.values(), strict=True)
     }
-    print(measured)
     for name, published in PUBLISHED.items():
         assert measured[name] == pytest.approx(published, abs=0.02), name

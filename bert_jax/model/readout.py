@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -128,11 +129,10 @@ def check(spec: ReadoutConfig, config: BertConfig) -> None:
         _check_indices(spec, layers.indices, config.num_layers)
     if isinstance(layers, Layers) and not layers.indices:
         raise InputError(f"layers {spec.layers!r} names no layer: write for example avg(1,-1)")
-    state = jax.ShapeDtypeStruct((2, 8, config.hidden_size), jnp.float32)
-    ids, mask = (jax.ShapeDtypeStruct((2, 8), dtype) for dtype in (jnp.int32, jnp.bool_))
+    states = (np.zeros((2, 8, config.hidden_size), np.float32),) * (config.num_layers + 1)
+    ids, mask = np.zeros((2, 8), np.int32), np.ones((2, 8), bool)
     init = Readout(spec, config).init_with_output
     try:
-        states = (state,) * (config.num_layers + 1)
         out, _ = jax.eval_shape(init, jax.random.key(0), states, Tokens(ids, ids, mask, mask))
     except InputError:
         raise

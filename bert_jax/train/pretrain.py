@@ -20,6 +20,7 @@ from bert_jax.train.step import TrainState, init_state, make_train_step, pretrai
 from bert_jax.types import Params
 
 _STAGE = 2
+"""Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
 
 
 def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
@@ -46,7 +47,6 @@ def pretrain(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> It
     model = BertForPretraining(bert, config.nsp_readout)
     data = PretrainData(corpus, tokenizer.special, bert.vocab_size, config.max_length, config.mask_rate, config.seed)
     optimizer = make_optimizer(config.optim, config.steps)
-    # Other keys than a fine-tuning with this seed has: its fresh weights must not be those that this run began with.
     init_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
     example = data.batch(0, np.zeros(1, int))
     params = jax.jit(lambda key: model.init(key, example.tokens, example.masked_positions)["params"])(init_key)

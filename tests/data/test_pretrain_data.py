@@ -158,11 +158,11 @@ def masked_rows(rows=3000, length=64, vocabulary=(5, 1000)):
     candidates = (np.arange(length) < lengths[:, None]) & (np.arange(length) > 0)
     draws = uniform(0, 0, np.arange(rows), 1, length + 2 * num_slots(length, 0.15))
     masked = mask_tokens(ids, candidates, lengths, draws, rate=0.15, mask_id=4, vocabulary=vocabulary)
-    return ids, candidates, lengths, masked
+    return ids, lengths, masked
 
 
 def test_fifteen_percent_are_chosen_and_become_mask_random_or_themselves():
-    ids, candidates, lengths, masked = masked_rows()
+    ids, lengths, masked = masked_rows()
     kept = masked.weights == 1
     assert kept.sum() / lengths.sum() == pytest.approx(0.15, abs=0.003)
     np.testing.assert_array_equal(np.take_along_axis(ids, masked.positions, 1)[kept], masked.targets[kept])
@@ -183,7 +183,7 @@ def test_fifteen_percent_are_chosen_and_become_mask_random_or_themselves():
 
 
 def test_every_place_is_as_likely_to_be_chosen_whatever_is_shown_there():
-    _, candidates, lengths, masked = masked_rows(rows=6000)
+    _, lengths, masked = masked_rows(rows=6000)
     full = lengths >= 60
     chosen = np.bincount(masked.positions[full][masked.weights[full] == 1], minlength=64)[1:60]
     assert abs(chosen / chosen.mean() - 1).max() < 5 / chosen.mean() ** 0.5

@@ -116,7 +116,8 @@ def test_with_bias_correction_it_is_optax_adamw_with_the_same_mask():
     config = OptimConfig(learning_rate=0.01, warmup=1 / 3, weight_decay=0.1, clip_norm=1e9)
     rate = schedule(config, STEPS)
     close(
-        after(make_optimizer(config, STEPS)), after(optax.adamw(rate, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask))
+        after(make_optimizer(config, STEPS)),
+        after(optax.adamw(rate, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask)),
     )
 
 

@@ -162,9 +162,9 @@ def whole_run():
     data = TaskData(task, sets[0], {"validation": sets[1]}, (16,))
     pretrained = Pretrained(Checkpoint(CONFIG, encoder), None)
     losses = []
-    logits = finetune(
-        pretrained, data, ReadoutConfig(), config, 0, lambda step, values: losses.append(values["loss"])
-    )["validation"]
+    logits = finetune(pretrained, data, ReadoutConfig(), config, 0, lambda step, values: losses.append(values["loss"]))[
+        "validation"
+    ]
     scores = task_metrics.score(task, task_metrics.predict(logits, task), sets[1].labels)
     return {"run_losses": np.array(losses), "logits": logits, "scores": np.array(list(scores.values()))}
 

@@ -1,4 +1,4 @@
-"""A step's gradient is that of the global mean, its numbers stay what they are, and a loss that is no number stops it."""
+"""A step's gradient is that of the global mean, its numbers stay as they are, and a loss that is no number ends it."""
 
 import jax
 import jax.numpy as jnp

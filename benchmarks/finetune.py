@@ -1,0 +1,395 @@
+"""Our fine-tuning beside Hugging Face's (torch) on a CPU, in fp32: one training `step`, or a whole `epoch`.
+
+Prints tables that are ready for `benchmarks/README.md`, where it stands what is measured and how.
+
+Each side works in processes of its own, so that no pool of threads waits on another's. They start from
+nothing and import this module; so its head imports neither jax nor torch, and a process pays for the side
+that it is timed with and for no other.
+"""
+
+import datetime
+import functools
+import importlib.util
+import itertools
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+MAX_LENGTH, BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 5e-5, 1.0
+"""Theirs; ours are the same by default."""
+
+Shape = tuple[int, int]
+"""(batch, length)"""
+
+
+class Size(NamedTuple):
+    """An architecture with BERT's vocabulary, and the shapes that it is timed at."""
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    shapes: tuple[Shape, ...]
+
+
+SIZES = {
+    "tiny": Size(2, 128, 2, ((4, 16), (8, 32))),
+    "minilm": Size(6, 384, 12, ((32, 32), (32, 128))),
+    "base": Size(12, 768, 12, ((16, 32), (32, 32), (16, 64), (16, 128))),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Sequences per second of a training step, ours and theirs in turn, at several sizes."""
+
+    models: tuple[Literal["tiny", "minilm", "base"], ...] = ("minilm", "base")
+    """Architectures; tiny is for a quick look."""
+    rounds: int = 7
+    """Times that both sides take their turns."""
+    steps: int = 3
+    """Steps in a turn."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Seconds of a one-epoch fine-tuning with its evaluation, ours and theirs in turn, each a fresh process."""
+
+    glue_dir: Path
+    """Folder with the published GLUE folders (CoLA, MRPC, ...)."""
+    encoder: str
+    """Model directory or hub id, for example of all-MiniLM-L6-v2."""
+    tasks: tuple[str, ...] = ("cola", "mrpc")
+    """GLUE tasks."""
+    rounds: int = 3
+    """Times that every program is run."""
+    rows: int | None = None
+    """Train and evaluate on the first rows only, for a quick look."""
+    eval_batch_size: int = 8
+    """Hugging Face's evaluation batch: 8 is its Trainer's default. Ours is our own default, 64."""
+
+
+def main(config: Step | Epoch) -> None:
+    """Measure, then print the table."""
+    from bert_jax.errors import InputError
+
+    if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
+        raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
+    for field in ("rounds", "steps", "rows", "eval_batch_size"):
+        if (value := getattr(config, field, None)) is not None and value < 1:
+            raise InputError(f"--{field.replace('_', '-')} must be at least 1, not {value}")
+    machine = describe_machine()
+    table = measure_steps(config) if isinstance(config, Step) else measure_epochs(config)
+    print(f"\n{machine}\n\n{table}")
+
+
+def new_process() -> ProcessPoolExecutor:
+    """A process of its own; between calls it sleeps."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def measure_steps(config: Step) -> str:
+    """The table of `step`."""
+    rows: list[Sequence[str]] = []
+    for name in config.models:
+        with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
+            sides = {  # theirs first: it writes the weights that ours reads
+                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, SIZES[name], folder),
+                "ours": functools.partial(ours.submit, seconds_per_step, our_step, SIZES[name], folder),
+            }
+            rows += [step_row(name, sides, shape, config) for shape in SIZES[name].shapes]
+    head = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
+    return markdown(head, rows)
+
+
+def step_row(name: str, sides: dict[str, Callable[..., Any]], shape: Shape, config: Step) -> tuple[str, ...]:
+    """A row of the table. The first round is not counted: it compiles and warms up."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(config.rounds + 1):
+        for side in alternate(list(sides), number):
+            seconds[side].append(sides[side](shape, config.steps).result())
+    ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
+    medians = statistics.median(ours), statistics.median(theirs)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    batch, length = shape
+    note(f"{name} {batch} x {length}: ours {medians[0]:.3f} s, theirs {medians[1]:.3f} s")
+    cells = [f"{x:.3f}" for x in medians] + [f"{batch / x:.1f}" for x in medians]
+    return name, f"{batch} x {length}", *cells, spread(ratios)
+
+
+def seconds_per_step(make: Callable[..., Callable[..., None]], size: Size, folder: str, shape: Shape, n: int) -> float:
+    """Time `n` steps over random words and labels, the same for both sides. `make` makes its program once."""
+    take_steps = make(size, folder)
+    rng = np.random.default_rng(0)
+    batches = [(rng.integers(1000, 30522, shape), rng.integers(0, 2, shape[0])) for _ in range(n)]
+    start = time.perf_counter()
+    take_steps(batches)
+    return (time.perf_counter() - start) / n
+
+
+@functools.cache
+def their_step(size: Size, folder: str) -> Callable[..., None]:
+    """Steps of BertForSequenceClassification from random weights, which are written to `folder`."""
+    import torch
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        num_hidden_layers=size.num_layers,
+        hidden_size=size.hidden_size,
+        num_attention_heads=size.num_heads,
+        intermediate_size=4 * size.hidden_size,
+    )
+    model = transformers.BertForSequenceClassification(config)
+    model.bert.save_pretrained(folder)
+    train_step = their_trainer(model, 10_000, weight_decay=0.01)
+
+    def take_steps(batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        for ids, labels in batches:
+            words = torch.from_numpy(ids)
+            rest = {"attention_mask": torch.ones_like(words), "token_type_ids": torch.zeros_like(words)}
+            train_step({"input_ids": words, "labels": torch.from_numpy(labels)} | rest)
+
+    return take_steps
+
+
+def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict[str, Any]], Any]:
+    """A training step as transformers.Trainer takes it by default, without its logging and callbacks.
+
+    Fused AdamW (its default from torch 2.8 on), clipping by global norm, linear decay without warm-up.
+    """
+    import torch
+    from transformers import get_linear_schedule_with_warmup
+
+    groups: dict[bool, list[Any]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups["bias" not in name and "LayerNorm" not in name].append(parameter)
+    settings = [{"params": groups[decays], "weight_decay": weight_decay * decays} for decays in groups]
+    optimizer = torch.optim.AdamW(settings, lr=LEARNING_RATE, fused=True)
+    scheduler = get_linear_schedule_with_warmup(optimizer, 0, steps)
+
+    def train_step(batch: dict[str, Any]) -> Any:
+        model.train()
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        scheduler.step()
+        model.zero_grad()
+        return loss.detach()
+
+    return train_step
+
+
+@functools.cache
+def our_step(size: Size, folder: str) -> Callable[..., None]:
+    """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
+    import jax
+
+    from bert_jax.config import FinetuneConfig, ReadoutConfig
+    from bert_jax.model.huggingface import load_checkpoint
+    from bert_jax.pretrained import init_without_encoder, with_trained_pooler
+    from bert_jax.train.finetune import compile_program
+    from bert_jax.train.loop import fit
+    from bert_jax.train.step import init_state
+    from bert_jax.types import TaskBatch, Tokens
+
+    checkpoint, readout = load_checkpoint(Path(folder)), ReadoutConfig(projection="tanh")
+    program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000)
+    key = jax.random.key(0)
+    fresh = init_without_encoder(program.model, key)
+    reader = with_trained_pooler(fresh["reader"], readout, checkpoint)
+    state = init_state(fresh | {"encoder": checkpoint.encoder, "reader": reader}, program.optimizer)
+
+    def task_batch(ids: np.ndarray, labels: np.ndarray) -> TaskBatch:
+        mask, special, segments = np.ones(ids.shape, bool), np.zeros(ids.shape, bool), np.zeros(ids.shape, np.int32)
+        tokens = Tokens(ids.astype(np.int32), segments, mask, special)
+        return TaskBatch(tokens, labels.astype(np.int32), np.ones(len(ids), np.float32))
+
+    def take_steps(batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        nonlocal state
+        for _, trained, _ in fit(program.train_step, state, itertools.starmap(task_batch, batches), key):
+            pass
+        state = jax.block_until_ready(trained)
+
+    return take_steps
+
+
+class Outcome(NamedTuple):
+    """A run: logits [rows C] of the evaluation set, seconds of training and evaluation, and of the whole process."""
+
+    logits: np.ndarray
+    fit_seconds: float
+    process_seconds: float = 0.0
+
+
+OURS, OURS_COLD = "bert_jax, compilation cache warm", "bert_jax, compilation cache cold"
+DYNAMIC, PADDED = "Hugging Face, dynamic padding", f"Hugging Face, padded to {MAX_LENGTH} (run_glue)"
+
+
+def measure_epochs(config: Epoch) -> str:
+    """The table of `epoch`."""
+    from bert_jax.data import glue
+    from bert_jax.errors import unknown
+    from bert_jax.model.huggingface import resolve
+
+    available = {name: task for name, task in glue.TASKS.items() if task.train}
+    if wrong := [name for name in config.tasks if name not in available]:
+        raise unknown("task", wrong[0], available)
+    encoder, rows = str(resolve(config.encoder)), []
+    for task in (available[name] for name in config.tasks):
+        splits = read_splits(task, config.glue_dir, config.rows)
+        outcomes: dict[str, list[Outcome]] = {OURS: [], OURS_COLD: [], DYNAMIC: [], PADDED: []}
+        for number in range(config.rounds):
+            for program, outcome in epoch_round(task, splits, encoder, config, number):
+                outcomes[program].append(outcome)
+        rows += epoch_rows(task, outcomes, splits[1].labels)
+    head = ("task", "program", "whole process, s", "/ ours", "train + evaluate, s", "/ ours", "dev score")
+    return markdown(head, rows)
+
+
+def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
+    """The training split and the evaluation split of a task, or their first rows."""
+    from bert_jax.data import glue
+
+    splits = [glue.read_tsv(task, glue_dir, name) for name in (task.train, task.evaluations[0])]
+    return [split if rows is None else split.head(rows) for split in splits]
+
+
+def epoch_round(
+    task: Any, splits: list[Any], encoder: str, config: Epoch, number: int
+) -> Iterator[tuple[str, Outcome]]:
+    """Every program once, the sides in turn; ours first with an empty cache and then with what that left in it."""
+    with tempfile.TemporaryDirectory() as cache:
+        own = (our_epoch, task.name, config.glue_dir, config.rows, encoder, cache)
+        # As plain tuples: to unpickle a class of ours would import jax.
+        peer = (their_epoch, *map(tuple, splits), encoder, task.num_outputs, config.eval_batch_size)
+        sides = [[(OURS_COLD, own), (OURS, own)], [(DYNAMIC, (*peer, True)), (PADDED, (*peer, False))]]
+        for program, call in itertools.chain.from_iterable(alternate(sides, number)):
+            outcome = time_process(*call)
+            note(f"{task.title}, {program}: {outcome.process_seconds:.1f} s ({outcome.fit_seconds:.1f} s)")
+            yield program, outcome
+
+
+def time_process(function: Callable[..., Outcome], *args: Any) -> Outcome:
+    """Call a function in a fresh process, timed from its start to its end."""
+    start = time.perf_counter()
+    with new_process() as process:
+        outcome = process.submit(function, *args).result()
+    return outcome._replace(process_seconds=time.perf_counter() - start)
+
+
+def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray) -> Iterator[tuple[str, ...]]:
+    """A row for each program: medians over rounds, times ours of the same round, the headline score."""
+    from bert_jax.train import metrics
+
+    for program, runs in outcomes.items():
+        cells = []
+        for field in ("process_seconds", "fit_seconds"):
+            pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(runs, outcomes[OURS], strict=True)]
+            cells += [f"{statistics.median(a for a, _ in pairs):.1f}", spread([a / b for a, b in pairs])]
+        score = metrics.score(task, metrics.predict(runs[0].logits, task), labels)[task.metrics[0]]
+        yield task.title, program, *cells, f"{100 * score:.1f} {task.metrics[0]}"
+
+
+def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, cache: str) -> Outcome:
+    """Fine-tune and evaluate with `bert_jax`, its defaults and BERT's own readout."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    from bert_jax.config import FinetuneConfig, ReadoutConfig
+    from bert_jax.data import glue
+    from bert_jax.pretrained import load
+    from bert_jax.train.finetune import finetune, prepare_task
+    from bert_jax.train.parallel import cache_compilations
+
+    cache_compilations()
+    task, pretrained, config = glue.TASKS[task_name], load(encoder), FinetuneConfig(epochs=1)
+    train, dev = read_splits(task, glue_dir, rows)
+    data = prepare_task(task, pretrained.tokenizer, train, {"dev": dev}, config)
+    start = time.perf_counter()
+    logits = finetune(pretrained, data, ReadoutConfig(projection="tanh"), config, seed=0)["dev"]
+    return Outcome(logits, time.perf_counter() - start)
+
+
+def their_epoch(
+    train: tuple, dev: tuple, encoder: str, num_outputs: int, eval_batch_size: int, dynamic: bool
+) -> Outcome:
+    """Fine-tune and evaluate as run_glue.py does: the Trainer's loop, with nothing logged or saved."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    import transformers
+    from torch.utils.data import DataLoader
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    transformers.set_seed(0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=num_outputs)
+    collate = transformers.DataCollatorWithPadding(tokenizer) if dynamic else transformers.default_data_collator
+    train_rows, dev_rows = (their_rows(tokenizer, *split, dynamic) for split in (train, dev))
+    start = time.perf_counter()
+    batches = DataLoader(train_rows, BATCH_SIZE, shuffle=True, collate_fn=collate)
+    train_step = their_trainer(model, len(batches), weight_decay=0.0)
+    for batch in batches:
+        train_step(batch)
+    model.eval()
+    with torch.no_grad():
+        parts = [model(**batch).logits for batch in DataLoader(dev_rows, eval_batch_size, collate_fn=collate)]
+    return Outcome(torch.cat(parts).numpy(), time.perf_counter() - start)
+
+
+def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, dynamic: bool) -> list[dict[str, Any]]:
+    """The rows that a collator takes, tokenised as run_glue.py does it."""
+    padding = False if dynamic else "max_length"
+    columns = dict(tokenizer(a, b, padding=padding, max_length=MAX_LENGTH, truncation=True), label=labels.tolist())
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def alternate(turns: list[Any], number: int) -> list[Any]:
+    """The turns of a round, the other way round in every second one."""
+    return turns[::-1] if number % 2 else turns
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the range where there is one."""
+    low, middle, high = (f"{f(values):.2f}" for f in (min, statistics.median, max))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def describe_machine() -> str:
+    """The command, the date, the machine with its load before the run, and the versions."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "torch", "transformers"))
+    return (
+        f"`python -m benchmarks.finetune {' '.join(sys.argv[1:])}`, {datetime.date.today()}. {cpu}, {os.cpu_count()} "
+        f"cores, load {os.getloadavg()[0]:.1f} before the run. Python {platform.python_version()}, {versions}."
+    )
+
+
+def note(text: str) -> None:
+    """A line of progress, apart from the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run
+
+    run(main, Step | Epoch)
