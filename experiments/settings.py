@@ -1,6 +1,7 @@
 """What can be set from a command line. Named ones stand in `configs/`."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,11 +61,17 @@ class Ablation:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds}: at least one seed is needed")
-        for field in ("tasks", "poolings", "layers", "projections"):
-            if not getattr(self, field):
+        if self.train_rows is not None and self.train_rows < 1:
+            raise InputError(f"--train-rows {self.train_rows}: at least one row is needed")
+        for rate in self.learning_rates:
+            if not 0 < rate < math.inf:
+                raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
+        for field in ("tasks", "poolings", "layers", "projections", "learning_rates"):
+            values = getattr(self, field)
+            if not values and field != "learning_rates":
                 raise InputError(f"--{field} names nothing")
-            if len(set(getattr(self, field))) < len(getattr(self, field)):
-                raise InputError(f"--{field} names something twice: {' '.join(getattr(self, field))}")
+            if len(set(values)) < len(values):
+                raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
         for task in self.tasks:
             if task not in SUITES[self.suite]:
                 raise unknown("task", task, SUITES[self.suite])

@@ -330,7 +330,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     assert "model.safetensors does not fit its config.json" in error and "intermediate.dense.weight" in error
 
 
-@pytest.mark.xfail(strict=True, reason="experiments/settings.py does not check these yet")
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
