@@ -99,7 +99,12 @@ def _choose_rate(rows: list[Row]) -> Cell:
     for row in rows:
         rates.setdefault(row.learning_rate, []).append(row)
     # A failed run counts as the majority baseline, so that a rate that often fails is not chosen for its luck.
-    best = max(rates, key=lambda rate: np.nan_to_num(np.mean([row.score(evaluation) for row in rates[rate]]), nan=-1))
+
+    def merit(rate: float) -> tuple[float, int]:
+        mean = np.mean([row.score(evaluation) for row in rates[rate]])
+        return float(np.nan_to_num(mean, nan=-1)), sum(row.ok for row in rates[rate])
+
+    best = max(rates, key=merit)
     return Cell(tuple(rates[best]), len(rates))
 
 

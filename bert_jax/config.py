@@ -178,4 +178,5 @@ class PretrainConfig:
         for field in ("steps", "batch_size"):
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+        _require(self.seed >= 0, f"seed must not be negative, but is {self.seed}")
         _require(0 < self.mask_rate < 1, f"mask_rate must be in (0, 1), not {self.mask_rate}")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.batching import encode_texts
+from bert_jax.data.batching import choose_buckets, encode_texts
 from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
@@ -69,7 +69,10 @@ class Pretrained:
         encodings = encode_texts(self.tokenizer, texts, None, limit)
         if not encodings:
             return np.zeros((0, *jax.eval_shape(_embed(self.config, spec), params, _DUMMY).shape[1:]), np.float32)
-        return predict_rows(_embed_step(self.config, spec), params, encodings, self.tokenizer.special, batch_size)
+        # Rounded up to the limit, and not to the longest of these texts: other texts then find the program compiled.
+        buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), 8, limit)
+        step = _embed_step(self.config, spec)
+        return predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face model directory: config.json, model.safetensors and the tokenizer's files."""

@@ -5,20 +5,20 @@ An interrupted run goes on where it was when the same command is given again.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from bert_jax.config import FinetuneConfig, ReadoutConfig
+from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data import controlled, glue
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
-from bert_jax.model.huggingface import resolve
+from bert_jax.model.huggingface import fingerprint, read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.report import write_report
@@ -27,6 +27,7 @@ from bert_jax.train import metrics
 from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
 from bert_jax.train.parallel import cache_compilations, check_batch_size
+from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
@@ -34,85 +35,73 @@ from experiments.progress import progress_bar
 from experiments.settings import SUITES, Ablation
 
 
+class Run(NamedTuple):
+    """A cell of the grid and a seed. settings: everything that decides the run, as plain JSON."""
+
+    task: Task
+    readout: ReadoutConfig
+    learning_rate: float
+    seed: int
+    settings: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The same settings give the same id."""
+        return run_id(self.settings)
+
+
 def main(config: Ablation) -> None:
-    """Run what is missing of the grid, then report."""
+    """Run what is missing of the grid, then report. What can be wrong is found before anything is trained."""
     cache_compilations()
     for field in ("batch_size", "eval_batch_size"):
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
-    encoder_dir = _encoder_dir(config)
-    pretrained = load(encoder_dir)
     for readout in config.readouts():
-        check(readout, pretrained.config)
-    experiment = _experiment(config, encoder_dir)
-    store = ResultStore(config.out, experiment)
-    with progress_bar() as bar:
-        runs = bar.add_task("runs", total=len(config.tasks) * len(list(_grid(config))), note="")
-        for name in config.tasks:
-            _run_task(config, SUITES[config.suite][name], pretrained, experiment, store, bar, runs)
+        check(readout, _architecture(config))
+    grid = list(_grid(config))
+    store = ResultStore(config.out, _experiment(config))
+    pending = [run for run in grid if run.id not in store.finished()]
+    splits = {run.task.name: _read_task(config, run.task) for run in {run.task.name: run for run in pending}.values()}
+    if pending:
+        pretrained = load(_encoder_dir(config))
+        with progress_bar() as bar:
+            total = bar.add_task("runs", total=len(grid), completed=len(grid) - len(pending), note="")
+            for name, runs in itertools.groupby(pending, key=lambda run: run.task.name):
+                data = _tokenize(config, pretrained, *splits[name])
+                for run in runs:
+                    store.append(*_finetune(pretrained, data, run, config.finetune, bar))
+                    bar.advance(total)
     write_report(config.out)
 
 
-def _run_task(
-    config: Ablation,
-    task: Task,
-    pretrained: Pretrained,
-    experiment: dict[str, Any],
-    store: ResultStore,
-    bar: Progress,
-    runs: Any,
-) -> None:
-    """The runs of one task that are not finished yet. The task is not even read where there are none."""
-    data = None
-    for readout, rate, seed in _grid(config):
-        settings = plain(experiment | {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed})
-        if run_id(settings) not in store.finished():
-            data = data or _read_task(config, task, pretrained)
-            cell = f"{task.title} {readout} seed {seed}"
-            at_rate = with_learning_rate(config.finetune, rate)
-            row, predictions = _run(pretrained, data, readout, at_rate, seed, bar, cell)
-            row = dataclasses.replace(row, id=run_id(settings), config=settings)
-            store.append(row, predictions)
-        bar.advance(runs)
-
-
-def _run(
-    pretrained: Pretrained,
-    data: TaskData,
-    readout: ReadoutConfig,
-    config: FinetuneConfig,
-    seed: int,
-    bar: Progress,
-    cell: str,
+def _finetune(
+    pretrained: Pretrained, data: TaskData, run: Run, config: FinetuneConfig, bar: Progress
 ) -> tuple[Row, dict[str, Any]]:
     """One run as a row and its predictions. A run that diverges is a row too."""
-    task = data.task
+    task, config = run.task, with_learning_rate(config, run.learning_rate)
     labels = {name: examples.labels for name, examples in data.evaluations.items()}
-    line = bar.add_task(cell, total=num_steps(data, config), note="")
+    line = bar.add_task(f"{task.title} {run.readout} seed {run.seed}", total=num_steps(data, config), note="")
     failed, predictions = None, {}
     start = time.perf_counter()
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
+
     try:
-        logits = finetune(
-            pretrained,
-            data,
-            readout,
-            config,
-            seed,
-            lambda step, values: bar.update(line, completed=step, note=f"loss {values['loss']:.3f}"),
-        )
+        logits = finetune(pretrained, data, run.readout, config, run.seed, on_step)
         predictions = {name: (metrics.predict(rows, task), labels[name]) for name, rows in logits.items()}
     except Diverged as error:
         failed = error.step
     finally:
         bar.remove_task(line)
     row = Row(
-        id="",
+        id=run.id,
         task=task.name,
         title=task.title,
         metric=task.metrics[0],
         is_regression=task.is_regression,
-        readout=str(readout),
-        learning_rate=config.optim.learning_rate,
-        seed=seed,
+        readout=str(run.readout),
+        learning_rate=run.learning_rate,
+        seed=run.seed,
         status="ok" if failed is None else "failed",
         failed_step=failed,
         seconds=round(time.perf_counter() - start, 3),
@@ -120,28 +109,42 @@ def _run(
         evaluation_examples={name: len(values) for name, values in labels.items()},
         metrics={name: metrics.score(task, *pair) for name, pair in predictions.items()},
         majority={name: metrics.majority(task, values) for name, values in labels.items()},
-        config={},
+        config=run.settings,
     )
     return row, predictions
 
 
-def _grid(config: Ablation) -> Iterator[tuple[ReadoutConfig, float, int]]:
-    """Readout, learning rate and seed of each run of a task; seeds vary slowest, so that pairs finish together."""
+def _grid(config: Ablation) -> Iterator[Run]:
+    """All runs, task by task; within one, seeds vary slowest, so that pairs finish together."""
+    experiment = _experiment(config)
     rates = config.learning_rates or (config.finetune.optim.learning_rate,)
-    for seed, rate, readout in itertools.product(range(config.seeds), rates, config.readouts()):
-        yield readout, rate, seed
+    tasks = [SUITES[config.suite][name] for name in config.tasks]
+    for task, seed, rate, readout in itertools.product(tasks, range(config.seeds), rates, config.readouts()):
+        settings = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
+        yield Run(task, readout, rate, seed, plain(experiment | settings))
 
 
-def _experiment(config: Ablation, encoder_dir: Path) -> dict[str, Any]:
+@lru_cache
+def _experiment(config: Ablation) -> dict[str, Any]:
     """What all rows share. Seeds, tasks and readouts are not in it: a run folder can grow by them."""
-    weights = hashlib.sha256((encoder_dir / "model.safetensors").read_bytes()).hexdigest()[:12]
-    name = config.encoder if config.encoder and not Path(config.encoder).exists() else encoder_dir.resolve().name
-    own = {"pretrain": config.pretrain, "documents": config.documents} if config.encoder is None else {}
-    shared = {"suite": config.suite, "encoder": name, "encoder_weights": weights, "train_rows": config.train_rows}
-    return plain(shared | {"finetune": config.finetune} | own)
+    shared = {"suite": config.suite, "train_rows": config.train_rows, "finetune": config.finetune}
+    if config.encoder is None:
+        own = f"{config.pretrain.preset} pretrained on {config.documents} embedded documents"
+        return plain(shared | {"encoder": own, "pretrain": config.pretrain, "documents": config.documents})
+    folder = _encoder_dir(config)
+    name = folder.resolve().name if Path(config.encoder).exists() else config.encoder
+    return plain(shared | {"encoder": name, "encoder_weights": fingerprint(folder)})
 
 
+def _architecture(config: Ablation) -> BertConfig:
+    if config.encoder is not None or config.suite != "embedded":
+        return read_config(_encoder_dir(config))
+    return bert_config(config.pretrain, config.pretrain.vocab_size)
+
+
+@lru_cache
 def _encoder_dir(config: Ablation) -> Path:
+    """The encoder's folder; the embedded suite's own is pretrained if it is not there yet."""
     if config.encoder is not None:
         return resolve(config.encoder)
     if config.suite != "embedded":
@@ -152,16 +155,20 @@ def _encoder_dir(config: Ablation) -> Path:
     return folder
 
 
-def _read_task(config: Ablation, task: Task, pretrained: Pretrained) -> TaskData:
+def _read_task(config: Ablation, task: Task) -> tuple[Task, Split, dict[str, Split]]:
     source = SUITES[config.suite][task.trained_on or task.name]
     train = _read_split(config, source, source.train)
     if config.train_rows is not None:
         train = train.head(config.train_rows)
-    evaluations = {name: _read_split(config, task, name) for name in task.evaluations}
+    return task, train, {name: _read_split(config, task, name) for name in task.evaluations}
+
+
+def _tokenize(
+    config: Ablation, pretrained: Pretrained, task: Task, train: Split, evaluations: dict[str, Split]
+) -> TaskData:
     limit = min(config.finetune.max_length, pretrained.config.max_length)
-    return prepare_task(
-        task, pretrained.tokenizer, train, evaluations, dataclasses.replace(config.finetune, max_length=limit)
-    )
+    settings = dataclasses.replace(config.finetune, max_length=limit)
+    return prepare_task(task, pretrained.tokenizer, train, evaluations, settings)
 
 
 def _read_split(config: Ablation, task: Task, name: str) -> Split:

@@ -1,5 +1,6 @@
 """Hugging Face model directories: config.json and model.safetensors, both ways, without torch."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,14 +120,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             missing, unexpected and misshapen one is listed.
     """
     config = read_config(folder)
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{folder} has no model.safetensors")
+    path = _weights_file(folder)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged or truncated ({error}); fetch or save it again") from error
     return _from_tensors(config, {_canonical(name): tensor for name, tensor in tensors.items()}, path)
+
+
+def fingerprint(folder: Path) -> str:
+    """What tells a directory's weights from others: the start of the SHA-256 of `model.safetensors`."""
+    return hashlib.sha256(_weights_file(folder).read_bytes()).hexdigest()[:12]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -163,6 +167,13 @@ def resolve(name: str) -> Path:
     except Exception as error:  # network, authorisation and naming errors share no base class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name!r} is no directory here and cannot be fetched from the hub: {reason}") from error
+
+
+def _weights_file(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{folder} has no model.safetensors")
+    return path
 
 
 def _names(config: BertConfig) -> dict[str, str]:

@@ -100,7 +100,7 @@ def initial_params(pretrained: Pretrained, model: SequenceClassifier, key: jax.A
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def compile_program(
     bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int
 ) -> Program:

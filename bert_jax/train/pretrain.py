@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bert_jax.config import BertConfig, PretrainConfig, preset
+from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.pretrain import PretrainData
 from bert_jax.data.tokenizer import Tokenizer
@@ -57,13 +57,11 @@ def pretrain(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> It
 def to_pretrained(config: PretrainConfig, tokenizer: Tokenizer, params: Params) -> Pretrained:
     """The pretrained model as something to fine-tune and to save.
 
-    The readout's dense layer becomes the checkpoint's pooler; if NSP did not read the sentence as BERT
-    does, from last/cls, projection `tanh` of another readout would still start from it.
+    A checkpoint's pooler and NSP head read last/cls; where NSP read the sentence in another way, they are left out.
     """
     params = jax.device_get(params)
-    pooler = params.get("reader", {}).get("projection", {}).get("dense")
     bert = bert_config(config, tokenizer.vocab_size)
-    if pooler is not None and pooler["kernel"].shape != (bert.hidden_size, bert.hidden_size):
-        pooler = None
-    nsp = params["nsp"] if pooler is not None else None
-    return Pretrained(Checkpoint(bert, params["encoder"], pooler, params["mlm"], nsp), tokenizer)
+    checkpoint = Checkpoint(bert, params["encoder"], mlm=params["mlm"])
+    if config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
+        checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])
+    return Pretrained(checkpoint, tokenizer)
