@@ -1,10 +1,8 @@
 """Our fine-tuning beside Hugging Face's (torch) on a CPU, in fp32: one training `step`, or a whole `epoch`.
 
-Prints tables that are ready for `benchmarks/README.md`, where it stands what is measured and how.
-
-Each side works in processes of its own, so that no pool of threads waits on another's. They start from
-nothing and import this module; so its head imports neither jax nor torch, and a process pays for the side
-that it is timed with and for no other.
+Prints tables for `benchmarks/README.md`, where it stands what is measured and how. Each side works in processes
+of its own, so that no pool of threads waits on another's. They import this module: its head imports neither jax
+nor torch, and a process pays for no side but its own.
 """
 
 import datetime
@@ -14,6 +12,7 @@ import itertools
 import multiprocessing
 import os
 import platform
+import re
 import statistics
 import sys
 import tempfile
@@ -27,27 +26,22 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-MAX_LENGTH, BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 5e-5, 1.0
-"""Theirs; ours are the same by default."""
+MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 5e-5, 1.0
+"""Hugging Face's. The evaluation batch is its Trainer's default, ours is 64; the others are our defaults too."""
 
-Shape = tuple[int, int]
-"""(batch, length)"""
-
-
-class Size(NamedTuple):
-    """An architecture with BERT's vocabulary, and the shapes that it is timed at."""
-
-    num_layers: int
-    hidden_size: int
-    num_heads: int
-    shapes: tuple[Shape, ...]
-
-
+Shape = tuple[int, ...]
 SIZES = {
-    "tiny": Size(2, 128, 2, ((4, 16), (8, 32))),
-    "minilm": Size(6, 384, 12, ((32, 32), (32, 128))),
-    "base": Size(12, 768, 12, ((16, 32), (32, 32), (16, 64), (16, 128))),
+    "tiny": ((2, 128, 2), ((4, 16), (8, 32))),
+    "minilm": ((6, 384, 12), ((32, 32), (32, 128))),
+    "base": ((12, 768, 12), ((16, 32), (32, 32), (16, 64), (16, 128))),
 }
+"""Layers, width and heads of an architecture with BERT's vocabulary; (batch, length) of the steps to time."""
+
+new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
+"""A process of its own; between calls it sleeps."""
+
+note = functools.partial(print, file=sys.stderr, flush=True)
+"""Print a line of progress, apart from the table."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +64,12 @@ class Epoch:
     """Folder with the published GLUE folders (CoLA, MRPC, ...)."""
     encoder: str
     """Model directory or hub id, for example of all-MiniLM-L6-v2."""
-    tasks: tuple[str, ...] = ("cola", "mrpc")
+    tasks: tuple[Literal["cola", "sst2", "mrpc", "qqp", "stsb", "qnli", "rte"], ...] = ("cola", "mrpc")
     """GLUE tasks."""
     rounds: int = 3
     """Times that every program is run."""
     rows: int | None = None
     """Train and evaluate on the first rows only, for a quick look."""
-    eval_batch_size: int = 8
-    """Hugging Face's evaluation batch: 8 is its Trainer's default. Ours is our own default, 64."""
 
 
 def main(config: Step | Epoch) -> None:
@@ -86,49 +78,44 @@ def main(config: Step | Epoch) -> None:
 
     if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
         raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
-    for field in ("rounds", "steps", "rows", "eval_batch_size"):
+    for field in ("rounds", "steps", "rows"):
         if (value := getattr(config, field, None)) is not None and value < 1:
-            raise InputError(f"--{field.replace('_', '-')} must be at least 1, not {value}")
-    machine = describe_machine()
-    table = measure_steps(config) if isinstance(config, Step) else measure_epochs(config)
-    print(f"\n{machine}\n\n{table}")
-
-
-def new_process() -> ProcessPoolExecutor:
-    """A process of its own; between calls it sleeps."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            raise InputError(f"--{field} must be at least 1, not {value}")
+    if os.getloadavg()[0] > 0.5:
+        note("warning: the machine is busy, or was just now; on a busy one the ratios mean nothing")
+    machine, measure = describe_machine(), measure_steps if isinstance(config, Step) else measure_epochs
+    print(f"\n{machine}\n\n{measure(config)}")
 
 
 def measure_steps(config: Step) -> str:
     """The table of `step`."""
     rows: list[Sequence[str]] = []
     for name in config.models:
+        size, shapes = SIZES[name]
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
             sides = {  # theirs first: it writes the weights that ours reads
-                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, SIZES[name], folder),
-                "ours": functools.partial(ours.submit, seconds_per_step, our_step, SIZES[name], folder),
+                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, size, folder),
+                "ours": functools.partial(ours.submit, seconds_per_step, our_step, size, folder),
             }
-            rows += [step_row(name, sides, shape, config) for shape in SIZES[name].shapes]
+            rows += [step_row(name, sides, shape, config) for shape in shapes]
     head = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
     return markdown(head, rows)
 
 
 def step_row(name: str, sides: dict[str, Callable[..., Any]], shape: Shape, config: Step) -> tuple[str, ...]:
-    """A row of the table. The first round is not counted: it compiles and warms up."""
+    """A row of the table. The first round, of two steps, is not counted: it compiles and warms up."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(config.rounds + 1):
-        for side in alternate(list(sides), number):
-            seconds[side].append(sides[side](shape, config.steps).result())
+        for side in list(sides)[:: -1 if number % 2 else 1]:
+            seconds[side].append(sides[side](shape, config.steps if number else 2).result())
     ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
     medians = statistics.median(ours), statistics.median(theirs)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    batch, length = shape
-    note(f"{name} {batch} x {length}: ours {medians[0]:.3f} s, theirs {medians[1]:.3f} s")
-    cells = [f"{x:.3f}" for x in medians] + [f"{batch / x:.1f}" for x in medians]
-    return name, f"{batch} x {length}", *cells, spread(ratios)
+    cells = [f"{x:.3f}" for x in medians] + [f"{shape[0] / x:.1f}" for x in medians]
+    note(f"{name} {shape}: {' | '.join(cells)}")
+    return name, "{} x {}".format(*shape), *cells, spread([b / a for a, b in zip(ours, theirs, strict=True)])
 
 
-def seconds_per_step(make: Callable[..., Callable[..., None]], size: Size, folder: str, shape: Shape, n: int) -> float:
+def seconds_per_step(make: Callable[..., Any], size: Shape, folder: str, shape: Shape, n: int) -> float:
     """Time `n` steps over random words and labels, the same for both sides. `make` makes its program once."""
     take_steps = make(size, folder)
     rng = np.random.default_rng(0)
@@ -139,24 +126,20 @@ def seconds_per_step(make: Callable[..., Callable[..., None]], size: Size, folde
 
 
 @functools.cache
-def their_step(size: Size, folder: str) -> Callable[..., None]:
+def their_step(size: Shape, folder: str) -> Callable[..., None]:
     """Steps of BertForSequenceClassification from random weights, which are written to `folder`."""
     import torch
     import transformers
 
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        num_hidden_layers=size.num_layers,
-        hidden_size=size.hidden_size,
-        num_attention_heads=size.num_heads,
-        intermediate_size=4 * size.hidden_size,
-    )
+    shape = dict(zip(("num_hidden_layers", "hidden_size", "num_attention_heads"), size, strict=True))
+    config = transformers.BertConfig(**shape, intermediate_size=4 * size[1])
     model = transformers.BertForSequenceClassification(config)
     model.bert.save_pretrained(folder)
     train_step = their_trainer(model, 10_000, weight_decay=0.01)
 
-    def take_steps(batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def take_steps(batches: list[tuple[np.ndarray, ...]]) -> None:
         for ids, labels in batches:
             words = torch.from_numpy(ids)
             rest = {"attention_mask": torch.ones_like(words), "token_type_ids": torch.zeros_like(words)}
@@ -165,11 +148,8 @@ def their_step(size: Size, folder: str) -> Callable[..., None]:
     return take_steps
 
 
-def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict[str, Any]], Any]:
-    """A training step as transformers.Trainer takes it by default, without its logging and callbacks.
-
-    Fused AdamW (its default from torch 2.8 on), clipping by global norm, linear decay without warm-up.
-    """
+def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict[str, Any]], None]:
+    """A training step as transformers.Trainer takes it by default (fused AdamW), without logging and callbacks."""
     import torch
     from transformers import get_linear_schedule_with_warmup
 
@@ -180,21 +160,19 @@ def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict
     optimizer = torch.optim.AdamW(settings, lr=LEARNING_RATE, fused=True)
     scheduler = get_linear_schedule_with_warmup(optimizer, 0, steps)
 
-    def train_step(batch: dict[str, Any]) -> Any:
+    def train_step(batch: dict[str, Any]) -> None:
         model.train()
-        loss = model(**batch).loss
-        loss.backward()
+        model(**batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
         scheduler.step()
         model.zero_grad()
-        return loss.detach()
 
     return train_step
 
 
 @functools.cache
-def our_step(size: Size, folder: str) -> Callable[..., None]:
+def our_step(size: Shape, folder: str) -> Callable[..., None]:
     """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
     import jax
 
@@ -218,7 +196,7 @@ def our_step(size: Size, folder: str) -> Callable[..., None]:
         tokens = Tokens(ids.astype(np.int32), segments, mask, special)
         return TaskBatch(tokens, labels.astype(np.int32), np.ones(len(ids), np.float32))
 
-    def take_steps(batches: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def take_steps(batches: list[tuple[np.ndarray, ...]]) -> None:
         nonlocal state
         for _, trained, _ in fit(program.train_step, state, itertools.starmap(task_batch, batches), key):
             pass
@@ -231,8 +209,8 @@ class Outcome(NamedTuple):
     """A run: logits [rows C] of the evaluation set, seconds of training and evaluation, and of the whole process."""
 
     logits: np.ndarray
-    fit_seconds: float
-    process_seconds: float = 0.0
+    fit: float
+    process: float = 0.0
 
 
 OURS, OURS_COLD = "bert_jax, compilation cache warm", "bert_jax, compilation cache cold"
@@ -242,14 +220,10 @@ DYNAMIC, PADDED = "Hugging Face, dynamic padding", f"Hugging Face, padded to {MA
 def measure_epochs(config: Epoch) -> str:
     """The table of `epoch`."""
     from bert_jax.data import glue
-    from bert_jax.errors import unknown
     from bert_jax.model.huggingface import resolve
 
-    available = {name: task for name, task in glue.TASKS.items() if task.train}
-    if wrong := [name for name in config.tasks if name not in available]:
-        raise unknown("task", wrong[0], available)
     encoder, rows = str(resolve(config.encoder)), []
-    for task in (available[name] for name in config.tasks):
+    for task in (glue.TASKS[name] for name in config.tasks):
         splits = read_splits(task, config.glue_dir, config.rows)
         outcomes: dict[str, list[Outcome]] = {OURS: [], OURS_COLD: [], DYNAMIC: [], PADDED: []}
         for number in range(config.rounds):
@@ -268,27 +242,20 @@ def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
     return [split if rows is None else split.head(rows) for split in splits]
 
 
-def epoch_round(
-    task: Any, splits: list[Any], encoder: str, config: Epoch, number: int
-) -> Iterator[tuple[str, Outcome]]:
+def epoch_round(task: Any, splits: list, encoder: str, config: Epoch, number: int) -> Iterator[tuple[str, Outcome]]:
     """Every program once, the sides in turn; ours first with an empty cache and then with what that left in it."""
     with tempfile.TemporaryDirectory() as cache:
         own = (our_epoch, task.name, config.glue_dir, config.rows, encoder, cache)
         # As plain tuples: to unpickle a class of ours would import jax.
-        peer = (their_epoch, *map(tuple, splits), encoder, task.num_outputs, config.eval_batch_size)
+        peer = (their_epoch, *map(tuple, splits), encoder, task.num_outputs)
         sides = [[(OURS_COLD, own), (OURS, own)], [(DYNAMIC, (*peer, True)), (PADDED, (*peer, False))]]
-        for program, call in itertools.chain.from_iterable(alternate(sides, number)):
-            outcome = time_process(*call)
-            note(f"{task.title}, {program}: {outcome.process_seconds:.1f} s ({outcome.fit_seconds:.1f} s)")
+        for program, call in itertools.chain.from_iterable(sides[:: -1 if number % 2 else 1]):
+            start = time.perf_counter()
+            with new_process() as process:
+                outcome = process.submit(*call).result()
+            outcome = outcome._replace(process=time.perf_counter() - start)
+            note(f"{task.title}, {program}: {outcome.process:.1f} s ({outcome.fit:.1f} s)")
             yield program, outcome
-
-
-def time_process(function: Callable[..., Outcome], *args: Any) -> Outcome:
-    """Call a function in a fresh process, timed from its start to its end."""
-    start = time.perf_counter()
-    with new_process() as process:
-        outcome = process.submit(function, *args).result()
-    return outcome._replace(process_seconds=time.perf_counter() - start)
 
 
 def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray) -> Iterator[tuple[str, ...]]:
@@ -297,7 +264,7 @@ def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray
 
     for program, runs in outcomes.items():
         cells = []
-        for field in ("process_seconds", "fit_seconds"):
+        for field in ("process", "fit"):
             pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(runs, outcomes[OURS], strict=True)]
             cells += [f"{statistics.median(a for a, _ in pairs):.1f}", spread([a / b for a, b in pairs])]
         score = metrics.score(task, metrics.predict(runs[0].logits, task), labels)[task.metrics[0]]
@@ -322,9 +289,7 @@ def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, ca
     return Outcome(logits, time.perf_counter() - start)
 
 
-def their_epoch(
-    train: tuple, dev: tuple, encoder: str, num_outputs: int, eval_batch_size: int, dynamic: bool
-) -> Outcome:
+def their_epoch(train: tuple, dev: tuple, encoder: str, num_outputs: int, dynamic: bool) -> Outcome:
     """Fine-tune and evaluate as run_glue.py does: the Trainer's loop, with nothing logged or saved."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
@@ -345,7 +310,7 @@ def their_epoch(
         train_step(batch)
     model.eval()
     with torch.no_grad():
-        parts = [model(**batch).logits for batch in DataLoader(dev_rows, eval_batch_size, collate_fn=collate)]
+        parts = [model(**batch).logits for batch in DataLoader(dev_rows, EVAL_BATCH_SIZE, collate_fn=collate)]
     return Outcome(torch.cat(parts).numpy(), time.perf_counter() - start)
 
 
@@ -354,11 +319,6 @@ def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, d
     padding = False if dynamic else "max_length"
     columns = dict(tokenizer(a, b, padding=padding, max_length=MAX_LENGTH, truncation=True), label=labels.tolist())
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-
-
-def alternate(turns: list[Any], number: int) -> list[Any]:
-    """The turns of a round, the other way round in every second one."""
-    return turns[::-1] if number % 2 else turns
 
 
 def spread(values: Sequence[float]) -> str:
@@ -375,18 +335,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def describe_machine() -> str:
     """The command, the date, the machine with its load before the run, and the versions."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
+    cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "torch", "transformers"))
-    return (
-        f"`python -m benchmarks.finetune {' '.join(sys.argv[1:])}`, {datetime.date.today()}. {cpu}, {os.cpu_count()} "
-        f"cores, load {os.getloadavg()[0]:.1f} before the run. Python {platform.python_version()}, {versions}."
-    )
-
-
-def note(text: str) -> None:
-    """A line of progress, apart from the table."""
-    print(text, file=sys.stderr, flush=True)
+    command = f"`python -m benchmarks.finetune {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
+    return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."
 
 
 if __name__ == "__main__":
