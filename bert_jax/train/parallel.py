@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import InputError
 
@@ -25,6 +28,12 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
 def map_predict_step(step: Callable[..., Any]) -> Callable[..., Any]:
     """`step(params, batch) -> rows`, with each device's rows stacked: [devices B ...]."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def replicate(tree: Any) -> Any:
+    """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
 
 
 def add_devices(tree: Any) -> Any:
@@ -58,4 +67,4 @@ def cache_compilations() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -9,7 +9,7 @@ import optax
 
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
-from bert_jax.train.parallel import AXIS, add_devices
+from bert_jax.train.parallel import AXIS, add_devices, replicate
 from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
 
 Objective = Callable[[Params, Any, Array], Terms]
@@ -26,8 +26,7 @@ class TrainState(NamedTuple):
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step. It copies `params`, because the steps donate their state."""
-    params = jax.tree.map(jnp.array, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    return replicate(TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params)))
 
 
 def make_train_step(objective: Objective, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
