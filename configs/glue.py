@@ -1,5 +1,7 @@
 """[CLS] against mean pooling on GLUE, with BERT's fine-tuning recipe (arXiv 1810.04805, appendix A.3).
 
+With bert-base, expect the development scores of the published recipe; on CPUs it takes hours, so choose tasks.
+
 python -m experiments.ablate_pooling glue --encoder bert-base-uncased --out runs/bert-base
 """
 
