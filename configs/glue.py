@@ -1,6 +1,7 @@
 """[CLS] against mean pooling on GLUE, with BERT's fine-tuning recipe (arXiv 1810.04805, appendix A.3).
 
-Takes hours with bert-base on CPUs: choose tasks. Not run for the record yet; the paper has MRPC 86.7 and SST-2 92.7 (Table 5).
+Takes hours with bert-base on CPUs: choose tasks. Not run for the record yet; the paper's Table 5 has
+MRPC 86.7 and SST-2 92.7.
 
 python -m experiments.ablate_pooling glue --encoder bert-base-uncased --out runs/bert-base
 """
