@@ -14,6 +14,21 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """How a network is computed. Nothing here changes what is computed, apart from rounding."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of activations and matrix products. Parameters, softmax, layer normalisation and losses stay in float32."""
+    remat: bool = False
+    """Keep only the input of each block for the backward pass and compute the rest again: less memory, more time."""
+    scan: bool = False
+    """Compile one block and loop over the layers: deep models compile faster."""
+    attention: Literal["auto", "plain", "fused"] = "auto"
+    """fused is one kernel where the accelerator has it; it has no dropout on attention probabilities. auto takes it
+    wherever it computes the same."""
+
+
+@dataclass(frozen=True)
 class BertConfig:
     """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805)."""
 
@@ -41,6 +56,9 @@ class BertConfig:
     """Added to the variance in layer normalisation."""
     initializer_range: float = 0.02
     """Standard deviation of the truncated normal that initialises weights."""
+    causal: bool = False
+    """Each token sees only those before it, as in the left-to-right model of BERT's Table 5."""
+    compute: ComputeConfig = ComputeConfig()
 
     def __post_init__(self) -> None:
         for field in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_length"):
@@ -102,10 +120,14 @@ class ReadoutConfig:
 class OptimConfig:
     """AdamW as BERT used it, with linear warm-up and linear decay to zero."""
 
+    algorithm: Literal["adamw", "lamb"] = "adamw"
+    """lamb scales each layer's update to its weights, for batches of thousands (arXiv 1904.00962)."""
     learning_rate: float = 5e-5
     """Peak learning rate."""
     warmup: float = 0.1
     """Share of the steps in which the rate rises from zero."""
+    decay_power: float = 1.0
+    """After the warm-up the rate falls to zero as (1 - progress) to this power."""
     weight_decay: float = 0.01
     """Decoupled decay, on weight matrices only: never on biases or layer normalisation."""
     b1: float = 0.9
@@ -148,35 +170,96 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class ObjectiveConfig:
+    """What an encoder is pretrained to do; defaults are BERT's (arXiv 1810.04805, section 3.1 and appendix A.2)."""
+
+    tokens: Literal["mlm", "ltr"] = "mlm"
+    """mlm predicts masked tokens; ltr every next token, each from those before it (BERT's Table 5)."""
+    pairs: Literal["nsp", "sop", "none"] = "nsp"
+    """nsp: does B follow A, or is it from another document; sop: are A and B in order (arXiv 1909.11942);
+    none: one segment and no such loss."""
+    masking: Literal["token", "whole_word", "span"] = "token"
+    """What is masked together. Spans have geometric lengths of whole words (arXiv 1907.10529)."""
+    mask_rate: float = 0.15
+    """Share of tokens to predict."""
+    mask_share: float = 0.8
+    """Share of those that are shown as [MASK]."""
+    random_share: float = 0.1
+    """Share of those that are shown as a random token; the rest are shown as they are."""
+    short_share: float = 0.1
+    """Share of examples with a random shorter length."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.mask_rate < 1, f"mask_rate must be in (0, 1), not {self.mask_rate}")
+        for field in ("mask_share", "random_share", "short_share"):
+            _require(0 <= getattr(self, field) <= 1, f"{field} must be in [0, 1], not {getattr(self, field)}")
+        _require(
+            self.mask_share + self.random_share <= 1 + 1e-9,
+            f"mask_share {self.mask_share} and random_share {self.random_share} are more than 1 together",
+        )
+
+
+@dataclass(frozen=True)
+class LongPhase:
+    """The last steps of a pretraining, at a greater length: BERT had 90% at 128 tokens and 10% at 512."""
+
+    steps: int = 0
+    """How many of the steps; 0 for none."""
+    max_length: int = 512
+    """Tokens in an example."""
+    batch_size: int = 256
+    """Examples in a step, all devices together."""
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
-    """MLM + NSP pretraining from random initialisation."""
+    """One pretraining run from random initialisation, apart from its corpus."""
 
     preset: str = "tiny"
     """Architecture: tiny, mini, small, medium, base or large."""
-    vocab_size: int = 1000
-    """Size of the vocabulary to train; the text must support it."""
-    vocab_algorithm: Literal["unigram", "bpe"] = "unigram"
-    """How SentencePiece makes the vocabulary."""
-    max_length: int = 64
+    max_length: int = 128
     """Tokens in an example, both segments together."""
     steps: int = 2000
     """Optimizer steps."""
     batch_size: int = 64
     """Examples in a step, all devices together."""
-    mask_rate: float = 0.15
-    """Share of tokens to predict."""
+    accumulate: int = 1
+    """Cut each device's part of a step into this many pieces, one after the other: less memory, the same gradient."""
+    long: LongPhase = LongPhase()
+    """The last steps, at a greater length."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    nsp_readout: ReadoutConfig = ReadoutConfig(projection="tanh")
+    """Where the loss over pairs reads the sentence from."""
     dropout: float = 0.1
     """Dropout during pretraining, everywhere BERT has it."""
-    nsp_readout: ReadoutConfig = ReadoutConfig(projection="tanh")
-    """Where next-sentence prediction reads the sentence from."""
+    compute: ComputeConfig = ComputeConfig()
     optim: OptimConfig = OptimConfig(learning_rate=1e-3)
     seed: int = 0
     """Decides the initialisation, the examples and the dropout."""
 
     def __post_init__(self) -> None:
         preset(self.preset)
-        for field in ("steps", "batch_size"):
+        for field in ("steps", "batch_size", "accumulate"):
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
         _require(self.seed >= 0, f"seed must not be negative, but is {self.seed}")
-        _require(0 < self.mask_rate < 1, f"mask_rate must be in (0, 1), not {self.mask_rate}")
+        _require(0 <= self.long.steps <= self.steps, f"long.steps {self.long.steps} are part of the {self.steps} steps")
+        if self.long.steps:
+            _require(
+                self.long.max_length >= self.max_length,
+                f"long.max_length {self.long.max_length} is less than max_length {self.max_length}",
+            )
+
+
+@dataclass(frozen=True)
+class VocabConfig:
+    """A vocabulary to train on the corpus itself."""
+
+    size: int = 8000
+    """Number of pieces; the text must support it."""
+    algorithm: Literal["unigram", "bpe"] = "unigram"
+    """How SentencePiece makes them."""
+    sentences: int = 200_000
+    """Sentences to train on, spread over the corpus; memory grows with them."""
+    lowercase: bool = True
+    """Fold case, as in BERT's uncased models."""
