@@ -174,7 +174,7 @@ class ObjectiveConfig:
     """What an encoder is pretrained to do; defaults are BERT's (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 
     tokens: Literal["mlm", "ltr"] = "mlm"
-    """mlm predicts masked tokens; ltr every next token, each from those before it (BERT's Table 5)."""
+    """mlm predicts masked tokens; ltr every next token from those before it (BERT's Table 5), with pairs none."""
     pairs: Literal["nsp", "sop", "none"] = "nsp"
     """nsp: does B follow A, or is it from another document; sop: are A and B in order (arXiv 1909.11942);
     none: one segment and no such loss."""
@@ -196,6 +196,11 @@ class ObjectiveConfig:
         _require(
             self.mask_share + self.random_share <= 1 + 1e-9,
             f"mask_share {self.mask_share} and random_share {self.random_share} are more than 1 together",
+        )
+        _require(
+            self.tokens == "mlm" or self.pairs == "none",
+            f"a left-to-right model has read nothing at [CLS] that {self.pairs} could be told from: "
+            "tokens ltr needs pairs none",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import sentencepiece
 import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
@@ -37,6 +38,11 @@ class Tokenizer(Protocol):
 
     vocab_size: int
     special: SpecialIds
+
+    @property
+    def starts_word(self) -> np.ndarray:
+        """Of each id [V] bool: does it begin a word, and not continue one?"""
+        ...
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without special tokens and without truncation."""
@@ -108,6 +114,11 @@ class WordPiece(_Assembling):
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
         self.special = SpecialIds(*ids)
 
+    @property
+    def starts_word(self) -> np.ndarray:
+        names = (self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size))
+        return np.array([not name.startswith("##") for name in names])
+
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
@@ -143,6 +154,11 @@ class SentencePiece(_Assembling):
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
         self.special = SpecialIds(*ids)
+
+    @property
+    def starts_word(self) -> np.ndarray:
+        names = self.processor.id_to_piece(list(range(self.vocab_size)))
+        return np.array([name.startswith("\u2581") for name in names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return self.processor.encode(list(texts))
