@@ -44,7 +44,7 @@ class PretrainBatch(NamedTuple):
 
     masked_positions, masked_ids [B M] int32 and masked_weights [B M] float32: the slots to
     predict (weight 0 fills). is_next [B] int32: 1 where segment B follows segment A.
-    weights [B] float32 as in `TaskBatch`.
+    weights [B] float32: 1 for a pair, 0 for a row that is no pair or only fills the batch.
     """
 
     tokens: Tokens

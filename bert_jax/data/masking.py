@@ -1,13 +1,19 @@
-"""Which tokens to predict, and what stands in their place (arXiv 1810.04805, section 3.1)."""
+"""Which tokens to predict, and what stands in their place (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, UInt64
 
-MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
-"""Of the chosen tokens, 80% become [MASK], 10% a random token, 10% stay."""
+from bert_jax.config import ObjectiveConfig
+
+_LONGEST, _STOP = 10, 0.2
+"""A span has at most 10 words and ends after each with probability 0.2: 3.8 words in the mean (arXiv 1907.10529)."""
+_SPANS = np.cumsum(_STOP * (1 - _STOP) ** np.arange(_LONGEST)) / (1 - (1 - _STOP) ** _LONGEST)
+"""The share of spans that have at most 1, 2, ..., 10 words."""
+_NEVER = 1 << 20
+"""The size of what cannot be chosen: more than fits anywhere."""
 
 
 class Masked(NamedTuple):
@@ -19,52 +25,167 @@ class Masked(NamedTuple):
     weights: np.ndarray
 
 
-def num_slots(max_length: int, rate: float) -> int:
+def num_slots(max_length: int, objective: ObjectiveConfig) -> int:
     """Slots M that every example of that length has room for.
 
-    >>> num_slots(128, 0.15)
-    20
+    >>> num_slots(128, ObjectiveConfig()), num_slots(128, ObjectiveConfig("ltr", "none"))
+    (20, 127)
     """
-    return max(1, math.ceil(rate * max_length))
+    if objective.tokens == "ltr":
+        return max_length - 1
+    return max(1, math.ceil(objective.mask_rate * max_length))
+
+
+def next_tokens(ids: Int[np.ndarray, "B L"], mask: Bool[np.ndarray, "B L"]) -> Masked:
+    """Every position but the last predicts the token after it, and nothing is masked; padding has weight 0."""
+    positions = np.broadcast_to(np.arange(ids.shape[1] - 1, dtype=np.int32), (len(ids), ids.shape[1] - 1))
+    return Masked(ids, positions.copy(), np.where(mask, ids, 0)[:, 1:], mask[:, 1:].astype(np.float32))
 
 
 def mask_tokens(
     ids: Int[np.ndarray, "B L"],
     candidates: Bool[np.ndarray, "B L"],
     lengths: Int[np.ndarray, " B"],
-    draws: Float[np.ndarray, "B R"],
+    draws: UInt64[np.ndarray, "B R"],
     *,
-    rate: float,
+    objective: ObjectiveConfig,
+    starts_word: Bool[np.ndarray, " V"] | None,
     mask_id: int,
     vocabulary: tuple[int, int],
 ) -> Masked:
     """Choose round(rate * length) of the candidates, at least one, and replace them.
 
+    Words are masked whole and in random order; a word that is longer than what is left to choose is passed over, so
+    that there may be fewer. Spans begin at random words and end with the segment, at what is masked already, or
+    where the next word is longer than what is left.
+
     Args:
         ids: token ids; they are not changed.
-        candidates: what may be chosen: no padding and no special token.
+        candidates: what may be chosen: no padding and no special token, so never the first of a row.
         lengths: real tokens of each row, special ones included, as BERT's code counts them.
-        draws: L + 2 M numbers in [0, 1) for each row.
-        rate: share of tokens to choose.
+        draws: L + M times 64 random bits for each row.
+        objective: what is masked together, how much, and the shares of [MASK] and of random tokens: each token
+            decides for itself, but a span decides once for all of it.
+        starts_word: of each id, whether it begins a word; masking tokens each for itself needs none.
         mask_id: the id of [MASK].
         vocabulary: first and one past the last id of a random replacement.
     """
-    length = ids.shape[1]
-    slots = num_slots(length, rate)
-    scores = np.where(candidates, draws[:, :length], 2.0)
-    chosen = np.sort(np.argpartition(scores, slots - 1, axis=1)[:, :slots], axis=1)
-    # The lowest scores win; of the slots, keep as many as this row is due, wherever they stand.
-    wanted = np.clip(np.round(rate * lengths).astype(int), 1, np.minimum(slots, candidates.sum(1)))
-    rank = np.take_along_axis(scores, chosen, 1).argsort(1).argsort(1)
-    keep = rank < wanted[:, None]
-    order = np.argsort(~keep, axis=1, kind="stable")
-    positions, keep = np.take_along_axis(chosen, order, 1), np.take_along_axis(keep, order, 1)
-    targets = np.take_along_axis(ids, positions, 1)
-    kind, word = draws[:, length : length + slots], draws[:, length + slots : length + 2 * slots]
-    low, high = vocabulary
-    random_word = low + (word * (high - low)).astype(np.int32)
-    shown = np.where(kind < MASK_SHARE, mask_id, np.where(kind < MASK_SHARE + RANDOM_SHARE, random_word, targets))
+    length, slots = ids.shape[1], num_slots(ids.shape[1], objective)
+    due = np.clip(np.round(objective.mask_rate * lengths).astype(np.int32), 1, slots)
+    if objective.masking == "token":
+        group = choose_tokens(candidates, due, draws[:, :length])
+    else:
+        assert starts_word is not None, "words need to be told apart"
+        longest = _LONGEST if objective.masking == "span" else 1
+        group = choose_words(candidates, starts_word[ids], due, draws[:, :length], longest)
+    chosen = np.flatnonzero(group >= 0)
+    row = chosen // length
+    counts = np.bincount(row, minlength=len(ids))
+    slot = row * slots + np.arange(len(chosen)) - (np.cumsum(counts) - counts)[row]
+    targets = ids.ravel()[chosen]
+    decision = draws[:, length:].ravel()[slot]
+    kind = _shared(decision, row, group.ravel()[chosen]) if objective.masking == "span" else decision
     masked = ids.copy()
-    np.put_along_axis(masked, np.where(keep, positions, 0), np.where(keep, shown, ids[:, :1]), 1)
-    zeroed = [np.where(keep, x, 0).astype(np.int32) for x in (positions, targets)]
-    return Masked(masked, *zeroed, keep.astype(np.float32))
+    masked.ravel()[chosen] = _shown(targets, kind, decision, objective, mask_id, vocabulary)
+    filled = [np.zeros((len(ids), slots), dtype) for dtype in (np.int32, np.int32, np.float32)]
+    for array, values in zip(filled, (chosen - row * length, targets, 1), strict=True):
+        array.ravel()[slot] = values
+    return Masked(masked, *filled)
+
+
+def choose_tokens(
+    candidates: Bool[np.ndarray, "B L"], due: Int[np.ndarray, " B"], draws: UInt64[np.ndarray, "B L"]
+) -> Int[np.ndarray, "B L"]:
+    """0 for the `due` tokens of a row that are chosen, or for all candidates if there are fewer, and -1 for others."""
+    keys = _keys(candidates, draws)
+    due = np.minimum(due, candidates.sum(1))
+    limit = np.take_along_axis(np.sort(keys, axis=1), np.maximum(due - 1, 0)[:, None], 1)
+    return np.where((keys <= limit) & (due > 0)[:, None], 0, -1)
+
+
+def choose_words(
+    candidates: Bool[np.ndarray, "B L"],
+    begins: Bool[np.ndarray, "B L"],
+    due: Int[np.ndarray, " B"],
+    draws: UInt64[np.ndarray, "B L"],
+    longest: int,
+) -> Int[np.ndarray, "B L"]:
+    """The number of the span, of at most `longest` words, that a token is chosen with; -1 where it is not chosen.
+
+    Every word of a row is tried once as the beginning of a span, in random order: the loop is over those tries.
+    Words of all rows are numbered through, and what is no candidate counts as a word that fits nowhere: it also
+    keeps spans within their segment and row. A word begins where `begins` says so, and where a segment does.
+    """
+    rows, length = candidates.shape
+    begins = begins | ~candidates
+    begins[:, 1:] |= ~candidates[:, :-1]
+    first = np.flatnonzero(begins)
+    sizes = np.diff(first, append=candidates.size)
+    sizes[~candidates.ravel()[first]] = _NEVER
+    sizes = np.concatenate([sizes, np.full(longest, _NEVER)])
+    word = (np.cumsum(begins) - 1).reshape(rows, length)
+    span = np.full(len(sizes), -1)
+    order = _columns(np.sort(_keys(begins & candidates, draws), axis=1))
+    tries, steps = np.take_along_axis(word, order, 1), np.arange(longest)
+    left, active = due.copy(), np.arange(rows)
+    for number in range(length):
+        active = active[left[active] > 0]
+        if not len(active):
+            break
+        window = tries[active, number][:, None] + steps
+        total = np.cumsum(sizes[window], axis=1)
+        fits = total <= left[active, None]
+        if longest > 1:
+            extra = np.searchsorted(_SPANS, _fraction(draws[active, order[active, number]]), side="right")
+            fits &= steps <= extra[:, None]
+        left[active] -= np.max(total * fits, axis=1).astype(np.int32)
+        span[window[fits]] = number
+        sizes[window[fits]] = _NEVER
+    return span[word]
+
+
+def _keys(eligible: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Random numbers [B L], all of a row different, lower for what is eligible; their last bits are the column."""
+    columns = np.arange(draws.shape[1], dtype=np.uint32)
+    low = _low_bits(draws.shape[1])
+    return np.where(eligible, (draws >> np.uint64(32)).astype(np.uint32), ~np.uint32(0)) & ~low | columns
+
+
+def _columns(keys: np.ndarray) -> np.ndarray:
+    return (keys & _low_bits(keys.shape[1])).astype(np.int64)
+
+
+def _low_bits(length: int) -> np.uint32:
+    return np.uint32((1 << (length - 1).bit_length()) - 1)
+
+
+def _fraction(draws: np.ndarray) -> np.ndarray:
+    """The lower half of some bits as numbers in [0, 1)."""
+    return (draws & np.uint64(0xFFFFFFFF)) * 2.0**-32
+
+
+def _shared(decision: np.ndarray, row: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """Each chosen token's decision, but the first one of a span for the whole span."""
+    begins = (np.diff(row, prepend=-1) != 0) | (np.diff(span, prepend=-1) != 0)
+    return decision[begins][np.cumsum(begins) - 1]
+
+
+def _shown(
+    targets: np.ndarray,
+    kind: np.ndarray,
+    word: np.ndarray,
+    objective: ObjectiveConfig,
+    mask_id: int,
+    vocabulary: tuple[int, int],
+) -> np.ndarray:
+    """What stands in the place of each target: its kind is decided by the upper half of its bits, a word by the lower.
+
+    >>> first, last = np.array([0, 2**64 - 1], np.uint64)
+    >>> [int(_shown(np.array(7), kind, first, ObjectiveConfig(), 4, (5, 9))) for kind in (first, last)]
+    [4, 7]
+    """
+    low, high = vocabulary
+    share = (kind >> np.uint64(32)) * 2.0**-32
+    random_word = low + (_fraction(word) * (high - low)).astype(np.int32)
+    kept = np.where(share < objective.mask_share + objective.random_share, random_word, targets)
+    return np.where(share < objective.mask_share, mask_id, kept)

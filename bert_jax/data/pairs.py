@@ -1,10 +1,11 @@
-"""Segments A and B for next-sentence prediction (arXiv 1810.04805, appendix A.2; create_pretraining_data.py).
+"""Segments A and B of pretraining examples (arXiv 1810.04805, appendix A.2; create_pretraining_data.py).
 
-A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B, and in
-half of the examples B is text from another document instead. Unlike the original, which walks through
-the corpus once, an example is found from its index alone: its chunk lies about token (index + u) * stride,
-which is anywhere within it, so a corpus is covered about once an epoch, each time cut differently. (If a
-chunk began at its token, the first sentences of documents would hardly ever be seen.)
+A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B. For nsp, B is text
+from another document instead in half of the examples; for sop, A and B change places in half of them; for none,
+the chunk is not cut and all of it is A. Unlike the original, which walks through the corpus once, an example is
+found from its index alone: its chunk lies about token (index + u) * stride, which is anywhere within it, so a
+corpus is covered about once an epoch, each time cut differently. (If a chunk began at its token, the first
+sentences of documents would hardly ever be seen.)
 """
 
 from typing import NamedTuple
@@ -12,16 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from bert_jax.config import ObjectiveConfig
 from bert_jax.data.corpus import Corpus
 
-SHORT_SHARE = 0.1
-"""Share of examples with a random shorter target length."""
 NUM_DRAWS = 9
 """Random numbers that a pair uses."""
 
 
 class Pairs(NamedTuple):
-    """Segments as slices of `Corpus.tokens`: starts and lengths [B], lengths at least 1; is_next [B] 0 or 1."""
+    """Segments as slices of `Corpus.tokens`: starts and lengths [B], and is_next [B] 0 or 1.
+
+    A has a token or more. So has B, apart from examples that are no pair, where it has none.
+    is_next says whether B follows A in the corpus.
+    """
 
     a_start: np.ndarray
     a_length: np.ndarray
@@ -30,51 +34,96 @@ class Pairs(NamedTuple):
     is_next: np.ndarray
 
 
-def num_examples(corpus: Corpus, max_length: int) -> int:
+class _Chunks(NamedTuple):
+    """First sentence, first sentence of B, end and document [B]; where nothing can be cut, B begins at the end."""
+
+    start: np.ndarray
+    cut: np.ndarray
+    end: np.ndarray
+    document: np.ndarray
+
+
+def text_length(max_length: int, objective: ObjectiveConfig) -> int:
+    """Tokens of an example that are text: all but [CLS] and a [SEP] for each segment."""
+    return max_length - (2 if objective.pairs == "none" else 3)
+
+
+def num_examples(corpus: Corpus, max_length: int, objective: ObjectiveConfig) -> int:
     """Examples of an epoch: as many as the corpus fills, at `max_length` tokens each."""
-    return max(1, len(corpus.tokens) // (max_length - 3))
+    return max(1, len(corpus.tokens) // text_length(max_length, objective))
 
 
 def make_pairs(
-    corpus: Corpus, indices: Int[np.ndarray, " B"], draws: Float[np.ndarray, "B 9"], max_length: int
+    corpus: Corpus,
+    indices: Int[np.ndarray, " B"],
+    draws: Float[np.ndarray, "B 9"],
+    max_length: int,
+    objective: ObjectiveConfig,
 ) -> Pairs:
     """The pairs of some indices; a pure function of each index and its row of random numbers in [0, 1)."""
-    budget = max_length - 3
+    budget = text_length(max_length, objective)
     u = draws.T
-    target = np.where(u[0] < SHORT_SHARE, 2 + (u[1] * (budget - 1)).astype(int), budget)
-    stride = len(corpus.tokens) / num_examples(corpus, max_length)
+    target = np.where(u[0] < objective.short_share, 2 + (u[1] * (budget - 1)).astype(int), budget)
+    stride = len(corpus.tokens) / num_examples(corpus, max_length, objective)
     token = np.minimum(((indices + u[2]) * stride).astype(int), len(corpus.tokens) - 1)
-    start, cut, end, document = _chunks(corpus, token, target, u[8], u[3])
-    is_next = (u[4] < 0.5) & (cut < end)
-    # Another document: one of the D-1 others, and a sentence of it to begin with.
-    other = (u[5] * (corpus.num_documents - 1)).astype(int)
-    other += other >= document
-    first, last = corpus.documents[other], corpus.documents[other + 1]
-    random_start = first + (u[6] * (last - first)).astype(int)
-    at = corpus.sentences
-    a_length = at[cut] - at[start]
-    wanted = at[random_start] + np.maximum(target - a_length, 1)
-    random_end = np.minimum(np.maximum(np.searchsorted(at, wanted), random_start + 1), last)
-    b_first, b_last = np.where(is_next, cut, random_start), np.where(is_next, end, random_end)
-    pairs = Pairs(at[start], a_length, at[b_first], at[b_last] - at[b_first], is_next.astype(np.int32))
-    return _truncated(pairs, target, u[7])
+    chunks = _chunks(corpus, token, target, u[8], u[3], filled=objective.pairs != "nsp")
+    return _truncated(_DIVIDED[objective.pairs](corpus, chunks, target, u), target, u[7])
 
 
 def _chunks(
-    corpus: Corpus, token: np.ndarray, target: np.ndarray, place: np.ndarray, u: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """First sentence, first sentence of B, end and document of the chunks about some tokens, at `place` in [0, 1).
+    corpus: Corpus, token: np.ndarray, target: np.ndarray, place: np.ndarray, u: np.ndarray, *, filled: bool
+) -> _Chunks:
+    """The chunks about some tokens, each token at `place` in [0, 1) of its chunk.
 
-    A chunk has two sentences or more wherever its document has them, so that either kind of B is possible.
+    A chunk has two sentences or more wherever its document has them, so that either kind of B is possible. A chunk
+    that is `filled` begins early enough to reach the target before its document ends, if the document can fill it.
     """
     at = corpus.sentences
-    sentence, start = (np.searchsorted(at, t, side="right") - 1 for t in (token, token - (place * target).astype(int)))
+    sentence = np.searchsorted(at, token, side="right") - 1
     document = np.searchsorted(corpus.documents, sentence, side="right") - 1
     first, last = corpus.documents[document], corpus.documents[document + 1]
+    begin = token - (place * target).astype(int)
+    begin = np.minimum(begin, at[last] - target) if filled else begin
+    start = np.searchsorted(at, begin, side="right") - 1
     start = np.maximum(np.minimum(start, last - 2), first)
     end = np.minimum(np.maximum(np.searchsorted(at, at[start] + target), start + 2), last)
     cut = start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int)
-    return start, np.minimum(cut, end), end, document
+    return _Chunks(start, np.minimum(cut, end), end, document)
+
+
+def _next_or_random(corpus: Corpus, chunks: _Chunks, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """B is the rest of the chunk, or text of one of the other documents, from any of its sentences on."""
+    at = corpus.sentences
+    is_next = (u[4] < 0.5) & (chunks.cut < chunks.end)
+    other = (u[5] * (corpus.num_documents - 1)).astype(int)
+    other += other >= chunks.document
+    first, last = corpus.documents[other], corpus.documents[other + 1]
+    random_start = first + (u[6] * (last - first)).astype(int)
+    a_length = at[chunks.cut] - at[chunks.start]
+    wanted = at[random_start] + np.maximum(target - a_length, 1)
+    random_end = np.minimum(np.maximum(np.searchsorted(at, wanted), random_start + 1), last)
+    b_first, b_last = np.where(is_next, chunks.cut, random_start), np.where(is_next, chunks.end, random_end)
+    return Pairs(at[chunks.start], a_length, at[b_first], at[b_last] - at[b_first], is_next.astype(np.int32))
+
+
+def _in_order_or_not(corpus: Corpus, chunks: _Chunks, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """The two parts of the chunk as they stand, or exchanged. A document of one sentence makes no pair.
+
+    They are exchanged before they are cut to the target, so that their lengths do not tell the order.
+    """
+    start, cut, end = (corpus.sentences[x] for x in chunks[:3])
+    in_order = (u[4] < 0.5) | (cut == end)
+    a_start, a_end = np.where(in_order, start, cut), np.where(in_order, cut, end)
+    b_start, b_end = np.where(in_order, cut, start), np.where(in_order, end, cut)
+    return Pairs(a_start, a_end - a_start, b_start, b_end - b_start, in_order.astype(np.int32))
+
+
+def _undivided(corpus: Corpus, chunks: _Chunks, target: np.ndarray, u: np.ndarray) -> Pairs:
+    start, end = corpus.sentences[chunks.start], corpus.sentences[chunks.end]
+    return Pairs(start, end - start, end, np.zeros_like(end), np.zeros(len(end), np.int32))
+
+
+_DIVIDED = {"nsp": _next_or_random, "sop": _in_order_or_not, "none": _undivided}
 
 
 def _truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:
