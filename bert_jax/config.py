@@ -20,7 +20,8 @@ class ComputeConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of activations and matrix products. Parameters, softmax, layer normalisation and losses stay in float32."""
     remat: bool = False
-    """Keep only the input of each block for the backward pass and compute the rest again: less memory, more time."""
+    """Keep only the input of each block for the backward pass and compute the rest again: less memory, more time.
+    (XLA for CPUs saves memory by it only together with scan.)"""
     scan: bool = False
     """Compile one block and loop over the layers: deep models compile faster."""
     attention: Literal["auto", "plain", "fused"] = "auto"
@@ -145,6 +146,7 @@ class OptimConfig:
         _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}")
         _require(0 <= self.warmup <= 1, f"warmup is a share of the steps, in [0, 1], not {self.warmup}")
         _require(self.clip_norm > 0, f"clip_norm must be positive, not {self.clip_norm}")
+        _require(self.decay_power > 0, f"decay_power must be positive, not {self.decay_power}")
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,9 @@ class PretrainConfig:
     nsp_readout: ReadoutConfig = ReadoutConfig(projection="tanh")
     """Where the loss over pairs reads the sentence from."""
     dropout: float = 0.1
-    """Dropout during pretraining, everywhere BERT has it."""
+    """Dropout rate on embeddings and block outputs."""
+    attention_dropout: float = 0.1
+    """Dropout rate on attention probabilities; 0 lets attention be one fused kernel on a GPU."""
     compute: ComputeConfig = ComputeConfig()
     optim: OptimConfig = OptimConfig(learning_rate=1e-3)
     seed: int = 0
@@ -248,6 +252,10 @@ class PretrainConfig:
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
         _require(self.seed >= 0, f"seed must not be negative, but is {self.seed}")
+        _require(
+            self.compute.attention != "fused" or self.attention_dropout == 0,
+            "compute.attention fused has no dropout: set attention_dropout to 0, or attention to auto",
+        )
         _require(0 <= self.long.steps <= self.steps, f"long.steps {self.long.steps} are part of the {self.steps} steps")
         if self.long.steps:
             _require(

@@ -1,5 +1,8 @@
 """The BERT encoder: embeddings and post-layer-norm transformer blocks (arXiv 1810.04805, section 3)."""
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -7,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
-from bert_jax.types import Array, Tokens
+from bert_jax.types import Array, Params, Tokens
 
 
 class Embeddings(nn.Module):
@@ -43,16 +46,54 @@ class SelfAttention(nn.Module):
         self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"], train: bool = False
     ) -> Float[Array, "B L D"]:
         c = self.config
-        query, key, value = (self._heads(dense(c, c.hidden_size, name)(x)) for name in ("query", "key", "value"))
-        scores = jnp.einsum("BHLK,BHMK->BHLM", query * query.shape[-1] ** -0.5, key)
-        scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
-        probabilities = Dropout(c.attention_dropout)(jax.nn.softmax(scores), train)
-        mixed = jnp.einsum("BHLM,BHMK->BHLK", probabilities, value)
-        mixed = mixed.transpose(0, 2, 1, 3).reshape(x.shape)
-        return dense(c, c.hidden_size, "output")(mixed)
+        heads = [dense(c, c.hidden_size, name)(x) for name in ("query", "key", "value")]
+        query, key, value = (h.reshape(*x.shape[:2], c.num_heads, -1) for h in heads)
+        if is_fused(c, train):
+            mixed = fused_attention(query, key, value, mask, c.causal)
+        else:
+            mixed = self._attend(query, key, value, mask, train)
+        return dense(c, c.hidden_size, "output")(mixed.reshape(x.shape))
 
-    def _heads(self, x: Float[Array, "B L D"]) -> Float[Array, "B H L K"]:
-        return x.reshape(*x.shape[:2], self.config.num_heads, -1).transpose(0, 2, 1, 3)
+    def _attend(
+        self,
+        query: Float[Array, "B L H K"],
+        key: Float[Array, "B L H K"],
+        value: Float[Array, "B L H K"],
+        mask: Bool[Array, "B L"],
+        train: bool,
+    ) -> Float[Array, "B L H K"]:
+        query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+        scale = query.shape[-1] ** -0.5
+        scores = jnp.einsum("BHLK,BHMK->BHLM", query * scale, key, preferred_element_type=jnp.float32)
+        seen = mask[:, None, None, :]
+        if self.config.causal:
+            seen = seen & jnp.tri(mask.shape[1], dtype=bool)[None, None]
+        probabilities = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min)).astype(value.dtype)
+        probabilities = Dropout(self.config.attention_dropout)(probabilities, train)
+        return jnp.einsum("BHLM,BHMK->BHLK", probabilities, value).transpose(0, 2, 1, 3)
+
+
+def is_fused(config: BertConfig, train: bool) -> bool:
+    """Whether attention is one kernel. It has no dropout on probabilities, and on a GPU it wants 16-bit numbers."""
+    if config.compute.attention != "auto":
+        return config.compute.attention == "fused"
+    drops = train and config.attention_dropout > 0
+    return jax.default_backend() == "gpu" and config.compute.dtype == "bfloat16" and not drops
+
+
+def fused_attention(
+    query: Float[Array, "B L H K"],
+    key: Float[Array, "B L H K"],
+    value: Float[Array, "B L H K"],
+    mask: Bool[Array, "B L"],
+    causal: bool,
+) -> Float[Array, "B L H K"]:
+    """Attention without its probabilities in memory, where the backend has a kernel for it. Padding is at the end."""
+    kernel = "cudnn" if jax.default_backend() == "gpu" else None
+    lengths = mask.sum(1, dtype=jnp.int32)
+    return jax.nn.dot_product_attention(
+        query, key, value, is_causal=causal, key_value_seq_lengths=lengths, implementation=kernel
+    )
 
 
 class Block(nn.Module):
@@ -86,7 +127,44 @@ class Encoder(nn.Module):
         self.blocks = [Block(self.config) for _ in range(self.config.num_layers)]
 
     def __call__(self, tokens: Tokens, train: bool = False) -> tuple[Float[Array, "B L D"], ...]:
-        states = [self.embeddings(tokens.ids, tokens.segments, train)]
-        for block in self.blocks:
-            states.append(block(states[-1], tokens.mask, train))
+        x = self.embeddings(tokens.ids, tokens.segments, train)
+        if self.is_initializing():
+            for block in self.blocks:
+                block(x, tokens.mask)
+            return (x,) * (self.config.num_layers + 1)
+        params = [self.variables["params"][f"blocks_{i}"] for i in range(self.config.num_layers)]
+        drops = train and max(self.config.dropout, self.config.attention_dropout) > 0
+        keys = jax.random.split(self.make_rng("dropout"), self.config.num_layers) if drops else [None] * len(params)
+        return (x, *run_blocks(self.config, params, keys, x, tokens.mask))
+
+
+def run_blocks(
+    config: BertConfig,
+    params: Sequence[Params],
+    keys: Array | Sequence[None],
+    x: Float[Array, "B L D"],
+    mask: Bool[Array, "B L"],
+) -> tuple[Float[Array, "B L D"], ...]:
+    """The output of every block; with keys [N] for dropout, in training."""
+    run = _block(config, train=keys[0] is not None)
+    if config.compute.scan:
+        stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
+        keys = None if keys[0] is None else keys
+        _, states = jax.lax.scan(lambda x, layer: (run(*layer, x, mask),) * 2, x, (stacked, keys))
         return tuple(states)
+    states = []
+    for layer in zip(params, keys, strict=True):
+        x = run(*layer, x, mask)
+        states.append(x)
+    return tuple(states)
+
+
+@lru_cache(maxsize=32)
+def _block(config: BertConfig, train: bool) -> Callable[..., Array]:
+    """`(params, key, x, mask) -> x`. Compiled on its own, it is traced once and not once for each layer."""
+
+    def run(params: Params, key: Array | None, x: Array, mask: Array) -> Array:
+        rngs = None if key is None else {"dropout": key}
+        return Block(config, parent=None).apply({"params": params}, x, mask, train, rngs=rngs)
+
+    return jax.jit(jax.checkpoint(run) if config.compute.remat else run)

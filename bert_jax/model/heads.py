@@ -22,8 +22,9 @@ class MaskedLanguageModel(nn.Module):
         hidden = ACTIVATIONS[self.config.activation](dense(self.config, self.config.hidden_size, "dense")(slots))
         hidden = layer_norm(self.config, "norm")(hidden)
         bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
-        flat = hidden.reshape(-1, hidden.shape[-1]) @ embedding.T + bias[None]
-        return flat.reshape(*positions.shape, -1)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        logits = jnp.einsum("RD,VD->RV", flat, embedding.astype(flat.dtype), preferred_element_type=jnp.float32)
+        return (logits + bias[None]).reshape(*positions.shape, -1)
 
 
 class Classifier(nn.Module):
@@ -35,4 +36,4 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B E"], train: bool = False) -> Float[Array, "B C"]:
-        return dense(self.config, self.num_outputs, "dense")(Dropout(self.dropout)(x, train))
+        return dense(self.config, self.num_outputs, "dense")(Dropout(self.dropout)(x, train)).astype(jnp.float32)

@@ -20,13 +20,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def dense(config: BertConfig, features: int, name: str | None = None) -> "Dense":
-    """A `Dense` with the config's initialisation."""
-    return Dense(features, config.initializer_range, name=name)
+    """A `Dense` with the config's initialisation and precision."""
+    return Dense(features, config.initializer_range, config.compute.dtype, name=name)
 
 
 def layer_norm(config: BertConfig, name: str | None = None) -> nn.LayerNorm:
-    """Layer normalisation with BERT's epsilon (1e-12, where most libraries have 1e-5 or 1e-6)."""
-    return nn.LayerNorm(epsilon=config.layer_norm_eps, use_fast_variance=False, name=name)
+    """Layer normalisation with BERT's epsilon: 1e-12, where most libraries have 1e-5 or 1e-6. Its sums are float32."""
+    return nn.LayerNorm(config.layer_norm_eps, config.compute.dtype, use_fast_variance=False, name=name)
 
 
 class Dense(nn.Module):
@@ -38,12 +38,14 @@ class Dense(nn.Module):
 
     features: int
     stddev: float
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
         init = nn.initializers.truncated_normal(self.stddev)
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
         return flat.reshape(*x.shape[:-1], self.features)
 

@@ -103,7 +103,7 @@ class Readout(nn.Module):
         words = tokens.mask & ~tokens.special
         # A sentence without any word has only its special tokens to be read from.
         words = jnp.where(words.any(1, keepdims=True), words, tokens.mask)
-        x = self.layers(states)
+        x = self.layers(states).astype(jnp.float32)
         pooled = [
             module(x, tokens.mask if keeps else words)
             for module, keeps in zip(self.poolers, self.keeps_special, strict=True)

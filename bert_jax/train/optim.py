@@ -9,14 +9,21 @@ from bert_jax.types import Array, Params
 
 
 def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, Adam, decay of weight matrices, linear warm-up and linear decay over `steps`."""
+    """Clipping by global norm, Adam, decay of weight matrices, a rate that rises and falls over `steps`.
+
+    With `lamb`, each matrix's update is scaled to the norm of the matrix (You et al., arXiv 1904.00962,
+    algorithm 2); as in the authors' code, biases and layer normalisations take Adam's.
+    """
     adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
-    return optax.chain(
+    parts = [
         optax.clip_by_global_norm(config.clip_norm),
         adam if config.bias_correction else _uncorrected(config),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(schedule(config, steps)),
-    )
+    ]
+    if config.algorithm == "lamb":
+        parts.insert(3, optax.masked(optax.scale_by_trust_ratio(), decay_mask))
+    return optax.chain(*parts)
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -25,7 +32,7 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     return optax.schedules.join_schedules(
         [
             optax.schedules.linear_schedule(0.0, config.learning_rate, max(warmup, 1)),
-            optax.schedules.linear_schedule(config.learning_rate, 0.0, max(steps - warmup, 1)),
+            optax.schedules.polynomial_schedule(config.learning_rate, 0.0, config.decay_power, max(steps - warmup, 1)),
         ],
         [warmup],
     )

@@ -29,31 +29,59 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     return replicate(TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params)))
 
 
-def make_train_step(objective: Objective, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+def make_train_step(
+    objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1
+) -> Callable[..., Any]:
     """`(state, batch, key) -> (state, metrics)` for `parallel.map_train_step`.
 
-    The gradient is that of the global mean: each loss's sum over all devices divided by its count over
-    all devices. Means of per-device means would be biased wherever counts differ (masked tokens, a short
+    The gradient is that of the global mean: each loss's sum over all devices and pieces divided by its
+    count over all of them. Means of means would be biased wherever counts differ (masked tokens, a short
     last batch). Metrics: every loss and measure by name, their total as "loss", and "grad_norm".
+
+    Args:
+        objective: what to minimise.
+        optimizer: how.
+        accumulate: pieces that each device cuts its part of the batch into and works on one after the
+            other. Piece k of device d draws the dropout of device d * accumulate + k, so that a batch gives
+            the same step however it is divided between devices and pieces.
     """
 
     def step(state: TrainState, batch: Any, key: Array) -> tuple[TrainState, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.fold_in(key, state.step), jax.lax.axis_index(AXIS))
+        key = jax.random.fold_in(key, state.step)
+        # Counts do not depend on the parameters: XLA removes the rest of this evaluation.
+        losses = objective(state.params, batch, key).losses
+        totals = add_devices({name: ratio.count for name, ratio in losses.items()})
 
-        def share(params: Params) -> tuple[Array, Terms]:
-            terms = objective(params, batch, key)
-            totals = add_devices({name: ratio.count for name, ratio in terms.losses.items()})
-            return sum(r.sum / jnp.maximum(totals[name], 1) for name, r in terms.losses.items()), terms
+        def part(piece: Any, index: Array) -> tuple[Params, Terms]:
+            def share(params: Params) -> tuple[Array, Terms]:
+                terms = objective(params, piece, jax.random.fold_in(key, index))
+                return sum(ratio.sum / jnp.maximum(totals[name], 1) for name, ratio in terms.losses.items()), terms
 
-        (loss, terms), grads = jax.value_and_grad(share, has_aux=True)(state.params)
-        loss, grads, terms = add_devices((loss, grads, terms))
+            return jax.grad(share, has_aux=True)(state.params)
+
+        grads, terms = add_devices(_sum_of_parts(part, batch, accumulate))
+        norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         means = {name: mean(ratio) for name, ratio in (terms.losses | terms.measures).items()}
-        metrics = means | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+        metrics = means | {"loss": sum(means[name] for name in terms.losses), "grad_norm": norm}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step
+
+
+def _sum_of_parts(part: Callable[..., Any], batch: Any, pieces: int) -> Any:
+    """The sum of `part(piece, index)` over the pieces of this device's batch, one after the other."""
+    first = jax.lax.axis_index(AXIS) * pieces
+    if pieces == 1:
+        return part(batch, first)
+    batch = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
+    head, tail = (jax.tree.map(lambda x, cut=cut: x[cut], batch) for cut in (0, slice(1, None)))
+
+    def add(total: Any, piece: tuple[Any, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, part(*piece)), None
+
+    return jax.lax.scan(add, part(head, first), (tail, first + jnp.arange(1, pieces)))[0]
 
 
 def mean(ratio: Ratio) -> Array:

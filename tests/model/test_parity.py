@@ -26,6 +26,13 @@ CONFIGS = {
         "max_position_embeddings": 17,
         "vocab_size": 31,
     },
+    "left-to-right": {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 40,
+        "is_decoder": True,
+    },
     "many-heads": {
         "hidden_size": 30,
         "num_hidden_layers": 4,

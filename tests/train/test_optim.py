@@ -132,3 +132,22 @@ def test_the_scale_of_the_loss_is_no_matter():
     """What clipping leaves of a gradient a thousand times as large is the same."""
     config = OptimConfig(learning_rate=0.01, clip_norm=0.01)
     close(after(make_optimizer(config, STEPS)), after(make_optimizer(config, STEPS), scale=1000.0))
+
+
+def test_the_rate_falls_as_a_power():
+    rate = schedule(OptimConfig(learning_rate=2e-4, warmup=0.2, decay_power=2.0), 100)
+    assert float(rate(20)) == pytest.approx(2e-4) and float(rate(100)) == 0
+    assert float(rate(60)) == pytest.approx(2e-4 * 0.5**2)
+
+
+def test_lamb_is_optax_lamb_on_matrices_and_adam_on_the_rest():
+    settings = {"learning_rate": 0.01, "warmup": 1 / 3, "weight_decay": 0.1, "clip_norm": 1e9}
+    lamb, adam = (OptimConfig(algorithm=name, **settings) for name in ("lamb", "adamw"))
+    found = after(make_optimizer(lamb, STEPS))
+    rate = schedule(lamb, STEPS)
+    expected = after(optax.lamb(rate, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask))
+    plain = after(make_optimizer(adam, STEPS))
+    close(found["dense"]["kernel"], expected["dense"]["kernel"])
+    assert np.abs(found["dense"]["kernel"] - plain["dense"]["kernel"]).max() > 1e-3
+    close(found["norm"], plain["norm"])
+    close(found["dense"]["bias"], plain["dense"]["bias"])
