@@ -2,12 +2,16 @@
 
 import itertools
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig
+from tyro.conf import OmitArgPrefixes
+
+from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig, VocabConfig
 from bert_jax.data import controlled, glue
+from bert_jax.data.prepare import TextConfig
 from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError, unknown
 
@@ -23,6 +27,42 @@ class PretrainRun:
     documents: int = 2000
     """Documents of the embedded language to pretrain on."""
     pretrain: PretrainConfig = PretrainConfig()
+
+
+@dataclass(frozen=True)
+class PrepareCorpus:
+    """Turn raw text into a tokenizer and token shards, or go on where an interrupted preparation was."""
+
+    input: tuple[str, ...]
+    """Files and folders of text, or tfds:NAME (tfds:wikipedia/20230601.en). Text is WikiExtractor's output, JSON lines,
+    or plain with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar."""
+    out: Path
+    """Corpus folder to write."""
+    vocab: Path | None = None
+    """A tokenizer to use instead of training one: spiece.model, tokenizer.json, vocab.txt, or a folder with one."""
+    vocab_size: int = 30_000
+    """Number of pieces of the vocabulary to train; the text must support it."""
+    vocab_algorithm: Literal["unigram", "bpe"] = "unigram"
+    """How SentencePiece makes them."""
+    vocab_sentences: int = 200_000
+    """Sentences to train it on, spread over the corpus; memory grows with them."""
+    lowercase: bool = True
+    """Fold case, as in BERT's uncased models."""
+    workers: int = os.cpu_count() or 1
+    """Processes that clean and tokenise. The output is the same for any number."""
+    text: OmitArgPrefixes[TextConfig] = TextConfig()
+
+    def __post_init__(self) -> None:
+        if not self.input:
+            raise InputError("--input names nothing")
+        for field in ("workers", "vocab_sentences"):
+            if getattr(self, field) < 1:
+                raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: at least 1 is needed")
+
+    def tokenizer(self) -> VocabConfig | Path:
+        """The vocabulary to train, or the tokenizer that exists."""
+        trained = VocabConfig(self.vocab_size, self.vocab_algorithm, self.vocab_sentences, self.lowercase)
+        return self.vocab or trained
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Text to token ids: WordPiece for published vocabularies, SentencePiece for our own, behind one protocol."""
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from bert_jax.errors import InputError
 
 SENTENCEPIECE_FILE = "spiece.model"
+TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt")
+"""What a model directory may hold; the first that is there counts."""
 
 
 class SpecialIds(NamedTuple):
@@ -142,8 +145,9 @@ class WordPiece(_Assembling):
 class SentencePiece(_Assembling):
     """A SentencePiece model whose control symbols are [PAD], [UNK], [CLS], [SEP], [MASK] at ids 0 to 4."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, num_threads: int = -1) -> None:
         self.model = model
+        self.num_threads = num_threads  # -1 is one for each core
         self.processor = sentencepiece.SentencePieceProcessor()
         try:
             self.processor.load_from_serialized_proto(model)
@@ -161,16 +165,21 @@ class SentencePiece(_Assembling):
         return np.array([name.startswith("\u2581") for name in names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.processor.encode(list(texts))
+        return self.processor.encode(list(texts), num_threads=self.num_threads)
 
     def save(self, folder: Path) -> None:
         (folder / SENTENCEPIECE_FILE).write_bytes(self.model)
 
 
 def train_sentencepiece(
-    sentences: Sequence[str], vocab_size: int, algorithm: Literal["unigram", "bpe"] = "unigram"
+    sentences: Sequence[str],
+    vocab_size: int,
+    algorithm: Literal["unigram", "bpe"] = "unigram",
+    lowercase: bool = False,
 ) -> SentencePiece:
     """Train a model in memory; the same sentences give the same model.
+
+    Text is normalised as NFKC, and with `lowercase` its case is folded too; the model does so to all that it encodes.
 
     Raises:
         InputError: the text does not support a vocabulary of that size.
@@ -182,6 +191,7 @@ def train_sentencepiece(
             model_writer=model,
             vocab_size=vocab_size,
             model_type=algorithm,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
             character_coverage=1.0,
             num_threads=1,
             pad_id=0,
@@ -208,25 +218,44 @@ def _last_sentence(error: Exception) -> str:
     return str(error).rpartition("] ")[2].strip()
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model directory: `spiece.model`, `tokenizer.json` or `vocab.txt`, in this order.
+def load_tokenizer(path: Path, num_threads: int = -1) -> Tokenizer:
+    """The tokenizer of a file, or of a model directory: `spiece.model`, `tokenizer.json` or `vocab.txt`, in this order.
+
+    Args:
+        path: the file (`*.model`, `*.json` or a vocabulary with a token a line) or the directory.
+        num_threads: of SentencePiece for many texts, -1 for one a core. WordPiece goes by TOKENIZERS_PARALLELISM.
 
     Raises:
         InputError: there is none of them, or it cannot be read.
     """
-    if (folder / SENTENCEPIECE_FILE).is_file():
-        return SentencePiece((folder / SENTENCEPIECE_FILE).read_bytes())
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        try:
-            return WordPiece(tokenizers.Tokenizer.from_file(str(path)))
-        except InputError:
-            raise
-        except Exception as error:  # the library raises plain Exception
-            raise InputError(f"{path} is not a readable tokenizer: {error}") from error
-    if (folder / "vocab.txt").is_file():
-        return WordPiece.from_vocabulary(folder / "vocab.txt", _lowercases(folder / "tokenizer_config.json"))
-    raise InputError(f"{folder} has no tokenizer: one of {SENTENCEPIECE_FILE}, tokenizer.json, vocab.txt is needed")
+    file = tokenizer_file(path)
+    if file.suffix == ".model":
+        return SentencePiece(file.read_bytes(), num_threads)
+    if file.suffix != ".json":
+        return WordPiece.from_vocabulary(file, _lowercases(file.with_name("tokenizer_config.json")))
+    try:
+        return WordPiece(tokenizers.Tokenizer.from_file(str(file)))
+    except InputError:
+        raise
+    except Exception as error:  # the library raises plain Exception
+        raise InputError(f"{file} is not a readable tokenizer: {error}") from error
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The file that `load_tokenizer` reads: the path itself, or the one in a model directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [file for file in (path, *(path / name for name in TOKENIZER_FILES)) if file.is_file()]
+    if not found:
+        raise InputError(f"{path} has no tokenizer: one of {', '.join(TOKENIZER_FILES)} is needed")
+    return found[0]
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the file that `load_tokenizer` reads."""
+    return hashlib.sha256(tokenizer_file(path).read_bytes()).hexdigest()
 
 
 def _lowercases(path: Path) -> bool:
