@@ -8,7 +8,7 @@ python -m experiments.ablate_pooling embedded
 
 from pathlib import Path
 
-from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig
+from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig, VocabConfig
 from bert_jax.data import controlled
 from experiments.settings import Ablation
 
@@ -19,10 +19,9 @@ config = Ablation(
     out=Path("runs/embedded"),
     finetune=FinetuneConfig(epochs=3, num_buckets=2, max_length=64, optim=OptimConfig(learning_rate=5e-4)),
     documents=4000,
+    vocab=VocabConfig(size=600, algorithm="bpe"),
     pretrain=PretrainConfig(
         preset="tiny",
-        vocab_size=600,
-        vocab_algorithm="bpe",
         max_length=40,
         steps=1400,
         batch_size=64,

@@ -5,11 +5,12 @@ python -m experiments.pretrain tiny
 
 from pathlib import Path
 
-from bert_jax.config import PretrainConfig
+from bert_jax.config import PretrainConfig, VocabConfig
 from experiments.settings import PretrainRun
 
 NAME = "tiny"
 config = PretrainRun(
     out=Path("runs/tiny"),
-    pretrain=PretrainConfig(preset="tiny", vocab_size=320, max_length=64, steps=1500, batch_size=64),
+    vocab=VocabConfig(size=320),
+    pretrain=PretrainConfig(preset="tiny", max_length=64, steps=1500, batch_size=64),
 )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
-from bert_jax.data import controlled, glue
+from bert_jax.data import glue
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
 from bert_jax.model.huggingface import fingerprint, read_config, resolve
@@ -32,7 +32,7 @@ from configs import named
 from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
 from experiments.progress import progress_bar
-from experiments.settings import SUITES, Ablation
+from experiments.settings import SUITES, Ablation, PretrainRun
 
 
 class Run(NamedTuple):
@@ -130,7 +130,8 @@ def _experiment(config: Ablation) -> dict[str, Any]:
     shared = {"suite": config.suite, "train_rows": config.train_rows, "finetune": config.finetune}
     if config.encoder is None:
         own = f"{config.pretrain.preset} pretrained on {config.documents} embedded documents"
-        return plain(shared | {"encoder": own, "pretrain": config.pretrain, "documents": config.documents})
+        corpus = {"documents": config.documents, "vocab": config.vocab}
+        return plain(shared | {"encoder": own, "pretrain": config.pretrain} | corpus)
     folder = _encoder_dir(config)
     name = folder.resolve().name if Path(config.encoder).exists() else config.encoder
     return plain(shared | {"encoder": name, "encoder_weights": fingerprint(folder)})
@@ -139,7 +140,7 @@ def _experiment(config: Ablation) -> dict[str, Any]:
 def _architecture(config: Ablation) -> BertConfig:
     if config.encoder is not None or config.suite != "embedded":
         return read_config(_encoder_dir(config))
-    return bert_config(config.pretrain, config.pretrain.vocab_size)
+    return bert_config(config.pretrain, config.vocab.size)
 
 
 @lru_cache
@@ -149,10 +150,8 @@ def _encoder_dir(config: Ablation) -> Path:
         return resolve(config.encoder)
     if config.suite != "embedded":
         raise InputError("--encoder is needed: a model directory, or a hub id such as bert-base-uncased")
-    folder = config.out / "encoder"
-    if not folder.exists():
-        pretrain_encoder(config.pretrain, controlled.documents(config.documents, config.pretrain.seed), folder)
-    return folder
+    out = config.out / "pretraining"
+    return pretrain_encoder(PretrainRun(out, None, config.documents, config.vocab, config.pretrain))
 
 
 def _read_task(config: Ablation, task: Task) -> tuple[Task, Split, dict[str, Split]]:

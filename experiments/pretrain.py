@@ -1,40 +1,273 @@
-"""Pretrain a small BERT with MLM + NSP and write it as a Hugging Face model directory."""
+"""Pretrain a BERT and write it as a Hugging Face model directory; an interrupted run goes on where it was.
+
+With several hosts, each runs the same command: every one computes its own part of each batch, and the first one
+alone writes the run folder.
+"""
 
 import shutil
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from signal import Signals
+from types import TracebackType
 
-from bert_jax.config import PretrainConfig
+import numpy as np
+
+from bert_jax.curves import draw_curves
 from bert_jax.data import controlled
-from bert_jax.data.corpus import tokenize_documents
-from bert_jax.data.tokenizer import train_sentencepiece
-from bert_jax.train.pretrain import pretrain, to_pretrained
+from bert_jax.data.prepare import prepare_documents
+from bert_jax.data.shards import read_corpus, read_manifest
+from bert_jax.data.tokenizer import load_tokenizer
+from bert_jax.errors import InputError
+from bert_jax.folder import claim, write_whole
+from bert_jax.results import plain, run_id, writing
+from bert_jax.train import parallel
+from bert_jax.train.checkpoint import Checkpoints
+from bert_jax.train.interruption import Interruption
+from bert_jax.train.log import Log, read_log
+from bert_jax.train.loop import Diverged, Metrics, Watch
+from bert_jax.train.prefetch import Prefetch
+from bert_jax.train.pretrain import Pretraining, check
+from bert_jax.train.step import TrainState
+from bert_jax.train.throughput import Meter
 from configs import named
 from experiments.cli import run
 from experiments.progress import progress_bar
 from experiments.settings import PretrainRun
 
-
-def pretrain_encoder(config: PretrainConfig, documents: Sequence[Sequence[str]], out: Path) -> None:
-    """Train a vocabulary and a model on documents and write them to `out`, which appears only when complete."""
-    sentences = [sentence for document in documents for sentence in document]
-    tokenizer = train_sentencepiece(sentences, config.vocab_size, config.vocab_algorithm)
-    corpus = tokenize_documents(tokenizer, documents)
-    with progress_bar() as bar:
-        task = bar.add_task("pretraining", total=config.steps, note="")
-        for step, state, metrics in pretrain(config, tokenizer, corpus):
-            note = "MLM loss {mlm_loss:.2f}, NSP accuracy {nsp_accuracy:.2f}".format(**metrics)
-            bar.update(task, completed=step, note=note)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    to_pretrained(config, tokenizer, state.params).save(partial)
-    partial.replace(out)
+CONFIG, CORPUS, CHECKPOINTS, CURVES, MODEL = "config.json", "corpus", "checkpoints", "curves.png", "model"
+HELD_OUT = 0.05
+"""Share of the embedded language's documents that are evaluated on."""
 
 
 def main(config: PretrainRun) -> None:
-    """Pretrain on the embedded corpus."""
-    pretrain_encoder(config.pretrain, controlled.documents(config.documents, config.pretrain.seed), config.out)
-    print(f"wrote {config.out}; try: python -m experiments.ablate_pooling embedded --encoder {config.out}")
+    """Pretrain as `config` says, alone or together with other hosts."""
+    if config.distributed == "auto":
+        parallel.join_hosts(None, None, None)
+    elif config.coordinator is not None:
+        parallel.join_hosts(config.coordinator, config.num_hosts, config.host)
+    parallel.cache_compilations()
+    model = pretrain_encoder(config)
+    if parallel.is_first_host():
+        print(f"{model} is complete; try: python -m experiments.ablate_pooling embedded --encoder {model}")
+
+
+def pretrain_encoder(config: PretrainRun) -> Path:
+    """The model directory of a run, which is begun, gone on with, or finished already.
+
+    Raises:
+        InputError: what the user gave is wrong, the run folder belongs to another run or cannot be written, or the
+            training diverges.
+        SystemExit: SIGTERM or Ctrl-C came; the state is saved.
+    """
+    model, first = config.out / MODEL, parallel.is_first_host()
+    with parallel.together():
+        check(config.pretrain)
+        if first:
+            _claim(config)
+    if parallel.from_first_host(np.array(model.exists())):
+        return model
+    with ExitStack() as stack:
+        with parallel.together():
+            job = _load(config)
+            state = job.initial_state()
+            keeper = stack.enter_context(Keeper(config, job, state)) if first else None
+        state, stopped_by = _train(config, job, _resumed(state, keeper), keeper)
+        with parallel.together():
+            if keeper is not None and stopped_by is None:
+                keeper.write_model(state, model)
+    if stopped_by is not None:
+        if first:
+            print(f"stopped by {stopped_by.name}; the state is saved, the same command goes on", file=sys.stderr)
+        sys.exit(128 + stopped_by)
+    return model
+
+
+def _claim(config: PretrainRun) -> None:
+    """Refuse a run folder that was begun with other settings or text; how often something is written is no matter."""
+    settings = {"pretrain": config.pretrain}
+    if config.corpus is None:
+        settings |= {"documents": config.documents, "vocab": config.vocab}
+    else:
+        manifest = read_manifest(config.corpus)
+        text = {"tokenizer": manifest["tokenizer"], "shards": [row["sha256"] for row in manifest["shards"]]}
+        settings |= {"corpus": {"id": run_id(text), **manifest["totals"]}}
+    with writing(config.out):
+        claim(config.out / CONFIG, plain(settings))
+
+
+def _load(config: PretrainRun) -> Pretraining:
+    corpus = config.corpus or _embedded_corpus(config)
+    held_out = None
+    if read_manifest(corpus)["totals"]["heldout"]["documents"] > 1:
+        held_out = read_corpus(corpus, "heldout")
+    else:
+        warnings.warn(f"{corpus} holds no documents back, so nothing is evaluated; see --heldout", stacklevel=2)
+    train = read_corpus(corpus, "train")
+    return Pretraining(config.pretrain, load_tokenizer(corpus), train, held_out, config.eval_examples)
+
+
+def _embedded_corpus(config: PretrainRun) -> Path:
+    """The embedded language as a prepared corpus. The first host makes it; where the others see its disk, they read."""
+    documents = controlled.documents(config.documents, config.pretrain.seed)
+    folder = config.out / CORPUS
+    for turn in (True, False):
+        with parallel.together(), writing(config.out):
+            if parallel.is_first_host() is turn:
+                prepare_documents(documents, folder, config.vocab, HELD_OUT)
+    return folder
+
+
+def _resumed(initial: TrainState, keeper: "Keeper | None") -> TrainState:
+    """The state that the first host has on its disk, or else the initial one, on every device of every host."""
+    state = initial if keeper is None or keeper.found is None else keeper.found
+    if state is initial and not parallel.has_peers():
+        return initial
+    return parallel.replicate(parallel.from_first_host(state))
+
+
+def _train(
+    config: PretrainRun, job: Pretraining, begin: TrainState, keeper: "Keeper | None"
+) -> tuple[TrainState, Signals | None]:
+    """Take the steps that are missing. Gives the last state, and the signal that ended the run early, if one did."""
+    state, start, last = begin, int(begin.step), config.pretrain.steps
+    compiling = {start + 1, *(phase.first + 1 for phase in job.phases)}
+    meter = Meter(*parallel.device_kind())
+
+    def pause(step: int) -> bool:
+        due = any(step % every == 0 for every in (config.log_every, config.eval_every, config.save_every))
+        return interruption.reached(step) or due or step in compiling
+
+    try:
+        with Interruption() as interruption, Prefetch(job.batches(start)) as batches:
+            for step, state, metrics in job.fit(begin, batches, pause, _watcher(config, job, meter, keeper)):
+                rates = meter.read(batches.waited) if step % config.log_every == 0 or step in compiling else {}
+                measured = job.measured(step, metrics) | ({} if step in compiling else rates)
+                stopped_by = interruption.stopped_by if step < last else None
+                with meter.stopped(), parallel.together():
+                    evaluated = job.evaluate(state.params) if step % config.eval_every == 0 or step == last else {}
+                    if keeper is not None:
+                        keeper.keep(step, state, measured, evaluated, ends=step == last or stopped_by is not None)
+                if stopped_by is not None:
+                    return state, stopped_by
+    except Diverged as error:
+        saved = "see the first host" if keeper is None else keeper.last_good()
+        raise InputError(f"{error}; {saved}. Try a lower --pretrain.optim.learning-rate in another --out") from None
+    return state, None
+
+
+def _watcher(
+    config: PretrainRun, job: Pretraining, meter: Meter, keeper: "Keeper | None"
+) -> Callable[[int, Metrics], None]:
+    """What is done with the metrics of every single step."""
+    watch = Watch(config.spike)
+
+    def watcher(step: int, metrics: Metrics) -> None:
+        watch(step, metrics)
+        phase = job.phase(step)
+        positions = phase.batch_size * phase.data.max_length
+        meter.count(phase.batch_size, metrics["tokens"] * positions, phase.flops(job.bert))
+        if keeper is not None:
+            keeper.progress(step)
+
+    return watcher
+
+
+class Keeper:
+    """What the first host keeps of a run, in its folder: checkpoints, measurements and curves; and a progress bar.
+
+    Attributes:
+        found: the state that is on the disk, as NumPy arrays in the structure of `like`; None if there is none.
+
+    Raises:
+        InputError: the folder cannot be written, or none of its checkpoints can be read.
+    """
+
+    def __init__(self, config: PretrainRun, job: Pretraining, like: TrainState) -> None:
+        self._config, self._job = config, job
+        with ExitStack() as stack:
+            folder = config.out / CHECKPOINTS
+            self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
+            self.found = self._checkpoints.restore(like)
+            step = 0 if self.found is None else int(self.found.step)
+            self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
+            self._bar = stack.enter_context(progress_bar())
+            self._stack = stack.pop_all()
+        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="")
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, where)
+
+    def progress(self, step: int) -> None:
+        """A step is done."""
+        self._bar.update(self._task, completed=step)
+
+    def keep(self, step: int, state: TrainState, measured: Metrics, evaluated: Metrics, ends: bool) -> None:
+        """Write down whatever is due at a step: first what was measured, then the state, which may be gone on from.
+
+        Args:
+            step: from 1.
+            state: the state after it.
+            measured: what its batch gave.
+            evaluated: what held-out text gave; empty if it was not evaluated.
+            ends: True if no step follows: the state is on the disk when this returns.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        if step % self._config.log_every == 0:
+            self._log.write(step, "train", measured)
+            self._bar.update(self._task, note=f"MLM loss {measured['mlm_loss']:.2f}")
+        if evaluated:
+            self._log.write(step, "heldout", evaluated)
+            self._draw()
+            self._bar.console.print(f"step {step}: {_summary(measured)}; held out: {_summary(evaluated)}")
+        if ends or step % self._config.save_every == 0:
+            self._checkpoints.save(step, state)
+        if ends:
+            self._checkpoints.wait()
+
+    def last_good(self) -> str:
+        """Where a run that went wrong can be gone on from."""
+        step = self._checkpoints.wait()
+        folder = self._config.out / CHECKPOINTS
+        return f"the last good checkpoint is {folder / str(step)}" if step else f"{folder} has no good checkpoint yet"
+
+    def write_model(self, state: TrainState, model: Path) -> None:
+        """Write the model directory, which appears only when it is complete."""
+        self._draw()
+        partial = model.with_name(model.name + ".partial")
+        with writing(self._config.out):
+            shutil.rmtree(partial, ignore_errors=True)
+            self._job.pretrained(state.params).save(partial)
+            partial.replace(model)
+
+    def _draw(self) -> None:
+        figure = draw_curves(read_log(self._config.out))
+        with writing(self._config.out):
+            write_whole(self._config.out / CURVES, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def _summary(values: Metrics) -> str:
+    """The measures that a terminal has room for.
+
+    >>> _summary({"mlm_loss": 2.345, "mlm_accuracy": 0.5, "nsp_accuracy": 0.75})
+    'MLM loss 2.35, accuracy 50.0%, NSP accuracy 75.0%'
+    """
+    shown = {
+        "mlm_loss": "MLM loss {:.2f}",
+        "mlm_accuracy": "accuracy {:.1%}",
+        "nsp_accuracy": "NSP accuracy {:.1%}",
+        "sequences_per_second": "{:.0f} sequences/s",
+        "mfu": "MFU {:.1%}",
+        "waiting": "waiting for data {:.1%}",
+    }
+    return ", ".join(text.format(values[name]) for name, text in shown.items() if name in values)
 
 
 if __name__ == "__main__":

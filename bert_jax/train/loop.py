@@ -1,6 +1,8 @@
 """The loop, as a generator: the script that consumes it logs, evaluates and saves as it likes."""
 
 import math
+import statistics
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,9 +13,16 @@ from bert_jax.train.step import TrainState
 
 Metrics = dict[str, float]
 
+_AHEAD = 2
+"""Steps that the devices are given beyond the last one whose metrics have arrived."""
+
+
+_ENOUGH = 20
+"""Steps whose losses have a median that means something."""
+
 
 class Diverged(ArithmeticError):
-    """The loss of a step, or what the model gives after it, is not finite.
+    """The loss of a step, or what the model gives after it, is not finite or beyond all reason.
 
     Attributes:
         step: the step, from 1.
@@ -24,13 +33,53 @@ class Diverged(ArithmeticError):
         self.step = step
 
 
+class Watch:
+    """Stops a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
+
+    Args:
+        spike: a loss of this many times its median over the last 100 steps is too much; 0 for none.
+    """
+
+    def __init__(self, spike: float) -> None:
+        self._spike = spike
+        self._losses: deque[float] = deque(maxlen=100)
+
+    def __call__(self, step: int, metrics: Metrics) -> None:
+        """Look at a step.
+
+        Raises:
+            Diverged: it goes wrong.
+        """
+        loss, norm = metrics["loss"], metrics["grad_norm"]
+        if not math.isfinite(norm):
+            raise Diverged(step, f"the norm of the gradient is {norm}")
+        median = statistics.median(self._losses) if len(self._losses) >= _ENOUGH else math.inf
+        if self._spike and loss > self._spike * median:
+            raise Diverged(step, f"the loss is {loss:.3g}, {loss / median:.1f} times its running median,")
+        self._losses.append(loss)
+
+
 def fit(
-    train_step: Callable[..., Any], state: TrainState, batches: Iterable[Any], key: jax.Array
+    train_step: Callable[..., Any],
+    state: TrainState,
+    batches: Iterable[Any],
+    key: jax.Array,
+    pause: Callable[[int], bool] = lambda step: True,
+    watch: Callable[[int, Metrics], None] = lambda step, metrics: None,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Take a step for every batch and yield (step, state, metrics), steps counted from 1.
 
-    The next batch is prepared while the devices work on this one. A yielded state is donated to the
-    next step: whoever keeps it must copy it.
+    The next batch is taken while the devices work on this one. A yielded state is donated to the next
+    step: whoever keeps it must copy it.
+
+    Args:
+        train_step: as `parallel.map_train_step` gives it.
+        state: where to begin; its step is the number of steps that were taken before.
+        batches: this host's part of each.
+        key: for dropout, together with the step.
+        pause: asked once for each step; only after those that it names, and after the last, is there a
+            yield. In between, the devices get the next step before they have finished the last.
+        watch: called for every step in its order, before the yield; it may raise `Diverged`.
 
     Raises:
         Diverged: a step's loss is not finite.
@@ -38,11 +87,25 @@ def fit(
     step = int(state.step)
     iterator = iter(batches)
     batch = next(iterator, None)
+    running: deque[tuple[int, dict[str, jax.Array]]] = deque()
     while batch is not None:
         state, metrics = train_step(state, split_batch(batch), key)
-        batch = next(iterator, None)
         step += 1
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            raise Diverged(step, f"the loss is {values['loss']}")
-        yield step, state, values
+        running.append((step, metrics))
+        wanted = pause(step)
+        batch = next(iterator, None)
+        wanted |= batch is None
+        while len(running) > (0 if wanted else _AHEAD):
+            done, metrics = running.popleft()
+            values = _arrived(done, metrics)
+            watch(done, values)
+        if wanted:
+            yield step, state, values
+
+
+def _arrived(step: int, metrics: dict[str, jax.Array]) -> Metrics:
+    """A step's metrics, waited for."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not math.isfinite(values["loss"]):
+        raise Diverged(step, f"the loss is {values['loss']}")
+    return values

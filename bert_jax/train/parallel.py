@@ -1,17 +1,20 @@
-"""The only file that knows about devices: per-device functions mapped over all of them by `jax.pmap`.
+"""The only file that knows about devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
 
 State has no device axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch
-is cut into equal parts, one for each device.
+is cut into equal parts, one for each device. With several hosts, each runs the same program: it holds the state
+on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import InputError
@@ -23,6 +26,11 @@ AXIS = "data"
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     """`step(state, batch, key) -> (state, metrics)`, both equal on every device. The state is donated."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+
+
+def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step(params, batch) -> sums`, equal on every device."""
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
 def map_predict_step(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,19 +55,28 @@ def split_batch(batch: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
 
-def check_batch_size(batch_size: int, field: str) -> None:
-    """Refuse a batch that the devices cannot share equally.
+def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
+    """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
 
     Raises:
         InputError: naming the field and the nearest sizes that fit.
     """
-    devices = jax.local_device_count()
-    if batch_size % devices:
-        below = batch_size // devices * devices
+    if batch_size < 1:
+        raise InputError(f"{field} must be at least 1, not {batch_size}")
+    devices = jax.device_count()
+    share = devices * pieces
+    if batch_size % share:
+        below = batch_size // share * share
+        times = f" times {pieces} pieces" if pieces > 1 else ""
         raise InputError(
-            f"{field} {batch_size} does not divide by the {devices} devices; "
-            f"use {f'{below} or ' if below else ''}{below + devices}"
+            f"{field} {batch_size} does not divide by the {devices} devices{times}; "
+            f"use {f'{below} or ' if below else ''}{below + share}"
         )
+
+
+def device_kind() -> tuple[str, int]:
+    """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
+    return jax.devices()[0].device_kind, jax.device_count()
 
 
 def cache_compilations() -> None:
@@ -68,3 +85,70 @@ def cache_compilations() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None) -> None:
+    """Make this process one of several; to be called before anything else asks for devices.
+
+    Args:
+        coordinator: address:port of host 0, the same on every host. None finds everything out from the cluster
+            (TPU pods, SLURM, Open MPI, Kubernetes).
+        num_hosts: processes in all.
+        host: this one's number, from 0.
+
+    Raises:
+        InputError: the others cannot be found.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_hosts, host)
+    except (RuntimeError, ValueError) as error:
+        where = f"the hosts at {coordinator}" if coordinator else "a cluster (--distributed auto)"
+        raise InputError(f"cannot join {where}: {str(error).splitlines()[0]}") from None
+
+
+def has_peers() -> bool:
+    """True with more than one host."""
+    return jax.process_count() > 1
+
+
+def this_host() -> tuple[int, int]:
+    """This host's number, and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_first_host() -> bool:
+    """True on the one host that writes files and talks."""
+    return jax.process_index() == 0
+
+
+def from_first_host(tree: Any) -> Any:
+    """The first host's arrays, on every host. The others give arrays of the same shapes."""
+    return multihost_utils.broadcast_one_to_all(tree) if has_peers() else tree
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What is refused within on one host is refused on all of them: none is left waiting. They also meet here.
+
+    Raises:
+        InputError: this host's own, or one that names the host that has its own.
+    """
+    failure = None
+    try:
+        yield
+    except InputError as error:
+        failure = error
+    if has_peers():
+        failed = np.flatnonzero(multihost_utils.process_allgather(np.array(failure is not None)))
+        if failed.size and failure is None:
+            raise InputError(f"host {failed[0]} cannot go on; see what it says")
+    if failure is not None:
+        raise failure
+
+
+def told_to_stop(step: int) -> bool:
+    """True after the one step at which all hosts stop because one of them was sent SIGTERM; ask after every step.
+
+    Always false where there is one host only, whose signals Python can handle.
+    """
+    return has_peers() and multihost_utils.reached_preemption_sync_point(step)

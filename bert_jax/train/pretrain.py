@@ -1,8 +1,12 @@
-"""MLM + NSP pretraining from random initialisation."""
+"""Pretraining from random initialisation: what a run is made of. `experiments/pretrain.py` runs it."""
 
-from collections.abc import Iterator
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
@@ -14,10 +18,19 @@ from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.loop import Metrics, fit
-from bert_jax.train.optim import make_optimizer
-from bert_jax.train.parallel import check_batch_size, map_train_step
-from bert_jax.train.step import TrainState, init_state, make_train_step, pretrain_objective
-from bert_jax.types import Params
+from bert_jax.train.losses import Ratio
+from bert_jax.train.optim import make_optimizer, schedule
+from bert_jax.train.parallel import (
+    add_devices,
+    check_batch_size,
+    map_eval_step,
+    map_train_step,
+    split_batch,
+    this_host,
+)
+from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
+from bert_jax.train.throughput import flops_per_sequence
+from bert_jax.types import Params, PretrainBatch
 
 _STAGE = 2
 """Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
@@ -28,40 +41,184 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
     return preset(
         config.preset,
         vocab_size=vocab_size,
-        max_length=max(config.max_length, 128),
+        max_length=max(config.max_length, config.long.max_length if config.long.steps else 0, 128),
         dropout=config.dropout,
-        attention_dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        causal=config.objective.tokens == "ltr",
+        compute=config.compute,
     )
 
 
-def pretrain(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> Iterator[tuple[int, TrainState, Metrics]]:
-    """Pretrain; yields after every step, see `loop.fit`.
+def check(config: PretrainConfig) -> None:
+    """Find what can be wrong before anything runs.
 
     Raises:
-        Diverged: the loss is not finite.
         InputError: a readout that the model cannot have, or a batch that the devices cannot share.
     """
-    check_batch_size(config.batch_size, "batch_size")
-    bert = bert_config(config, tokenizer.vocab_size)
-    readouts.check(config.nsp_readout, bert)
-    model = BertForPretraining(bert, config.nsp_readout)
-    data = PretrainData(corpus, tokenizer.special, bert.vocab_size, config.max_length, config.mask_rate, config.seed)
-    optimizer = make_optimizer(config.optim, config.steps)
-    init_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
-    example = data.batch(0, np.zeros(1, int))
-    params = jax.jit(lambda key: model.init(key, example.tokens, example.masked_positions)["params"])(init_key)
-    step = map_train_step(make_train_step(pretrain_objective(model), optimizer))
-    yield from fit(step, init_state(params, optimizer), data.batches(config.batch_size, 0, config.steps), dropout_key)
+    readouts.check(config.nsp_readout, bert_config(config, 1))
+    check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate)
+    if config.long.steps:
+        check_batch_size(config.long.batch_size, "--pretrain.long.batch-size", config.accumulate)
 
 
-def to_pretrained(config: PretrainConfig, tokenizer: Tokenizer, params: Params) -> Pretrained:
-    """The pretrained model as something to fine-tune and to save.
+class Pretraining:
+    """One pretraining run: its model, its batches and its steps.
 
-    A checkpoint's pooler and NSP head read last/cls; where NSP read the sentence in another way, they are left out.
+    Args:
+        config: all that decides it, apart from the text.
+        tokenizer: whose ids the text is in.
+        train: what is learned from.
+        heldout: what is never learned from; None for no evaluation.
+        eval_examples: how many examples of it are evaluated at most.
+
+    Raises:
+        InputError: see `check`, or the corpus has not what the objective needs.
     """
-    params = jax.device_get(params)
-    bert = bert_config(config, tokenizer.vocab_size)
-    checkpoint = Checkpoint(bert, params["encoder"], mlm=params["mlm"])
-    if config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
-        checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])
-    return Pretrained(checkpoint, tokenizer)
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        tokenizer: Tokenizer,
+        train: Corpus,
+        heldout: Corpus | None = None,
+        eval_examples: int = 2000,
+    ) -> None:
+        check(config)
+        self.config, self.tokenizer = config, tokenizer
+        self.bert = bert_config(config, tokenizer.vocab_size)
+        self.phases = _phases(config, tokenizer, train)
+        self.model = BertForPretraining(self.bert, config.nsp_readout)
+        self.optimizer = make_optimizer(config.optim, config.steps)
+        self._schedule = jax.jit(schedule(config.optim, config.steps))
+        self._init_key, self._dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
+        objective = with_tokens(pretrain_objective(self.model))
+        self._step = map_train_step(make_train_step(objective, self.optimizer, config.accumulate))
+        self._eval_step = map_eval_step(_eval_step(self.bert, config.nsp_readout))
+        self._eval_batches = [] if heldout is None else list(self._held_out(heldout, eval_examples))
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step; the same on every host."""
+        example = self.phases[0].data.batch(0, np.zeros(1, int))
+        init = jax.jit(lambda key: self.model.init(key, example.tokens, example.masked_positions)["params"])
+        return init_state(init(self._init_key), self.optimizer)
+
+    def batches(self, first: int) -> Iterator[PretrainBatch]:
+        """This host's rows of the batches of all steps from `first` on, counted from 0."""
+        host, hosts = this_host()
+        return itertools.chain.from_iterable(
+            phase.data.batches(phase.batch_size, max(first, phase.first), phase.last, host=host, num_hosts=hosts)
+            for phase in self.phases
+        )
+
+    def fit(
+        self,
+        state: TrainState,
+        batches: Iterable[PretrainBatch],
+        pause: Callable[[int], bool] = lambda step: True,
+        watch: Callable[[int, Metrics], None] = lambda step, metrics: None,
+    ) -> Iterator[tuple[int, TrainState, Metrics]]:
+        """`loop.fit` over `batches`, which begin where `state` stands."""
+        return fit(self._step, state, batches, self._dropout_key, pause, watch)
+
+    def evaluate(self, params: Params) -> Metrics:
+        """Losses and accuracies without dropout, over each held-out example once; empty if there are none."""
+        sums = [self._eval_step(params, split_batch(batch)) for batch in self._eval_batches]
+        totals: dict[str, np.ndarray] = {}
+        for name in sums[0] if sums else ():
+            totals[name] = np.sum([np.asarray(part[name], np.float64) for part in jax.device_get(sums)], 0)
+        return {name: float(total / count) for name, (total, count) in totals.items() if count}
+
+    def phase(self, step: int) -> "Phase":
+        """The phase that a step, counted from 1, is part of."""
+        return next(phase for phase in self.phases if step <= phase.last)
+
+    def measured(self, step: int, metrics: Metrics) -> Metrics:
+        """What is worth a line in the log: a step's metrics, its share of padding and its learning rate."""
+        named = {name: value for name, value in metrics.items() if name != "tokens"}
+        if self.config.objective.pairs == "none":
+            named = {name: value for name, value in named.items() if not name.startswith("nsp_")}
+        return named | {"padding": 1 - metrics["tokens"], "learning_rate": float(self._schedule(step - 1))}
+
+    def pretrained(self, params: Params) -> Pretrained:
+        """The model as something to fine-tune and to save.
+
+        A checkpoint's pooler and NSP head read last/cls; where NSP read the sentence in another way, they are left out.
+        """
+        params = jax.device_get(params)
+        checkpoint = Checkpoint(self.bert, params["encoder"], mlm=params["mlm"])
+        if self.config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
+            checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])
+        return Pretrained(checkpoint, self.tokenizer)
+
+    def _held_out(self, corpus: Corpus, limit: int) -> Iterator[PretrainBatch]:
+        """This host's rows of the examples, spread over epoch 0; rows of no weight fill the last batch."""
+        data = _data(self.config, self.tokenizer, corpus, self.config.max_length)
+        size = self.config.batch_size // self.config.accumulate
+        host, hosts = this_host()
+        number = min(data.num_examples, limit)
+        indices = np.arange(number) * data.num_examples // number
+        for start in range(0, number, size):
+            rows = np.arange(start, start + size)[size * host // hosts : size * (host + 1) // hosts]
+            batch = data.batch(0, indices[np.minimum(rows, number - 1)])
+            real = (rows < number).astype(np.float32)
+            yield batch._replace(weights=batch.weights * real, masked_weights=batch.masked_weights * real[:, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Steps of one length and batch size: from `first` to `last`, exclusive, counted from 0."""
+
+    first: int
+    last: int
+    batch_size: int
+    data: PretrainData
+
+    def flops(self, bert: BertConfig) -> float:
+        """Operations for one sequence, see `throughput.flops_per_sequence`."""
+        return flops_per_sequence(bert, self.data.max_length, self.data.num_slots)
+
+
+def _phases(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Phase, ...]:
+    boundary = config.steps - config.long.steps
+    short, long = (_data(config, tokenizer, corpus, length) for length in (config.max_length, config.long.max_length))
+    phases = (
+        Phase(0, boundary, config.batch_size, short),
+        Phase(boundary, config.steps, config.long.batch_size, long),
+    )
+    return tuple(phase for phase in phases if phase.first < phase.last)
+
+
+def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_length: int) -> PretrainData:
+    return PretrainData(
+        corpus,
+        tokenizer.special,
+        tokenizer.vocab_size,
+        tokenizer.starts_word,
+        max_length,
+        config.objective,
+        config.seed,
+    )
+
+
+def with_tokens(objective: Objective) -> Objective:
+    """The same objective, which also measures as `tokens` the share of positions that are no padding."""
+
+    def measured(params: Params, batch: PretrainBatch, key: jax.Array) -> Any:
+        terms = objective(params, batch, key)
+        mask = batch.tokens.mask
+        share = Ratio(mask.sum().astype(jnp.float32), jnp.asarray(mask.size, jnp.float32))
+        return terms._replace(measures=terms.measures | {"tokens": share})
+
+    return measured
+
+
+def _eval_step(bert: BertConfig, readout: ReadoutConfig) -> Callable[..., Any]:
+    """`(params, batch) -> {name: (sum, count)}` over all devices, without dropout."""
+    model = BertForPretraining(dataclasses.replace(bert, dropout=0.0, attention_dropout=0.0), readout)
+    objective = pretrain_objective(model)
+
+    def step(params: Params, batch: PretrainBatch) -> dict[str, Ratio]:
+        terms = objective(params, batch, jax.random.key(0))
+        return add_devices(terms.losses | terms.measures)
+
+    return step

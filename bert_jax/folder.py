@@ -1,0 +1,65 @@
+"""A run folder belongs to the settings that it was begun with, and its files are there whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from bert_jax.errors import InputError
+
+
+def claim(path: Path, settings: dict[str, Any]) -> None:
+    """Write settings, plain JSON values, to a file of a run folder; if it is there already, it must hold the same.
+
+    Raises:
+        InputError: the file holds other settings (each difference is listed) or cannot be read.
+        OSError: it cannot be written.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
+        write_whole(path, lambda file: file.write(text.encode()))
+        return
+    before, after = _flat(_read(path)), _flat(settings)
+    missing = "absent"
+    changes = [
+        f"{field} was {before.get(field, missing)} and is {after.get(field, missing)}"
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field, missing) != after.get(field, missing)
+    ]
+    if changes:
+        raise InputError(
+            f"{path.parent} holds another run: {'; '.join(changes)}. Go on with its settings, or use another --out"
+        )
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} ({error}); restore it, or use another --out") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} holds no settings; restore it, or use another --out")
+    return settings
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted name, values as JSON."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value)
+    return flat

@@ -1,0 +1,102 @@
+"""What a run has measured: a line of JSON for every measurement, and the same in TensorBoard."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from bert_jax.errors import InputError
+from bert_jax.folder import write_whole
+from bert_jax.results import plain, writing
+
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+
+Line = dict[str, Any]
+"""step (int), split ("train" or "heldout"), time (seconds since 1970) and what was measured (float)."""
+
+
+class Log:
+    """The measurements in a run folder, open for writing.
+
+    A run that goes on from a checkpoint takes back what was measured after it, so that in the end the file is that of
+    a run without an interruption.
+
+    Args:
+        folder: the run folder.
+        after: the step that the run goes on from; later lines are cut off.
+        wandb_project: project of Weights & Biases that gets the same; None for none.
+        settings: what is told to it of the run.
+
+    Raises:
+        InputError: the folder cannot be written, its log is damaged, or wandb is not installed.
+    """
+
+    def __init__(
+        self, folder: Path, after: int = 0, wandb_project: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self._wandb = None if wandb_project is None else _wandb_run(wandb_project, self.folder, settings or {})
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _cut(self.folder / METRICS, after)
+            self._board = SummaryWriter(str(self.folder / TENSORBOARD), purge_step=after + 1)
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Note what was measured at a step; it is in the file when this returns."""
+        line = {"step": step, "split": split, **plain(dict(values)), "time": round(time.time(), 3)}
+        with writing(self.folder), open(self.folder / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{name}/{split}", value, step)
+        if self._wandb is not None:
+            self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def read_log(folder: Path) -> list[Line]:
+    """The lines of a run folder's log; one that was cut off at the end is left out.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = Path(folder) / METRICS
+    try:
+        rows = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a pretraining?") from None
+    return [_parse(row, f"{path}, line {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _parse(row: bytes, where: str) -> Line:
+    try:
+        line = json.loads(row)
+        return {**line, "step": int(line["step"]), "split": str(line["split"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{where} is not a measurement ({error}); correct or delete that line") from None
+
+
+def _cut(path: Path, after: int) -> None:
+    if path.exists():
+        kept = [line for line in read_log(path.parent) if line["step"] <= after]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _wandb_run(project: str, folder: Path, settings: Mapping[str, Any]) -> Any:
+    """A run of Weights & Biases, or the same one gone on with: its id is the folder's name."""
+    try:
+        import wandb
+    except ImportError:
+        raise InputError("--wandb-project: wandb is not installed; pip install wandb, or leave the flag out") from None
+    return wandb.init(project=project, id=folder.name, name=folder.name, resume="allow", config=dict(settings))

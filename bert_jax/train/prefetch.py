@@ -1,0 +1,58 @@
+"""Batches made ahead on a thread, so that the devices need not wait for them."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+
+class Prefetch:
+    """An iterator over batches that a thread makes, at most `depth` ahead. Leaving it as a context ends the thread.
+
+    What the making of a batch raises is raised to whoever takes that batch.
+
+    Attributes:
+        waited: seconds that were spent waiting for a batch.
+    """
+
+    def __init__(self, batches: Iterable[Any], depth: int = 2) -> None:
+        self.waited = 0.0
+        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+        self._closed = False
+        self._thread = threading.Thread(target=self._make, args=(batches,), name="prefetch", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        batch, error = self._queue.get()
+        self.waited += time.perf_counter() - start
+        if error is not None:
+            self._queue.put((None, error))  # whoever asks once more is not left waiting
+            raise error
+        return batch
+
+    def __enter__(self) -> "Prefetch":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self._closed = True
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._queue.get(timeout=0.01)
+
+    def _make(self, batches: Iterable[Any]) -> None:
+        end: BaseException = StopIteration()
+        try:
+            for batch in batches:
+                self._queue.put((batch, None))
+                if self._closed:
+                    return
+        except BaseException as error:
+            end = error
+        self._queue.put((None, end))
