@@ -5,26 +5,20 @@ of its own, so that no pool of threads waits on another's. They import this modu
 nor torch, and a process pays for no side but its own.
 """
 
-import datetime
 import functools
-import importlib.util
 import itertools
-import multiprocessing
 import os
-import platform
-import re
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, note, spread, step_row
 
 MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 5e-5, 1.0
 """Hugging Face's. The evaluation batch is its Trainer's default, ours is 64; the others are our defaults too."""
@@ -36,12 +30,6 @@ SIZES = {
     "base": ((12, 768, 12), ((16, 32), (32, 32), (16, 64), (16, 128))),
 }
 """Layers, width and heads of an architecture with BERT's vocabulary; (batch, length) of the steps to time."""
-
-new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
-"""A process of its own; between calls it sleeps."""
-
-note = functools.partial(print, file=sys.stderr, flush=True)
-"""Print a line of progress, apart from the table."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +62,8 @@ class Epoch:
 
 def main(config: Step | Epoch) -> None:
     """Measure, then print the table."""
-    from bert_jax.errors import InputError
-
-    if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
-        raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
-    for field in ("rounds", "steps", "rows"):
-        if (value := getattr(config, field, None)) is not None and value < 1:
-            raise InputError(f"--{field} must be at least 1, not {value}")
-    if os.getloadavg()[0] > 0.5:
-        note("warning: the machine is busy, or was just now; on a busy one the ratios mean nothing")
-    machine, measure = describe_machine(), measure_steps if isinstance(config, Step) else measure_epochs
+    check(config)
+    machine, measure = describe_machine("finetune"), measure_steps if isinstance(config, Step) else measure_epochs
     print(f"\n{machine}\n\n{measure(config)}")
 
 
@@ -97,22 +77,8 @@ def measure_steps(config: Step) -> str:
                 "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, size, folder),
                 "ours": functools.partial(ours.submit, seconds_per_step, our_step, size, folder),
             }
-            rows += [step_row(name, sides, shape, config) for shape in shapes]
-    head = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
-    return markdown(head, rows)
-
-
-def step_row(name: str, sides: dict[str, Callable[..., Any]], shape: Shape, config: Step) -> tuple[str, ...]:
-    """A row of the table. The first round, of two steps, is not counted: it compiles and warms up."""
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(config.rounds + 1):
-        for side in list(sides)[:: -1 if number % 2 else 1]:
-            seconds[side].append(sides[side](shape, config.steps if number else 2).result())
-    ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
-    medians = statistics.median(ours), statistics.median(theirs)
-    cells = [f"{x:.3f}" for x in medians] + [f"{shape[0] / x:.1f}" for x in medians]
-    note(f"{name} {shape}: {' | '.join(cells)}")
-    return name, "{} x {}".format(*shape), *cells, spread([b / a for a, b in zip(ours, theirs, strict=True)])
+            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
+    return markdown(STEP_HEAD, rows)
 
 
 def seconds_per_step(make: Callable[..., Any], size: Shape, folder: str, shape: Shape, n: int) -> float:
@@ -319,27 +285,6 @@ def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, d
     padding = False if dynamic else "max_length"
     columns = dict(tokenizer(a, b, padding=padding, max_length=MAX_LENGTH, truncation=True), label=labels.tolist())
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-
-
-def spread(values: Sequence[float]) -> str:
-    """The median, and the range where there is one."""
-    low, middle, high = (f"{f(values):.2f}" for f in (min, statistics.median, max))
-    return middle if low == high else f"{middle} ({low}-{high})"
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def describe_machine() -> str:
-    """The command, the date, the machine with its load before the run, and the versions."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
-    cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "torch", "transformers"))
-    command = f"`python -m benchmarks.finetune {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
-    return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""Our pretraining step beside Hugging Face's `BertForPreTraining` (torch), on the same device, shapes and examples.
+
+Prints a table for `benchmarks/README.md`, where it stands what is measured and how.
+"""
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.finetune import their_trainer
+from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, step_row
+
+SHAPES = {
+    "tiny": ((8, 32),),
+    "mini": ((32, 128),),
+    "base": ((16, 128), (4, 512)),
+    "large": ((8, 128),),
+}
+"""(batch, length) of the steps to time on a CPU."""
+
+VOCABULARY = 30522
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Sequences per second of a pretraining step, ours and theirs in turn, at several sizes."""
+
+    models: tuple[Literal["tiny", "mini", "base", "large"], ...] = ("mini", "base")
+    """Architectures; tiny is for a quick look."""
+    batch_sizes: tuple[int, ...] = ()
+    """Instead of those for a CPU, with --lengths."""
+    lengths: tuple[int, ...] = ()
+    """Tokens in an example, one for each of --batch-sizes."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is for accelerators: of both sides, with parameters in float32."""
+    attention_dropout: float = 0.1
+    """0 lets both sides have one fused kernel on a GPU."""
+    rounds: int = 7
+    """Times that both sides take their turns."""
+    steps: int = 3
+    """Steps in a turn."""
+
+
+def main(config: Pretraining) -> None:
+    """Measure, then print the table."""
+    check(config)
+    machine, rows = describe_machine("pretrain"), []
+    for name in config.models:
+        shapes = tuple(zip(config.batch_sizes, config.lengths, strict=True)) or SHAPES[name]
+        with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
+            rest = (name, config.dtype, config.attention_dropout, folder)
+            sides = {  # theirs first: it writes the weights that ours reads
+                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, rest),
+                "ours": functools.partial(ours.submit, seconds_per_step, our_step, rest),
+            }
+            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
+    print(f"\n{machine}\n\n{markdown(STEP_HEAD, rows)}")
+
+
+def seconds_per_step(make: Callable[..., Any], rest: tuple[Any, ...], shape: tuple[int, int], n: int) -> float:
+    """Time `n` steps over the examples of a random corpus, the same for both sides. `make` makes its program once."""
+    take_steps = make(*rest)
+    batches = examples(shape, n)
+    start = time.perf_counter()
+    take_steps(batches)
+    return (time.perf_counter() - start) / n
+
+
+def examples(shape: tuple[int, int], n: int) -> list[Any]:
+    """The first `n` batches of a corpus of random words, in sentences of 20."""
+    from bert_jax.config import ObjectiveConfig
+    from bert_jax.data.corpus import Corpus
+    from bert_jax.data.pretrain import PretrainData
+    from bert_jax.data.tokenizer import SpecialIds
+
+    tokens = np.random.default_rng(0).integers(1000, VOCABULARY, 400_000).astype(np.uint16)
+    corpus = Corpus(tokens, np.arange(0, 400_001, 20), np.arange(0, 20_001, 100))
+    special = SpecialIds(0, 100, 101, 102, 103)
+    data = PretrainData(corpus, special, VOCABULARY, None, shape[1], ObjectiveConfig(), seed=0)
+    return list(data.batches(shape[0], 0, n))
+
+
+@functools.cache
+def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Callable[..., None]:
+    """Steps of BertForPreTraining from random weights, which are written to `folder`."""
+    import torch
+    import transformers
+
+    from bert_jax.config import PRESETS
+
+    transformers.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    size = PRESETS[name]
+    config = transformers.BertConfig(
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+        intermediate_size=size.intermediate_size,
+        attention_probs_dropout_prob=attention_dropout,
+        attn_implementation="sdpa",
+    )
+    model = transformers.BertForPreTraining(config)
+    model.save_pretrained(folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train_step = their_trainer(model.to(device), 10_000, weight_decay=0.01)
+
+    def take_steps(batches: Sequence[Any]) -> None:
+        for batch in batches:
+            arrays = {name: torch.from_numpy(x).to(device) for name, x in their_batch(batch).items()}
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                train_step(arrays)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return take_steps
+
+
+def their_batch(batch: Any) -> dict[str, np.ndarray]:
+    """A batch as BertForPreTraining takes it: labels of -100 where nothing is predicted; class 0 is "B follows A"."""
+    labels = np.full(batch.tokens.ids.shape, -100)
+    rows, slots = np.nonzero(batch.masked_weights)
+    labels[rows, batch.masked_positions[rows, slots]] = batch.masked_ids[rows, slots]
+    return {
+        "input_ids": batch.tokens.ids.astype(np.int64),
+        "token_type_ids": batch.tokens.segments.astype(np.int64),
+        "attention_mask": batch.tokens.mask.astype(np.int64),
+        "labels": labels,
+        "next_sentence_label": 1 - batch.is_next.astype(np.int64),
+    }
+
+
+@functools.cache
+def our_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Callable[..., None]:
+    """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
+    import dataclasses
+
+    import jax
+
+    from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
+    from bert_jax.model.bert import BertForPretraining
+    from bert_jax.model.huggingface import load_checkpoint
+    from bert_jax.train.loop import fit
+    from bert_jax.train.optim import make_optimizer
+    from bert_jax.train.parallel import map_train_step
+    from bert_jax.train.step import init_state, make_train_step, pretrain_objective
+
+    checkpoint = load_checkpoint(Path(folder))
+    bert = dataclasses.replace(
+        checkpoint.config, attention_dropout=attention_dropout, compute=ComputeConfig(dtype=dtype)
+    )
+    optimizer = make_optimizer(OptimConfig(), 10_000)
+    step = map_train_step(
+        make_train_step(pretrain_objective(BertForPretraining(bert, ReadoutConfig(projection="tanh"))), optimizer)
+    )
+    reader = {"projection": {"dense": checkpoint.pooler}}
+    params = {"encoder": checkpoint.encoder, "reader": reader, "mlm": checkpoint.mlm, "nsp": checkpoint.nsp}
+    state, key = init_state(params, optimizer), jax.random.key(0)
+
+    def take_steps(batches: Sequence[Any]) -> None:
+        nonlocal state
+        for _, trained, _ in fit(step, state, batches, key):
+            pass
+        state = jax.block_until_ready(trained)
+
+    return take_steps
+
+
+if __name__ == "__main__":
+    from experiments.cli import run
+
+    run(main, Pretraining)

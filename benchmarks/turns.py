@@ -1,0 +1,75 @@
+"""Two sides measured in turn on one machine, and the tables of it. Its head imports neither jax nor torch."""
+
+import datetime
+import functools
+import importlib.util
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Side = Callable[..., "Future[float]"]
+"""`(shape, steps) -> seconds per step`, in a process of its own."""
+
+new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
+"""A process of its own; between calls it sleeps."""
+
+note = functools.partial(print, file=sys.stderr, flush=True)
+"""Print a line of progress, apart from the table."""
+
+STEP_HEAD = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
+
+
+def step_row(name: str, sides: dict[str, Side], shape: Sequence[int], rounds: int, steps: int) -> tuple[str, ...]:
+    """A row under `STEP_HEAD`. The first round, of two steps, is not counted: it compiles and warms up."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(rounds + 1):
+        for side in list(sides)[:: -1 if number % 2 else 1]:
+            seconds[side].append(sides[side](shape, steps if number else 2).result())
+    ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
+    medians = statistics.median(ours), statistics.median(theirs)
+    cells = [f"{x:.3f}" for x in medians] + [f"{shape[0] / x:.1f}" for x in medians]
+    ratio = spread([b / a for a, b in zip(ours, theirs, strict=True)])
+    note(f"{name} {shape}: {' | '.join(cells)} | {ratio}")
+    return name, "{} x {}".format(*shape), *cells, ratio
+
+
+def check(config: Any) -> None:
+    """Refuse to measure what cannot be measured, and warn where the machine is busy."""
+    from bert_jax.errors import InputError
+
+    if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
+        raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
+    for field in ("rounds", "steps", "rows"):
+        if (value := getattr(config, field, None)) is not None and value < 1:
+            raise InputError(f"--{field} must be at least 1, not {value}")
+    if os.getloadavg()[0] > 0.5:
+        note("warning: the machine is busy, or was just now; on a busy one the ratios mean nothing")
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the range where there is one."""
+    low, middle, high = (f"{f(values):.2f}" for f in (min, statistics.median, max))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def describe_machine(module: str) -> str:
+    """The command, the date, the machine with its load before the run, and the versions."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
+    cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "torch", "transformers"))
+    command = f"`python -m benchmarks.{module} {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
+    return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."
