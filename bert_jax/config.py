@@ -162,7 +162,7 @@ class FinetuneConfig:
     max_length: int = 128
     """Longer inputs are truncated to this many tokens."""
     num_buckets: int = 6
-    """How many input lengths to compile for; more pad less and compile longer."""
+    """How many input lengths to compile for, at most; more pad less and compile longer."""
     optim: OptimConfig = OptimConfig()
 
     def __post_init__(self) -> None:

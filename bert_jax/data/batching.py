@@ -16,6 +16,8 @@ from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
 """Bucket lengths are multiples of it: tasks then share compiled programs, and vector units run full."""
+_CLOSE = 1.02
+"""How many times the fewest padded tokens are as good as they."""
 
 
 class Examples(NamedTuple):
@@ -52,9 +54,10 @@ def encode_split(tokenizer: Tokenizer, split: Split, max_length: int) -> Example
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tuple[int, ...]:
-    """The `num_buckets` lengths, multiples of 8, that pad these rows least; the last one holds them all.
+    """At most `num_buckets` lengths, multiples of 8, that pad these rows least; the last one holds them all.
 
-    Solved exactly, by dynamic programming over the histogram of lengths.
+    Solved exactly, by dynamic programming over the histogram of lengths. Each length costs a compilation: of
+    the numbers of buckets whose padded tokens are within 2% of the fewest, the smallest is taken.
 
     >>> choose_buckets(np.array([5, 6, 7, 30, 31, 32]), 2, 128)
     (8, 32)
@@ -71,7 +74,7 @@ def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tu
             costs = best[k - 1, :j] + (totals[j] - totals[:j]) * sizes[j - 1]
             cut[k, j] = costs.argmin()
             best[k, j] = costs[cut[k, j]]
-    k, j, chosen = int(best[:, -1].argmin()), len(sizes), []
+    k, j, chosen = int((best[:, -1] <= _CLOSE * best[:, -1].min()).argmax()), len(sizes), []
     while j:
         chosen.append(int(sizes[j - 1]))
         k, j = k - 1, int(cut[k, j])

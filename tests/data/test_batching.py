@@ -43,13 +43,16 @@ def padded(lengths, buckets):
 def test_no_buckets_pad_less_than_the_chosen_ones(num_buckets, seed):
     lengths = lengths_of(25, seed, longest=60)
     chosen = choose_buckets(lengths, num_buckets, 128)
-    least = min(
-        padded(lengths, buckets)
+    least = {
+        number: min(
+            padded(lengths, buckets)
+            for buckets in itertools.combinations(range(8, 65, 8), number)
+            if buckets[-1] >= lengths.max()
+        )
         for number in range(1, num_buckets + 1)
-        for buckets in itertools.combinations(range(8, 65, 8), number)
-        if buckets[-1] >= lengths.max()
-    )
-    assert padded(lengths, chosen) == least
+    }
+    assert padded(lengths, chosen) == least[len(chosen)] <= 1.02 * min(least.values())
+    assert all(1.02 * min(least.values()) < least[number] for number in range(1, len(chosen)))
     assert 1 <= len(chosen) <= num_buckets and list(chosen) == sorted(set(chosen))
     assert all(bucket % 8 == 0 for bucket in chosen)
 
