@@ -73,7 +73,7 @@ class Checkpoints:
         self.wait()
         if step == self._saved:
             return
-        # On a CPU, what device_get gives are the very buffers that the next step is going to overwrite.
+        # On a CPU, what device_get gives are the very buffers that the next step asks for.
         arrays = jax.tree.map(np.array, jax.device_get(state))
         with self._failing(f"write checkpoint {step} to"):
             self._manager.save(step, args=ocp.args.StandardSave(_with_checksums(arrays)), force=True)
@@ -120,6 +120,9 @@ class Checkpoints:
         saved = self._manager.restore(step, args=ocp.args.StandardRestore(_with_checksums(empty)))
         if not np.array_equal(saved["checksums"], _checksums(saved["state"])):
             raise ValueError("an array does not have the checksum that it was saved with")
+        shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (saved["state"], empty)]
+        if shapes[0] != shapes[1]:  # Orbax does not mind
+            raise ValueError("an array has another shape than the model's: it is a checkpoint of another one")
         return saved["state"]
 
     def _set_aside(self, failures: list[tuple[int, str]], used: int) -> None:

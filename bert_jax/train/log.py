@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from bert_jax.errors import InputError
 from bert_jax.folder import write_whole
 from bert_jax.results import plain, writing
@@ -38,6 +36,8 @@ class Log:
     def __init__(
         self, folder: Path, after: int = 0, wandb_project: str | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
+        from tensorboardX import SummaryWriter  # slow: it imports torch where that is installed
+
         self.folder = Path(folder)
         self._wandb = None if wandb_project is None else _wandb_run(wandb_project, self.folder, settings or {})
         with writing(self.folder):
