@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from bert_jax.config import VocabConfig
 from bert_jax.data import text
 from bert_jax.data.corpus import Document, tokenize
+from bert_jax.data.duplicates import Duplicates, finding_duplicates
 from bert_jax.data.sentences import sentences_of
 from bert_jax.data.shards import MANIFEST, VERSION, Split, read_json, write_json, write_shard
 from bert_jax.data.tokenizer import TOKENIZER_FILES, Tokenizer, fingerprint, load_tokenizer, train_sentencepiece
@@ -195,21 +196,28 @@ def _make_tokenizer(
 
 
 def _draw(block: text.Block, config: TextConfig, wanted: int, below: int) -> tuple[int, list[Paragraph]]:
-    found = (document for document in text.documents(block, config.text_field, config.on_bad_text) if document)
+    found = (document for document in _documents(block, config) if document)
     return block.position, draw_paragraphs(found, config.sentences == "split", wanted, below)
 
 
 def _write_shards(pool: Workers, files: Sequence[Path], out: Path, config: TextConfig) -> Iterator[int]:
     """Write the shards that are not there yet; yields the positions in the input that they have come to."""
 
-    def calls() -> Iterator[tuple[Callable[..., int], tuple[Any, ...]]]:
+    def calls(duplicates: Duplicates) -> Iterator[tuple[Callable[..., int], tuple[Any, ...]]]:
         for number, block in enumerate(text.read_blocks(files, config.block_bytes)):
+            # Also of the blocks that are done: what stands in them is a duplicate later.
+            repeated = duplicates.find(_documents(block, config)) if config.deduplicate else frozenset()
             if (out / _part(number)).exists():
                 _require_same_text(out, number, block)
             else:
-                yield _write_block, (number, block, config, out)
+                yield _write_block, (number, block, repeated, config, out)
 
-    yield from pool.map(calls())
+    with finding_duplicates(out) as duplicates:
+        yield from pool.map(calls(duplicates))
+
+
+def _documents(block: text.Block, config: TextConfig) -> Iterator[str | None]:
+    return text.documents(block, config.text_field, config.on_bad_text)
 
 
 def _require_same_text(out: Path, number: int, block: text.Block) -> None:
@@ -220,13 +228,15 @@ def _require_same_text(out: Path, number: int, block: text.Block) -> None:
         )
 
 
-def _write_block(number: int, block: text.Block, config: TextConfig, out: Path) -> int:
+def _write_block(number: int, block: text.Block, repeated: frozenset[int], config: TextConfig, out: Path) -> int:
     """What a worker does: all of a block, down to its files."""
     dropped: Counter[str] = Counter()
     kept: list[list[str]] = []
-    for document in text.documents(block, config.text_field, config.on_bad_text):
+    for place, document in enumerate(_documents(block, config)):
         if document is None:
             dropped["invalid UTF-8"] += 1
+        elif place in repeated:
+            dropped["duplicate"] += 1
         elif sentences := list(sentences_of(document, config.sentences == "split")):
             kept.append(sentences)
         else:

@@ -176,10 +176,19 @@ def train_sentencepiece(
     vocab_size: int,
     algorithm: Literal["unigram", "bpe"] = "unigram",
     lowercase: bool = False,
+    coverage: float = 1.0,
 ) -> SentencePiece:
     """Train a model in memory; the same sentences give the same model.
 
     Text is normalised as NFKC, and with `lowercase` its case is folded too; the model does so to all that it encodes.
+
+    Args:
+        sentences: the text.
+        vocab_size: number of pieces.
+        algorithm: how they are made.
+        lowercase: fold case.
+        coverage: share of the text's characters that must be in the vocabulary, the most frequent ones; the others
+            become [UNK].
 
     Raises:
         InputError: the text does not support a vocabulary of that size.
@@ -192,7 +201,7 @@ def train_sentencepiece(
             vocab_size=vocab_size,
             model_type=algorithm,
             normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
-            character_coverage=1.0,
+            character_coverage=coverage,
             num_threads=1,
             pad_id=0,
             unk_id=1,
