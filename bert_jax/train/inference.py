@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.batching import choose_buckets, epoch_plan, pad_tokens
+from bert_jax.data.batching import epoch_plan, pad_tokens
 from bert_jax.data.tokenizer import Encoding, SpecialIds
 from bert_jax.train.parallel import split_batch
 from bert_jax.types import Params
@@ -17,7 +17,7 @@ def predict_rows(
     encodings: Sequence[Encoding],
     special: SpecialIds,
     batch_size: int,
-    buckets: Sequence[int] | None = None,
+    buckets: Sequence[int],
 ) -> np.ndarray:
     """Outputs [rows ...] in row order of a step mapped by `parallel.map_predict_step`.
 
@@ -27,13 +27,13 @@ def predict_rows(
         encodings: the rows, at least one.
         special: what fills a batch.
         batch_size: rows in a step, all devices together.
-        buckets: lengths to pad to; by default the best eight for these rows.
+        buckets: lengths to pad to, see `choose_buckets`.
     """
     lengths = np.array([len(e.ids) for e in encodings])
     outputs = None
     # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
     pending: list[tuple[np.ndarray, Any]] = []
-    for plan in [*epoch_plan(lengths, buckets or choose_buckets(lengths, 8, int(lengths.max())), batch_size), None]:
+    for plan in [*epoch_plan(lengths, buckets, batch_size), None]:
         if plan is not None:
             tokens = pad_tokens([encodings[i] for i in plan.rows], special, batch_size, plan.length)
             pending.append((plan.rows, predict_step(params, split_batch(tokens))))

@@ -144,7 +144,7 @@ def row_sums():
     found = {}
     for number in (13, 3):
         rows = rows_of(number, seed=number)
-        found[f"sums{number}"] = predict_rows(step, np.int32(2), rows, SPECIAL, 8)
+        found[f"sums{number}"] = predict_rows(step, np.int32(2), rows, SPECIAL, 8, (8, 16))
         found[f"wanted{number}"] = np.array([2 * sum(row.ids) for row in rows])
     return found
 
