@@ -164,11 +164,16 @@ class FinetuneConfig:
     num_buckets: int = 6
     """How many input lengths to compile for, at most; more pad less and compile longer."""
     optim: OptimConfig = OptimConfig()
+    dropout: float | None = None
+    """Dropout rate wherever the encoder has it; by default the encoder's own."""
+    from_scratch: bool = False
+    """Draw the encoder's weights by the seed too, instead of taking the trained ones: what pretraining is worth."""
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+        _require(self.dropout is None or 0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ def load(name: str | Path) -> Pretrained:
     return Pretrained(checkpoint, tokenizer)
 
 
+def init_all(model: Any, key: jax.Array) -> Params:
+    """Fresh parameters of a model over tokens, its encoder's too."""
+    return jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
+
+
 def init_without_encoder(model: Any, key: jax.Array) -> Params:
     """Fresh parameters of everything around the encoder; the encoder's are not even computed."""
 

@@ -85,6 +85,8 @@ def _protocol(rows: list[Row], experiment: dict[str, Any]) -> str:
     """Who was compared on what, in one sentence."""
     parts = []
     match experiment:
+        case {"encoder": str(encoder), "finetune": {"from_scratch": True}}:
+            parts.append(f"encoder {encoder}, its weights drawn at random")
         case {"encoder": str(encoder)}:
             parts.append(f"encoder {encoder}")
     match experiment:

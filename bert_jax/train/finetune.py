@@ -14,7 +14,7 @@ from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_
 from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tokenizer import Tokenizer
 from bert_jax.model.bert import SequenceClassifier
-from bert_jax.pretrained import Pretrained, init_without_encoder, with_trained_pooler
+from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
 from bert_jax.train.inference import predict_rows
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.optim import make_optimizer
@@ -75,7 +75,7 @@ def finetune(
     """
     program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    state = init_state(initial_params(pretrained, program.model, init_key), program.optimizer)
+    state = init_state(initial_params(pretrained, program.model, init_key, config.from_scratch), program.optimizer)
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
     for step, trained, metrics in fit(program.train_step, state, batches, dropout_key):
         on_step(step, metrics)
@@ -91,8 +91,15 @@ def finetune(
     return logits
 
 
-def initial_params(pretrained: Pretrained, model: SequenceClassifier, key: jax.Array) -> Params:
-    """The checkpoint's encoder, and a fresh readout and classifier; its trained pooler where the readout asks."""
+def initial_params(
+    pretrained: Pretrained, model: SequenceClassifier, key: jax.Array, from_scratch: bool = False
+) -> Params:
+    """The checkpoint's encoder, and a fresh readout and classifier; its trained pooler where the readout asks.
+
+    From scratch, nothing of the checkpoint is taken.
+    """
+    if from_scratch:
+        return init_all(model, key)
     fresh = init_without_encoder(model, key)
     reader = with_trained_pooler(fresh.get("reader", {}), model.readout, pretrained.checkpoint)
     return {"encoder": pretrained.checkpoint.encoder, "classifier": fresh["classifier"]} | (
@@ -105,6 +112,8 @@ def compile_program(
     bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int
 ) -> Program:
     """The mapped steps of a classifier; the same arguments give the same, already compiled ones."""
+    if config.dropout is not None:
+        bert = dataclasses.replace(bert, dropout=config.dropout, attention_dropout=config.dropout)
     model = SequenceClassifier(bert, readout, num_outputs)
     optimizer = make_optimizer(config.optim, steps)
     train_step = map_train_step(make_train_step(task_objective(model), optimizer))

@@ -1,5 +1,7 @@
 """Fine-tuning learns, repeats itself bit for bit, and treats two readouts alike in all but the readout."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] good bad the a film was is quite very bo
 CLASSES = Task("toy", "Toy", ("sentence",), ("bad", "good"), ("accuracy",))
 SCORES = Task("graded", "Graded", ("sentence1", "sentence2"), (), ("pearson",))
 CONFIG = FinetuneConfig(
-    epochs=6, batch_size=8, eval_batch_size=16, max_length=16, num_buckets=1, optim=OptimConfig(learning_rate=3e-3)
+    epochs=8, batch_size=8, eval_batch_size=16, max_length=16, num_buckets=1, optim=OptimConfig(learning_rate=3e-3)
 )
 CLS, MEAN = ReadoutConfig(pooling="cls"), ReadoutConfig(pooling="mean")
 
@@ -79,7 +81,7 @@ def test_one_seed_gives_the_same_bits_and_another_one_others(runs):
 @pytest.mark.parametrize("name", ["cls", "other", "mean"])
 def test_a_task_that_one_word_decides_is_learned(runs, name):
     losses, logits = runs[name]
-    assert logits.shape == (21, 2) and logits.dtype == np.float32 and len(losses) == 48
+    assert logits.shape == (21, 2) and logits.dtype == np.float32 and len(losses) == 64
     predictions = task_metrics.predict(logits, CLASSES)
     assert (predictions == sentences(21, 1)[1]).mean() == 1.0
     assert np.mean(losses[-8:]) < 0.3 * np.mean(losses[:8])
@@ -168,3 +170,29 @@ def test_an_empty_sentence_is_trained_on_and_scored(pretrained):
     for readout in (CLS, MEAN):
         logits = finetune(pretrained, data, readout, CONFIG, 0)["validation"]
         assert logits.shape == (21, 2) and np.isfinite(logits).all()
+
+
+def test_from_scratch_nothing_of_the_checkpoint_is_taken(pretrained):
+    model = SequenceClassifier(pretrained.config, ReadoutConfig(projection="tanh"), 2)
+    one, same, other = (initial_params(pretrained, model, jax.random.key(s), from_scratch=True) for s in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, same)
+    taken = initial_params(pretrained, model, jax.random.key(1))
+    assert jax.tree.structure(one) == jax.tree.structure(taken)
+    for path, leaf in jax.tree.leaves_with_path(one):
+        if leaf.ndim > 1:
+            for part in (taken, other):
+                rest = part
+                for key in path:
+                    rest = rest[key.key]
+                same_draw = part is taken and path[0].key == "classifier"
+                assert same_draw or np.abs(leaf - rest).max() > 1e-3, path
+
+
+def test_dropout_can_be_another_than_the_encoders(pretrained):
+    losses = {}
+    data = separable(pretrained.tokenizer)
+    for rate in (None, 0.1, 0.0):
+        config = dataclasses.replace(CONFIG, epochs=1, dropout=rate)
+        losses[rate] = []
+        finetune(pretrained, data, CLS, config, 0, lambda _, values, rate=rate: losses[rate].append(values["loss"]))
+    assert losses[None] == losses[0.1] != losses[0.0], "the encoder's own is 0.1"
