@@ -26,6 +26,7 @@ config = Ablation(
         steps=1400,
         batch_size=64,
         dropout=0.0,
+        attention_dropout=0.0,
         optim=OptimConfig(learning_rate=2e-3),
     ),
 )
