@@ -13,8 +13,6 @@ from pathlib import Path
 from signal import Signals
 from types import TracebackType
 
-import numpy as np
-
 from bert_jax.curves import draw_curves
 from bert_jax.data import controlled
 from bert_jax.data.prepare import prepare_documents
@@ -67,14 +65,13 @@ def pretrain_encoder(config: PretrainRun) -> Path:
         check(config.pretrain)
         if first:
             _claim(config)
-    if parallel.from_first_host(np.array(model.exists())):
+    if parallel.first_host_says(model.exists()):
         return model
     with ExitStack() as stack:
         with parallel.together():
             job = _load(config)
-            state = job.initial_state()
-            keeper = stack.enter_context(Keeper(config, job, state)) if first else None
-        state, stopped_by = _train(config, job, _resumed(state, keeper), keeper)
+            keeper = stack.enter_context(Keeper(config, job)) if first else None
+        state, stopped_by = _train(config, job, _begin(job, keeper), keeper)
         with parallel.together():
             if keeper is not None and stopped_by is None:
                 keeper.write_model(state, model)
@@ -120,12 +117,10 @@ def _embedded_corpus(config: PretrainRun) -> Path:
     return folder
 
 
-def _resumed(initial: TrainState, keeper: "Keeper | None") -> TrainState:
-    """The state that the first host has on its disk, or else the initial one, on every device of every host."""
-    state = initial if keeper is None or keeper.found is None else keeper.found
-    if state is initial and not parallel.has_peers():
-        return initial
-    return parallel.replicate(parallel.from_first_host(state))
+def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
+    """The state that the first host has found on its disk, or else the initial one, on every device of every host."""
+    found = parallel.from_first_host(None if keeper is None else keeper.found, job.state_shapes())
+    return job.initial_state() if found is None else parallel.replicate(found)
 
 
 def _train(
@@ -179,18 +174,18 @@ class Keeper:
     """What the first host keeps of a run, in its folder: checkpoints, measurements and curves; and a progress bar.
 
     Attributes:
-        found: the state that is on the disk, as NumPy arrays in the structure of `like`; None if there is none.
+        found: the state that was on the disk, as NumPy arrays; None if there was none.
 
     Raises:
         InputError: the folder cannot be written, or none of its checkpoints can be read.
     """
 
-    def __init__(self, config: PretrainRun, job: Pretraining, like: TrainState) -> None:
+    def __init__(self, config: PretrainRun, job: Pretraining) -> None:
         self._config, self._job = config, job
         with ExitStack() as stack:
             folder = config.out / CHECKPOINTS
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
-            self.found = self._checkpoints.restore(like)
+            self.found = self._checkpoints.restore(job.state_shapes())
             step = 0 if self.found is None else int(self.found.step)
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
             self._bar = stack.enter_context(progress_bar())
@@ -225,7 +220,8 @@ class Keeper:
             self._bar.update(self._task, note=f"MLM loss {measured['mlm_loss']:.2f}")
         if evaluated:
             self._log.write(step, "heldout", evaluated)
-            self._draw()
+            if step < self._config.pretrain.steps:
+                self._draw()
             self._bar.console.print(f"step {step}: {_summary(measured)}; held out: {_summary(evaluated)}")
         if ends or step % self._config.save_every == 0:
             self._checkpoints.save(step, state)
@@ -239,7 +235,7 @@ class Keeper:
         return f"the last good checkpoint is {folder / str(step)}" if step else f"{folder} has no good checkpoint yet"
 
     def write_model(self, state: TrainState, model: Path) -> None:
-        """Write the model directory, which appears only when it is complete."""
+        """Write the last curves and the model directory, which appears only when it is complete."""
         self._draw()
         partial = model.with_name(model.name + ".partial")
         with writing(self._config.out):

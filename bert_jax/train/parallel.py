@@ -121,9 +121,22 @@ def is_first_host() -> bool:
     return jax.process_index() == 0
 
 
-def from_first_host(tree: Any) -> Any:
-    """The first host's arrays, on every host. The others give arrays of the same shapes."""
-    return multihost_utils.broadcast_one_to_all(tree) if has_peers() else tree
+def first_host_says(answer: bool) -> bool:
+    """The first host's answer, on every host."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer))) if has_peers() else answer
+
+
+def from_first_host(tree: Any, like: Any) -> Any:
+    """The first host's arrays, or its None, on every host.
+
+    Args:
+        tree: the arrays, or None; what the other hosts give is no matter.
+        like: their shapes and types.
+    """
+    if not has_peers() or not first_host_says(tree is not None):
+        return tree if is_first_host() else None
+    arrays = tree if is_first_host() else jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    return multihost_utils.broadcast_one_to_all(arrays)
 
 
 @contextmanager

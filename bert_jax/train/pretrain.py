@@ -102,6 +102,10 @@ class Pretraining:
         init = jax.jit(lambda key: self.model.init(key, example.tokens, example.masked_positions)["params"])
         return init_state(init(self._init_key), self.optimizer)
 
+    def state_shapes(self) -> TrainState:
+        """Shapes and types of a state."""
+        return jax.eval_shape(self.initial_state)
+
     def batches(self, first: int) -> Iterator[PretrainBatch]:
         """This host's rows of the batches of all steps from `first` on, counted from 0."""
         host, hosts = this_host()
