@@ -119,7 +119,7 @@ def _embedded_corpus(config: PretrainRun) -> Path:
 
 def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
     """The state that the first host has found on its disk, or else the initial one, on every device of every host."""
-    found = parallel.from_first_host(None if keeper is None else keeper.found, job.state_shapes())
+    found = parallel.from_first_host(None if keeper is None else keeper.take_found(), job.state_shapes())
     return job.initial_state() if found is None else parallel.replicate(found)
 
 
@@ -173,9 +173,6 @@ def _watcher(
 class Keeper:
     """What the first host keeps of a run, in its folder: checkpoints, measurements and curves; and a progress bar.
 
-    Attributes:
-        found: the state that was on the disk, as NumPy arrays; None if there was none.
-
     Raises:
         InputError: the folder cannot be written, or none of its checkpoints can be read.
     """
@@ -185,8 +182,8 @@ class Keeper:
         with ExitStack() as stack:
             folder = config.out / CHECKPOINTS
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
-            self.found = self._checkpoints.restore(job.state_shapes())
-            step = 0 if self.found is None else int(self.found.step)
+            self._found = self._checkpoints.restore(job.state_shapes())
+            step = 0 if self._found is None else int(self._found.step)
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
             self._bar = stack.enter_context(progress_bar())
             self._stack = stack.pop_all()
@@ -197,6 +194,11 @@ class Keeper:
 
     def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, where)
+
+    def take_found(self) -> TrainState | None:
+        """The state that was on the disk, as NumPy arrays, if there was one; to be asked for once, for it is large."""
+        found, self._found = self._found, None
+        return found
 
     def progress(self, step: int) -> None:
         """A step is done."""
