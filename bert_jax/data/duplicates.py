@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 
 class Duplicates:
@@ -28,10 +27,11 @@ class Duplicates:
 
 
 @contextmanager
-def finding_duplicates(folder: Path) -> Iterator[Duplicates]:
-    """A database that lies in a folder for as long as it is needed."""
-    with TemporaryDirectory(dir=folder) as temporary, closing(sqlite3.connect(f"{temporary}/seen.sqlite")) as database:
+def finding_duplicates(path: Path) -> Iterator[Duplicates]:
+    """A database at a path where nothing is, for as long as it is needed."""
+    with closing(sqlite3.connect(path)) as database:
         # Nothing of it has to survive a crash: the next run reads the input from its beginning.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536"):
             database.execute(f"PRAGMA {pragma}")
         yield Duplicates(database)
+    path.unlink()

@@ -17,7 +17,7 @@ _HOLLOW = re.compile(r"\(\s*[,;:\s]*\)")
 """Brackets that lost all they held."""
 
 _LETTER = re.compile(r"[^\W\d_]")
-_STOP = re.compile(r"[.!?…][\"'”\u2019»)\]]* ")
+_STOP = re.compile(r"[.!?…][\"'”“\u2019»)\]]* ")
 _OPENING = "\"'“\u2018„«([¿¡-\u2013—"
 
 _TITLES = frozenset(
@@ -78,21 +78,19 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends_sentence(text: str, start: int, stop: int, after: int) -> bool:
-    """Whether the mark at `stop` ends the sentence that begins at `start`; the next word begins at `after`."""
-    first = text[after : after + 1]
-    if first in _OPENING:
-        first = text[after:].lstrip(_OPENING + " ")[:1]
-    if not first or first.islower() or not first.isalnum():
+    """Whether the mark at `stop` ends the sentence that begins at `start`; what follows begins at `after`."""
+    following = text[after : after + 16].lstrip(_OPENING + " ")
+    if not following[:1].isalnum() or following[0].islower():
         return False
-    if text[stop] != "." or after - stop > 2:
+    if text[stop] != "." or after - stop > 2 or text[stop - 1 : stop] == ".":
         return True
     word = text[max(text.rfind(" ", start, stop) + 1, start) : stop].lstrip(_OPENING).lower()
     if word in _TITLES or (word.isdigit() and stop - len(word) == start):
         return False
-    if first.isdigit():
+    if following[0].isdigit():
         return word not in _BEFORE_NUMBERS
     if word in _PERHAPS or _is_initials(word):
-        return text[after : after + 12].lstrip(_OPENING).split(" ", 1)[0].lower() in _FIRST
+        return following.split(" ", 1)[0].rstrip(",").lower() in _FIRST
     return True
 
 

@@ -2,25 +2,36 @@
 
 A record is little-endian: the number of sentences S as uint32, S lengths in tokens as uint32, then the ids of all
 sentences, as uint16 where the vocabulary has at most 65,536 ids and as int32 where it has more.
+
+A folder that is being prepared holds `settings.json` and what is finished: the tokenizer, and for each part of the
+input its shards and then `part-N.json`. At the end these become one `manifest.json`.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from bert_jax import folder as run_folder
 from bert_jax.data.corpus import Corpus, Document, starts, token_dtype
-from bert_jax.data.tokenizer import fingerprint
+from bert_jax.data.tokenizer import fingerprint, load_tokenizer
 from bert_jax.errors import InputError
 
-MANIFEST = "manifest.json"
+SETTINGS, MANIFEST = "settings.json", "manifest.json"
+PARTIAL = ".partial"
+"""How the names of files end that are not complete."""
 VERSION = 1
 Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
 
 # Groups are read and written faster than single records. Ids compress by a third at most, at a fifth of the speed.
 _OPTIONS = "group_size:64,uncompressed"
@@ -37,16 +48,72 @@ class Shard(NamedTuple):
     sha256: str
 
 
-def write_shard(folder: Path, file: str, split: Split, documents: Iterable[Document]) -> Shard:
-    """Write documents to a file that appears only when it is complete."""
-    partial = folder / f"{file}.partial"
-    counts = [0, 0, 0]
-    writer = ArrayRecordWriter(str(partial), _OPTIONS)
-    for document in documents:
-        writer.write(_to_record(document))
-        counts = [a + b for a, b in zip(counts, (1, len(document.lengths), len(document.tokens)), strict=True)]
-    writer.close()
-    shard = Shard(file, split, *counts, sha256=_checksum(partial))
+class Part(NamedTuple):
+    """What became of one block of the input."""
+
+    source: str
+    """SHA-256 of the block."""
+    shards: tuple[Shard, ...]
+    dropped: dict[str, int]
+    """Why documents were left out, and how many."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder, which need not exist, alone among the processes of this machine; half-written files in it are gone.
+
+    Raises:
+        InputError: another process is at it.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder} is being prepared by another process; wait for it, or end it") from None
+    finally:
+        os.close(handle)
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> bool:
+    """Make a folder that of a corpus, or find that it is this one's; true where it is finished.
+
+    Raises:
+        InputError: it holds another corpus (each difference is listed) or something else.
+        OSError: it cannot be written.
+    """
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if found and SETTINGS not in found:
+        raise InputError(f"{folder} holds something that is no corpus; use another --out")
+    if found == {SETTINGS}:
+        # Whoever began here did not get as far as a tokenizer.
+        (folder / SETTINGS).unlink()
+    run_folder.claim(folder / SETTINGS, settings)
+    return MANIFEST in found
+
+
+def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Document]) -> Shard:
+    """Write documents to a file that appears only when it is complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = f"{split}-{number:05d}.arrayrecord"
+    partial = folder / f"{file}{PARTIAL}"
+    counts = np.zeros(3, np.int64)
+    try:
+        writer = ArrayRecordWriter(str(partial), _OPTIONS)
+        for document in documents:
+            writer.write(_to_record(document))
+            counts += 1, len(document.lengths), len(document.tokens)
+        writer.close()
+    except RuntimeError as error:
+        raise OSError(error) from error
+    shard = Shard(file, split, *counts.tolist(), sha256=_checksum(partial))
     os.replace(partial, folder / file)
     return shard
 
@@ -66,23 +133,70 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that appears only when it is complete."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def _part_path(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.json"
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+def has_part(folder: Path, number: int) -> bool:
+    """Whether a part is finished."""
+    return _part_path(folder, number).exists()
+
+
+def write_part(folder: Path, number: int, part: Part) -> None:
+    """Say that a part is finished, its shards being there."""
+    rows = [shard._asdict() for shard in part.shards]
+    _write_json(_part_path(folder, number), part._asdict() | {"shards": rows})
+
+
+def read_part(folder: Path, number: int) -> Part:
+    """A finished part."""
+    content = _read_json(_part_path(folder, number))
+    return Part(content["source"], tuple(Shard(**row) for row in content["shards"]), content["dropped"])
+
+
+def finish(folder: Path) -> None:
+    """Gather all parts into the manifest.
 
     Raises:
-        InputError: it cannot be read, or is not JSON.
+        InputError: none of them has documents.
     """
+    paths = sorted(folder.glob("part-*.json"))
+    parts = [read_part(folder, number) for number in range(len(paths))]
+    shards = [shard for part in parts for shard in part.shards]
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    if not shards:
+        reasons = ", ".join(f"{count} {why}" for why, count in dropped.items()) or "it is empty"
+        raise InputError(
+            f"found no documents with text in the input ({reasons}); nothing is left in {folder} to train on"
+        )
+    manifest = _read_json(folder / SETTINGS) | {
+        "tokenizer": {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)},
+        "totals": {split: _totals(shards, split) for split in SPLITS},
+        "dropped": dict(sorted(dropped.items())),
+        "shards": [shard._asdict() for shard in shards],
+    }
+    _write_json(folder / MANIFEST, manifest)
+    for path in paths:
+        path.unlink()
+
+
+def _totals(shards: list[Shard], split: Split) -> dict[str, int]:
+    chosen = [shard for shard in shards if shard.split == split]
+    return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    run_folder.write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        raise InputError(f"{path} cannot be read ({error}); prepare the corpus again") from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -93,7 +207,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    manifest: dict[str, Any] = _read_json(folder / MANIFEST)
     if manifest.get("version") != VERSION:
         raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
     found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]

@@ -2,23 +2,19 @@
 
 A reader cuts its input into blocks at the ends of documents and looks no closer, so that one process can feed many
 that do. Three kinds of text are told apart by their first bytes: WikiExtractor's `<doc ...>` elements, JSON lines, and
-plain text with blank lines between documents.
+plain text with blank lines between documents. Data sets of TFDS are read by `rows`, as blocks too.
 """
 
-import bz2
 import contextlib
-import gzip
 import hashlib
 import html
 import json
-import lzma
 import re
-import tarfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from bert_jax.data.archives import Stream, is_hidden, read_members, reading
 from bert_jax.errors import InputError
 
 Kind = Literal["wikiextractor", "jsonl", "text"]
@@ -32,9 +28,9 @@ _SEPARATORS = {
     "jsonl": re.compile(rb"\n\s*"),
     "text": re.compile(rb"\n[ \t\r]*\n\s*"),
 }
-_COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
+_ENDS = {"wikiextractor": "a line </doc>", "jsonl": "a new line", "text": "a blank line"}
 _BOM = b"\xef\xbb\xbf"
-_MARKUP = re.compile(rb"\s*<(\?xml|!doctype|html|mediawiki)", re.IGNORECASE)
+_MARKUP = re.compile(rb"<(\?xml|!doctype|html|mediawiki)", re.IGNORECASE)
 _TITLE = re.compile(r'title="(.*)"')
 
 
@@ -49,102 +45,125 @@ class Chunk(NamedTuple):
     data: bytes
 
 
+class Rows(NamedTuple):
+    """Some rows of a data set of TFDS, each a document; they are read where they are needed."""
+
+    name: str
+    folder: str
+    """Where it is prepared."""
+    first: int
+    last: int
+    """Exclusive."""
+
+
 class Block(NamedTuple):
-    """What is worked on at a time: chunks of one or more files, of about the same size together."""
+    """What is worked on at a time: parts of one or more sources, about as much text as any other block."""
 
-    chunks: tuple[Chunk, ...]
+    parts: tuple[Chunk | Rows, ...]
     position: int
-    """Bytes of the input files, as they are stored, that were read up to its end."""
+    """Bytes of the sources, as they are stored, that were read up to its end."""
 
 
-def find_files(inputs: Sequence[str]) -> list[Path]:
-    """The files that the inputs name, those of a folder in sorted order and without hidden ones.
+class Source(NamedTuple):
+    """A file, or a data set of TFDS (of which `path` is the folder where it is prepared)."""
+
+    name: str
+    path: Path
+    size: int
+    """In bytes, as it is stored."""
+    rows: int | None = None
+    """Of a data set."""
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """What the inputs name: files, all files of a folder in sorted order but for hidden ones, and `tfds:NAME`.
 
     Raises:
-        InputError: there is no such path.
+        InputError: there is no such path or data set, or no file in a folder.
     """
-    files: list[Path] = []
-    for path in map(Path, inputs):
-        if not path.exists():
-            raise InputError(f"there is no {path}; --input takes files, folders and tfds:NAME")
-        if path.is_dir():
-            inside = (file for file in path.rglob("*") if file.is_file())
-            files += sorted(file for file in inside if not file.relative_to(path).as_posix().startswith("."))
-        else:
-            files.append(path)
-    return files
+    sources: list[Source] = []
+    for name in inputs:
+        if name.startswith("tfds:"):
+            # It brings TFDS, which takes seconds to import.
+            from bert_jax.data.rows import find_rows
+
+            sources.append(find_rows(name))
+            continue
+        files = _files(Path(name))
+        if not files:
+            raise InputError(f"{name} has no files; --input takes files, folders with files and tfds:NAME")
+        with reading(name):
+            sources += [Source(str(file), file, file.stat().st_size) for file in files]
+    return sources
 
 
-def read_blocks(files: Sequence[Path], size: int) -> Iterator[Block]:
-    """The files in order, cut into blocks of at least `size` bytes of unpacked text; never a whole file in memory.
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"there is no {path}; --input takes files, folders and tfds:NAME")
+    if not path.is_dir():
+        return [path]
+    inside = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in inside if not is_hidden(file.relative_to(path)))
+
+
+def read_blocks(sources: Iterable[Source], size: int) -> Iterator[Block]:
+    """The sources in order, cut into blocks of at least `size` bytes of unpacked text; never a whole file in memory.
 
     Raises:
         InputError: a file cannot be read, is damaged or cut off, is of no kind that is known, or holds a document
             without end.
     """
-    chunks: list[Chunk] = []
-    filled = before = 0
-    for path in files:
-        with _reading(str(path)), open(path, "rb") as file:
-            for name, stream in _members(_Stream(file), str(path)):
-                for chunk in _chunks(name, stream):
-                    chunks.append(chunk)
-                    filled += len(chunk.data)
-                    if filled >= size:
-                        yield Block(tuple(chunks), before + file.tell())
-                        chunks, filled = [], 0
-            before += file.tell()
-    if chunks:
-        yield Block(tuple(chunks), before)
-
-
-class _Stream:
-    """A binary stream whose first bytes can be looked at, and that reads short only at its end."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self.head = b""
-        self.head = self.read(512)
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:
-            head, self.head = self.head, b""
-            return head + self._raw.read()
-        parts, size = [self.head[:size]], size - len(self.head[:size])
-        self.head = self.head[len(parts[0]) :]
-        while size and (part := self._raw.read(size)):
+    parts: list[Chunk | Rows] = []
+    filled = before = position = 0
+    for source in sources:
+        for part, part_size, read in _read_rows(source, size) if source.rows is not None else _read_file(source):
             parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            filled, position = filled + part_size, before + read
+            if filled >= size:
+                yield Block(tuple(parts), position)
+                parts, filled = [], 0
+        before += source.size
+    if parts:
+        yield Block(tuple(parts), before)
 
 
-def _members(stream: _Stream, name: str) -> Iterator[tuple[str, _Stream]]:
-    """The plain files in a stream: what is compressed is unpacked, an archive gives all its members."""
-    for magic, unpack in _COMPRESSIONS.items():
-        if stream.head.startswith(magic):
-            unpacked: Any = unpack(stream)  # type: ignore[operator]
-            yield from _members(_Stream(unpacked), name)
-            return
-    if stream.head[257:262] != b"ustar":
-        yield name, stream
-        return
-    archive: Any = stream
-    with tarfile.open(fileobj=archive, mode="r|") as tar:
-        for member in tar:
-            if member.isfile():
-                file: Any = tar.extractfile(member)
-                yield from _members(_Stream(file), f"{name}:{member.name.removeprefix('./')}")
+def _read_rows(source: Source, size: int) -> Iterator[tuple[Rows, int, int]]:
+    assert source.rows is not None
+    each = max(source.size / max(source.rows, 1), 1)
+    step = max(int(size / each), 1)
+    for first in range(0, source.rows, step):
+        last = min(first + step, source.rows)
+        yield Rows(source.name, str(source.path), first, last), int((last - first) * each), int(last * each)
 
 
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """What a damaged file raises becomes an `InputError` that names it."""
-    try:
-        yield
-    except (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{name} is damaged or cut off: {error}; fetch it again") from error
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+def _read_file(source: Source) -> Iterator[tuple[Chunk, int, int]]:
+    with reading(source.name), open(source.path, "rb") as file:
+        for name, stream in read_members(file, source.name):
+            for chunk in read_chunks(stream, name):
+                yield chunk, len(chunk.data), file.tell()
+
+
+def read_chunks(stream: Stream, name: str) -> Iterator[Chunk]:
+    """The documents of an unpacked file in pieces of about a megabyte.
+
+    Raises:
+        InputError: it is of no kind that is known, or holds a document without end.
+    """
+    kind = _kind(name, stream.head)
+    offset = len(stream.read(len(_BOM))) if stream.head.startswith(_BOM) else 0
+    rest = b""
+    while piece := stream.read(_PIECE):
+        data = rest + piece
+        end = max((match.end() for match in _SEPARATORS[kind].finditer(data)), default=0)
+        if end:
+            yield Chunk(name, offset, kind, data[:end])
+        offset, rest = offset + end, data[end:]
+        if len(rest) > _LONGEST:
+            raise InputError(f"{name}: the document at byte {offset} has no end: {_ENDS[kind]} must come after each")
+    if rest.strip():
+        if kind == "wikiextractor":
+            raise InputError(f"{name}: the document at byte {offset} has no </doc>; the file seems to be cut off")
+        yield Chunk(name, offset, kind, rest)
 
 
 def _kind(name: str, head: bytes) -> Kind:
@@ -153,72 +172,63 @@ def _kind(name: str, head: bytes) -> Kind:
         return "wikiextractor"
     if b"\0" in head or _MARKUP.match(head):
         raise InputError(
-            f"{name} is of no kind that is known: it must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
-            "text with blank lines between documents; plain or .gz, .xz, .zst, .bz2, also inside .tar"
+            f"{name} is of no kind that is known: text must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
+            "with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar"
         )
     return "jsonl" if head.startswith(b"{") else "text"
 
 
-def _chunks(name: str, stream: _Stream) -> Iterator[Chunk]:
-    kind = _kind(name, stream.head)
-    offset, rest = 0, b""
-    if stream.head.startswith(_BOM):
-        offset = len(stream.read(len(_BOM)))
-    while piece := stream.read(_PIECE):
-        data = rest + piece
-        end = max((match.end() for match in _SEPARATORS[kind].finditer(data)), default=0)
-        if end:
-            yield Chunk(name, offset, kind, data[:end])
-        offset, rest = offset + end, data[end:]
-        if len(rest) > _LONGEST:
-            wanted = {"wikiextractor": "a line </doc>", "jsonl": "a new line", "text": "a blank line"}[kind]
-            raise InputError(f"{name}: the document at byte {offset} has no end: {wanted} must come after each")
-    if rest.strip():
-        if kind == "wikiextractor":
-            raise InputError(f"{name}: the document at byte {offset} has no </doc>; the file seems to be cut off")
-        yield Chunk(name, offset, kind, rest)
-
-
 def digest(block: Block) -> str:
-    """SHA-256 of a block's text."""
+    """SHA-256 of a block's text, or of where it is read from."""
     found = hashlib.sha256()
-    for chunk in block.chunks:
-        found.update(chunk.data)
+    for part in block.parts:
+        found.update(part.data if isinstance(part, Chunk) else repr(part).encode())
     return found.hexdigest()
 
 
-def documents(block: Block, text_field: str, bad_text: Literal["stop", "skip"]) -> Iterator[str | None]:
+def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "skip"]) -> Iterator[str | None]:
     """The documents of a block as they came, without the title and markup of their file; None for one that is left
     out because it is not valid UTF-8.
 
+    Args:
+        block: of `read_blocks`.
+        text_field: the field of a JSON line or of a TFDS row that holds the text.
+        bad_text: what to do where it is not valid UTF-8.
+
     Raises:
-        InputError: invalid UTF-8 (unless it is to be skipped), a line that is not a JSON object with a text, or
+        InputError: invalid UTF-8, a line that is not a JSON object with a text, rows without that field, or
             something between WikiExtractor's documents.
     """
-    for chunk in block.chunks:
-        for start, data in _split(chunk):
-            where = f"{chunk.name}, byte {chunk.offset + start}"
+    for part in block.parts:
+        for name, start, data in _raw(part, text_field):
             try:
                 text = data.decode()
             except UnicodeDecodeError as error:
-                if bad_text == "skip":
-                    yield None
-                    continue
-                raise InputError(
-                    f"{chunk.name}: invalid UTF-8 at byte {chunk.offset + start + error.start}; "
-                    "correct it, or leave such documents out with --on-bad-text skip"
-                ) from None
-            yield _PARSERS[chunk.kind](text, where, text_field)
+                if bad_text == "stop":
+                    raise InputError(
+                        f"{name}: invalid UTF-8 at byte {start + error.start}; "
+                        "correct it, or leave such documents out with --on-bad-text skip"
+                    ) from None
+                yield None
+                continue
+            yield text if isinstance(part, Rows) else _PARSERS[part.kind](text, f"{name}, byte {start}", text_field)
 
 
-def _split(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    """Where each document begins, and its bytes."""
+def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[str, int, bytes]]:
+    """Of each document where it stands (a name, and the byte there at which it begins) and its bytes."""
+    if isinstance(part, Rows):
+        from bert_jax.data.rows import read_rows
+
+        for number, content in enumerate(read_rows(part, text_field), part.first):
+            yield f"{part.name}, row {number}", 0, content
+        return
     start = 0
-    for match in _SEPARATORS[chunk.kind].finditer(chunk.data):
-        yield start, chunk.data[start : match.start()]
+    for match in _SEPARATORS[part.kind].finditer(part.data):
+        if match.start() > start:
+            yield part.name, part.offset + start, part.data[start : match.start()]
         start = match.end()
-    if chunk.data[start:].strip():
-        yield start, chunk.data[start:]
+    if part.data[start:].strip():
+        yield part.name, part.offset + start, part.data[start:]
 
 
 def _parse_wikiextractor(text: str, where: str, text_field: str) -> str:
@@ -227,17 +237,17 @@ def _parse_wikiextractor(text: str, where: str, text_field: str) -> str:
     tag, _, body = text.partition("\n")
     title = _TITLE.search(tag)
     first, _, rest = body.partition("\n")
-    return rest if title and html.unescape(first) == html.unescape(title[1]) else body
+    return rest if title and html.unescape(first.strip()) == html.unescape(title[1].strip()) else body
 
 
 def _parse_json(text: str, where: str, text_field: str) -> str:
-    try:
+    row: Any = None
+    with contextlib.suppress(ValueError):
         row = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where}: this line is not JSON: {error}") from None
-    if not isinstance(row, dict) or not isinstance(row.get(text_field), str):
-        fields = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise InputError(f"{where}: no text in field {text_field!r} (found: {fields}); name it with --text-field")
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: this line is not a JSON object: {text[:40]!r}; each line must be one, with a text")
+    if not isinstance(row.get(text_field), str):
+        raise InputError(f"{where}: no text in {text_field!r} of {', '.join(row)}; name the field with --text-field")
     return str(row[text_field])
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -172,7 +172,7 @@ class SentencePiece(_Assembling):
 
 
 def train_sentencepiece(
-    sentences: Sequence[str],
+    sentences: Iterable[str],
     vocab_size: int,
     algorithm: Literal["unigram", "bpe"] = "unigram",
     lowercase: bool = False,

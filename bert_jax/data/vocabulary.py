@@ -1,13 +1,12 @@
-"""A vocabulary from a sample of a corpus that is the same however the corpus is spread over workers."""
+"""A vocabulary from a sample of a corpus that is the same however the corpus is spread over processes."""
 
 import zlib
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from bert_jax.config import VocabConfig
 from bert_jax.data.sentences import clean, split_sentences
-from bert_jax.data.tokenizer import SentencePiece, train_sentencepiece
+from bert_jax.data.tokenizer import train_sentencepiece
 
 COVERAGE = 0.9998
 """Of the characters of real text. All of them would be thousands of pieces that each stand in a handful of sentences:
@@ -20,8 +19,8 @@ Paragraph = tuple[int, tuple[str, ...]]
 def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, below: int) -> list[Paragraph]:
     """Of the lines with a checksum `below` a bound those with the least, as few as hold `wanted` sentences.
 
-    A paragraph's place in the order is a hash of itself: any part of a corpus can be drawn from alone, and what
-    `fewest` keeps of all the draws is what it would keep of one draw from the whole. Repeated lines are drawn once.
+    A line's place in the order is a hash of itself, so any part of a corpus can be drawn from alone: what `least`
+    keeps of all the draws is what one draw from the whole would be. A line that comes again is drawn once.
     """
     drawn: dict[int, tuple[str, ...]] = {}
     for document in documents:
@@ -29,11 +28,11 @@ def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, below: i
             key = zlib.crc32(line.encode())
             if key < below and key not in drawn and (cleaned := clean(line)):
                 drawn[key] = tuple(split_sentences(cleaned)) if split else (cleaned,)
-    return fewest(drawn.items(), wanted)
+    return least(drawn.items(), wanted)
 
 
-def fewest(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
-    """The paragraphs with the least checksums, in order, as few as hold `wanted` sentences (all, if they hold less)."""
+def least(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
+    """The paragraphs with the least checksums, in order, as few as hold `wanted` sentences; all if they hold less."""
     kept: dict[int, tuple[str, ...]] = {}
     held = 0
     for key, sentences in sorted(paragraphs):
@@ -45,15 +44,28 @@ def fewest(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
     return list(kept.items())
 
 
-def train_vocabulary(sentences: list[str], config: VocabConfig) -> SentencePiece:
-    """Train in a process of its own, whose memory the system has back afterwards.
+def count_sentences(paragraphs: Iterable[Paragraph]) -> int:
+    """Sentences in some paragraphs."""
+    return sum(len(sentences) for _, sentences in paragraphs)
+
+
+def write_sentences(paragraphs: Iterable[Paragraph], path: Path) -> None:
+    """Write the sentences of a sample, one a line."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{sentence}\n" for _, sentences in paragraphs for sentence in sentences)
+
+
+def train_on_file(path: Path, config: VocabConfig) -> bytes:
+    """The SentencePiece model of a file with a sentence a line, which is never in memory as a whole.
+
+    SentencePiece itself needs 20 bytes a character.
 
     Raises:
         InputError: the text does not support a vocabulary of that size.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return SentencePiece(process.submit(_train, sentences, config).result())
 
+    def sentences() -> Iterator[str]:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            yield from (line.removesuffix("\n") for line in file)
 
-def _train(sentences: list[str], config: VocabConfig) -> bytes:
-    return train_sentencepiece(sentences, config.size, config.algorithm, config.lowercase, COVERAGE).model
+    return train_sentencepiece(sentences(), config.size, config.algorithm, config.lowercase, COVERAGE).model

@@ -1,4 +1,4 @@
-"""Worker processes that take a stream of work in bounded memory and die with their parent."""
+"""Worker processes that take a stream of work in bounded memory and end with their parent."""
 
 import multiprocessing
 import os
@@ -9,11 +9,18 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from bert_jax.errors import InputError
 
 Result = TypeVar("Result")
+
+
+class Call(NamedTuple, Generic[Result]):
+    """A function with its arguments, to call in another process; both must be such that they can be sent there."""
+
+    function: Callable[..., Result]
+    arguments: tuple[Any, ...]
 
 
 class Workers(NamedTuple):
@@ -22,15 +29,22 @@ class Workers(NamedTuple):
     pool: ProcessPoolExecutor
     count: int
 
-    def map(self, calls: Iterable[tuple[Callable[..., Result], tuple[Any, ...]]]) -> Iterator[Result]:
-        """The results of calls (function, arguments) in their order; few more calls are made than there are workers."""
-        pending: deque[Future[Result]] = deque()
-        for function, arguments in calls:
-            pending.append(self.pool.submit(function, *arguments))
+    def map(self, calls: Iterable[tuple[int, Call[Result] | None]]) -> Iterator[tuple[int, Result | None]]:
+        """The results of numbered calls, in their order; None for no call.
+
+        Of the calls only a few more are taken than there are processes, so that what waits is bounded.
+        """
+        pending: deque[tuple[int, Future[Result] | None]] = deque()
+        for number, call in calls:
+            pending.append((number, call and self.pool.submit(call.function, *call.arguments)))
             if len(pending) > self.count + 1:
-                yield pending.popleft().result()
+                yield _result(*pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield _result(*pending.popleft())
+
+
+def _result(number: int, future: Future[Result] | None) -> tuple[int, Result | None]:
+    return number, None if future is None else future.result()
 
 
 @contextmanager
@@ -46,7 +60,7 @@ def start_workers(count: int) -> Iterator[Workers]:
         yield Workers(pool, count)
     except BrokenProcessPool as error:
         raise InputError(
-            f"a worker process ended on its own, out of memory perhaps: use fewer than {count} with --workers; "
+            "a worker process ended on its own, out of memory perhaps: take fewer with --workers; "
             "the same command goes on where it was"
         ) from error
     finally:
@@ -54,7 +68,7 @@ def start_workers(count: int) -> Iterator[Workers]:
 
 
 def _initialize() -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process is one core's
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

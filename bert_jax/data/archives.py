@@ -1,0 +1,98 @@
+"""The plain files in a file: what is compressed is unpacked and archives are opened, all as streams."""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import sys
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import PurePath, PurePosixPath
+from typing import Any, BinaryIO
+
+from bert_jax.errors import InputError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_FORMATS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x28\xb5\x2f\xfd": zstd.open,
+    b"BZh": bz2.open,
+}
+"""By their first bytes."""
+_DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
+
+
+class Stream:
+    """A binary stream that can be looked at before it is read, and that reads short only at its end."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self.head = b""
+        self.head = self.read(512)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        parts = [self.head[:size]]
+        self.head = self.head[size:]
+        size -= len(parts[0])
+        while size and (part := self._raw.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def read_members(file: BinaryIO, name: str) -> Iterator[tuple[str, Stream]]:
+    """Every plain file within a file, with its name; each is read before the next is asked for.
+
+    What a damaged file raises, here or while a stream is read, is for `reading` to translate.
+    """
+    stream = Stream(file)
+    for magic, unpack in _FORMATS.items():
+        if stream.head.startswith(magic):
+            yield from read_members(unpack(stream), name)
+            return
+    if stream.head[257:262] != b"ustar":
+        yield name, stream
+        return
+    archive: Any = stream
+    with tarfile.open(fileobj=archive, mode="r|", tarinfo=_Member) as tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # they would pile up, a kilobyte for each
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None and not is_hidden(PurePosixPath(member.name)):
+                yield from read_members(content, f"{name}:{member.name.removeprefix('./')}")
+
+
+class _Member(tarfile.TarInfo):
+    """`tarfile` takes what is no header for the end of the archive, where it may have been cut off or damaged."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if isinstance(error, tarfile.EOFHeaderError):
+                raise
+            raise tarfile.ReadError(f"{error} in the archive") from error
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a part of a relative path begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """What a damaged or unreadable file raises becomes an `InputError` that names it."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise InputError(f"{name} is damaged or cut off: {error}; fetch it again") from error
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
