@@ -171,6 +171,17 @@ def test_tokens_may_be_of_any_integer_type():
             same(base, data_of(random_corpus(dtype=dtype), objective).batch(0, np.arange(20)))
 
 
+def test_what_is_masked_does_not_tell_whether_b_is_next():
+    data = data_of(corpus_of(*([4] * 100 for _ in range(10))), ObjectiveConfig(short_share=0.0, mask_rate=0.3))
+    epochs, indices = np.repeat(np.arange(40), data.num_examples), np.tile(np.arange(data.num_examples), 40)
+    batch = data.batch(epochs, indices)
+    chosen = np.zeros(batch.tokens.ids.shape)
+    row, slot = np.nonzero(batch.masked_weights)
+    chosen[row, batch.masked_positions[row, slot]] = 1
+    for column in range(1, 13):
+        assert abs(np.corrcoef(chosen[:, column], batch.is_next)[0, 1]) < 4.5 / len(epochs) ** 0.5
+
+
 @OBJECTIVE
 @pytest.mark.parametrize("num_hosts", [1, 2, 4])
 def test_hosts_have_parts_of_the_same_batches_and_make_no_other_rows(objective, num_hosts, monkeypatch):
