@@ -180,8 +180,8 @@ def _shown(
 ) -> np.ndarray:
     """What stands in the place of each target: its kind is decided by the upper half of its bits, a word by the lower.
 
-    >>> first, last = np.array([0, 2**64 - 1], np.uint64)
-    >>> [int(_shown(np.array(7), kind, first, ObjectiveConfig(), 4, (5, 9))) for kind in (first, last)]
+    >>> kind, targets = np.array([0, 2**64 - 1], np.uint64), np.array([7, 7])
+    >>> _shown(targets, kind, kind, ObjectiveConfig(), mask_id=4, vocabulary=(5, 9)).tolist()
     [4, 7]
     """
     low, high = vocabulary
