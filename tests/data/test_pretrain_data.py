@@ -15,7 +15,7 @@ from bert_jax.data.corpus import Corpus, tokenize_documents
 from bert_jax.data.pairs import NUM_DRAWS, make_pairs
 from bert_jax.data.pretrain import PretrainData
 from bert_jax.data.random import uniform
-from bert_jax.data.tokenizer import SpecialIds
+from bert_jax.data.tokenizer import SpecialIds, WordPiece, train_sentencepiece
 from bert_jax.errors import InputError
 from bert_jax.types import PretrainBatch
 
@@ -255,6 +255,22 @@ def test_what_a_corpus_or_a_tokenizer_does_not_have_is_refused():
 def test_pairs_for_a_left_to_right_model_are_refused(pairs):
     with pytest.raises(InputError, match="needs pairs none"):
         ObjectiveConfig("ltr", pairs)
+
+
+def test_both_tokenizers_say_which_pieces_begin_a_word(tmp_path):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "#", "##s", "."]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    assert WordPiece.from_vocabulary(tmp_path / "vocab.txt").starts_word.tolist() == [True] * 6 + [
+        False,
+        True,
+        False,
+        True,
+    ]
+    tokenizer = train_sentencepiece([f"the cat ran {n} times" for n in range(200)], 40)
+    for text in ("the cat ran 17 times", "19 cats"):
+        (ids,) = tokenizer.pieces([text])
+        assert tokenizer.starts_word[ids].sum() == len(text.split()) < len(ids) and tokenizer.starts_word[ids[0]]
+    assert len(tokenizer.starts_word) == 40 and not tokenizer.starts_word[:5].any()
 
 
 class Words:
