@@ -5,6 +5,7 @@ python -m experiments.prepare_corpus --input enwiki.tar.xz --vocab-size 16000 --
 
 from bert_jax.data.prepare import prepare
 from bert_jax.data.shards import read_manifest
+from bert_jax.results import writing
 from experiments.cli import run
 from experiments.progress import progress_bar
 from experiments.settings import PrepareCorpus
@@ -12,11 +13,11 @@ from experiments.settings import PrepareCorpus
 
 def main(config: PrepareCorpus) -> None:
     """Prepare a corpus and say what it holds."""
-    with progress_bar() as bar:
+    with writing(config.out), progress_bar() as bar:
         tasks = {}
         for stage, done, total in prepare(config.input, config.out, config.text, config.tokenizer(), config.workers):
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, note="")
+                tasks[stage] = bar.add_task(stage, total=total, note="bytes read")
             bar.update(tasks[stage], completed=done)
     manifest = read_manifest(config.out)
     for split, counts in manifest["totals"].items():

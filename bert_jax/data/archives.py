@@ -25,6 +25,7 @@ _FORMATS: dict[bytes, Callable[[Any], Any]] = {
     b"BZh": bz2.open,
 }
 """By their first bytes."""
+_PIECE = 1 << 20
 _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 
@@ -67,6 +68,8 @@ def read_members(file: BinaryIO, name: str) -> Iterator[tuple[str, Stream]]:
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None and not is_hidden(PurePosixPath(member.name)):
                 yield from read_members(content, f"{name}:{member.name.removeprefix('./')}")
+    while stream.read(_PIECE):  # to the end, where a compressed file has its checksum
+        pass
 
 
 class _Member(tarfile.TarInfo):

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator
 
 _COMMENT = re.compile(r"<!--.*?-->")
-_TAG = re.compile(r"</?[A-Za-z][\w:-]*(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?>")
+_TAG = re.compile(r"</?([A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?>")
+_INLINE = frozenset("a abbr b big cite code em font i math nowiki s small span strong sub sup tt u var".split())
+"""Tags that may stand within a word."""
 _LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
 _META_LINK = re.compile(r"\[\[(?:Category|File|Image):[^\[\]]*\]\]")
 _FORMULA = re.compile(r"\bformula_\d+\b")
-_HOLLOW = re.compile(r"\(\s*[,;:\s]*\)")
+_HOLLOW = re.compile(r"\([,;: ]*\)")
 """Brackets that lost all they held."""
 
 _LETTER = re.compile(r"[^\W\d_]")
@@ -46,17 +48,20 @@ def clean(line: str) -> str:
     >>> clean("Energy  is <b>not</b> lost ( ; ), so formula_12 &amp; mass are one.<br />")
     'Energy is not lost , so & mass are one.'
     """
+    # First, because a long run of spaces would cost the patterns below the square of its length.
+    line = plain = " ".join(line.split())
     if "&" in line:
         line = html.unescape(line)
     if "<" in line:
-        line = _TAG.sub(" ", _COMMENT.sub(" ", line))
+        line = _TAG.sub(lambda tag: "" if tag[1].lower() in _INLINE else " ", _COMMENT.sub(" ", line))
     if "[[" in line or "]]" in line:
         line = _LINK.sub(r"\1", _META_LINK.sub(" ", line)).replace("[[", " ").replace("]]", " ")
     if "formula_" in line:
         line = _FORMULA.sub(" ", line)
     if "(" in line:
         line = _HOLLOW.sub(" ", line)
-    line = " ".join(line.split())
+    if line is not plain:
+        line = " ".join(line.split())
     return line if "||" not in line and _LETTER.search(line) else ""
 
 

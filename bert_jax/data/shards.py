@@ -7,6 +7,7 @@ A folder that is being prepared holds `settings.json` and what is finished: the 
 input its shards and then `part-N.json`. At the end these become one `manifest.json`.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -112,7 +113,7 @@ def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Doc
             counts += 1, len(document.lengths), len(document.tokens)
         writer.close()
     except RuntimeError as error:
-        raise OSError(error) from error
+        raise OSError(errno.EIO, " ".join(str(error).split())) from error
     shard = Shard(file, split, *counts.tolist(), sha256=_checksum(partial))
     os.replace(partial, folder / file)
     return shard

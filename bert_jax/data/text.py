@@ -223,12 +223,11 @@ def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[str, int, bytes]
             yield f"{part.name}, row {number}", 0, content
         return
     start = 0
-    for match in _SEPARATORS[part.kind].finditer(part.data):
-        if match.start() > start:
-            yield part.name, part.offset + start, part.data[start : match.start()]
-        start = match.end()
-    if part.data[start:].strip():
-        yield part.name, part.offset + start, part.data[start:]
+    for end, after in [*(match.span() for match in _SEPARATORS[part.kind].finditer(part.data)), (len(part.data),) * 2]:
+        # A chunk may begin with white space that was cut from the separator before it.
+        if data := part.data[start:end].lstrip():
+            yield part.name, part.offset + end - len(data), data
+        start = after
 
 
 def _parse_wikiextractor(text: str, where: str, text_field: str) -> str:

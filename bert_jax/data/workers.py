@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -69,6 +70,7 @@ def start_workers(count: int) -> Iterator[Workers]:
 
 def _initialize() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process is one core's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent alone answers
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
