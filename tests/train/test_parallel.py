@@ -259,10 +259,23 @@ def test_a_batch_is_cut_in_order(monkeypatch):
 
 @pytest.mark.parametrize(("size", "remedy"), [(12, "use 8 or 16"), (7, "use 8")])
 def test_a_batch_that_the_devices_cannot_share_is_refused(monkeypatch, size, remedy):
-    monkeypatch.setattr(jax, "local_device_count", lambda: 8)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
     check_batch_size(16, "--batch-size")
     with pytest.raises(InputError, match=rf"^--batch-size {size} does not divide by the 8 devices; {remedy}$"):
         check_batch_size(size, "--batch-size")
+
+
+@pytest.mark.parametrize("size", [0, -8])
+def test_a_batch_of_nothing_is_refused(size):
+    with pytest.raises(InputError, match=f"^--batch-size must be at least 1, not {size}$"):
+        check_batch_size(size, "--batch-size")
+
+
+def test_pieces_are_shared_too(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    check_batch_size(16, "--batch-size", pieces=4)
+    with pytest.raises(InputError, match="2 devices times 4 pieces; use 8 or 16"):
+        check_batch_size(12, "--batch-size", pieces=4)
 
 
 if __name__ == "__main__":
