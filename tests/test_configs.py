@@ -10,7 +10,7 @@ import configs
 from bert_jax.config import preset
 from bert_jax.model.readout import check
 from experiments.cli import parse
-from experiments.settings import SUITES, Ablation, PretrainRun
+from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun
 
 KINDS = {"ablate_pooling": Ablation, "pretrain": PretrainRun}
 MODULES = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(configs.__path__)]
@@ -20,8 +20,12 @@ EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__n
 @EVERY
 def test_the_command_in_the_docstring_starts_this_run(module):
     commands = re.findall(r"^ *python -m experiments\.(\S+) (\S+)(.*)$", module.__doc__ or "", re.MULTILINE)
-    assert commands, f"{module.__file__}: its docstring has no line 'python -m experiments.NAME {module.NAME}'"
-    for experiment, name, flags in commands:
+    own = [command for command in commands if command[0] != "prepare_corpus"]
+    assert own, f"{module.__file__}: its docstring has no line 'python -m experiments.NAME {module.NAME}'"
+    for _, *words in set(commands) - set(own):
+        corpus = parse(PrepareCorpus, " ".join(words).split())
+        assert corpus.out == module.config.corpus, f"{module.__file__}: the run reads another corpus"
+    for experiment, name, flags in own:
         assert experiment in KINDS, f"{module.__file__}: there is no experiments/{experiment}.py"
         assert name == module.NAME, f"{module.__file__}: the docstring says {name}, NAME is {module.NAME}"
         parsed = parse(configs.named(KINDS[experiment]), [name, *flags.split()])
