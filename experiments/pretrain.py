@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from signal import Signals
 from types import TracebackType
+from typing import Any
 
 from bert_jax.curves import draw_curves
 from bert_jax.data import controlled
@@ -84,7 +85,7 @@ def pretrain_encoder(config: PretrainRun) -> Path:
 
 def _claim(config: PretrainRun) -> None:
     """Refuse a run folder that was begun with other settings or text; how often something is written is no matter."""
-    settings = {"pretrain": config.pretrain}
+    settings: dict[str, Any] = {"pretrain": config.pretrain}
     if config.corpus is None:
         settings |= {"documents": config.documents, "vocab": config.vocab}
     else:

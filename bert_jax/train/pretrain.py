@@ -18,7 +18,7 @@ from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.loop import Metrics, fit
-from bert_jax.train.losses import Ratio
+from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.optim import make_optimizer, schedule
 from bert_jax.train.parallel import (
     add_devices,
@@ -30,7 +30,7 @@ from bert_jax.train.parallel import (
 )
 from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.train.throughput import flops_per_sequence
-from bert_jax.types import Params, PretrainBatch
+from bert_jax.types import Array, Params, PretrainBatch
 
 _STAGE = 2
 """Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
@@ -207,7 +207,7 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
 def with_tokens(objective: Objective) -> Objective:
     """The same objective, which also measures as `tokens` the share of positions that are no padding."""
 
-    def measured(params: Params, batch: PretrainBatch, key: jax.Array) -> Any:
+    def measured(params: Params, batch: PretrainBatch, key: Array) -> Terms:
         terms = objective(params, batch, key)
         mask = batch.tokens.mask
         share = Ratio(mask.sum().astype(jnp.float32), jnp.asarray(mask.size, jnp.float32))
