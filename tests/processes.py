@@ -21,7 +21,13 @@ TINY = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size":
 """What `--pretrain.preset tiny` means in these processes."""
 
 
-def start(arguments: list[str], folder: Path, devices: int = 1, record: Path | None = None) -> BaseProcess:
+def start(
+    arguments: list[str],
+    folder: Path,
+    devices: int = 1,
+    record: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> BaseProcess:
     """`python -m experiments.pretrain ARGUMENTS` on a number of devices.
 
     Args:
@@ -29,11 +35,12 @@ def start(arguments: list[str], folder: Path, devices: int = 1, record: Path | N
         folder: gets `output-PID.txt` with what it prints.
         devices: which the host has.
         record: a file that gets the token ids of every batch that this host takes, if it ends well.
+        environment: variables to set.
     """
     python_path = os.environ.get("PYTHONPATH", "")
     try:  # the server finds the project by it
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *python_path.split(os.pathsep)])
-        process = _context.Process(target=_pretrain, args=(arguments, folder, devices, record))
+        process = _context.Process(target=_pretrain, args=(arguments, folder, devices, record, environment or {}))
         process.start()
     finally:
         os.environ["PYTHONPATH"] = python_path
@@ -74,12 +81,14 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def _pretrain(arguments: list[str], folder: Path, devices: int, record: Path | None) -> None:
+def _pretrain(
+    arguments: list[str], folder: Path, devices: int, record: Path | None, environment: dict[str, str]
+) -> None:
     file = os.open(folder / f"output-{os.getpid()}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    os.environ |= environment | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     from bert_jax import config
     from bert_jax.train import loop
     from configs import named

@@ -121,6 +121,17 @@ def test_what_the_first_host_is_refused_ends_the_others_too(tmp_path):
     assert "error: host 0 cannot go on; see what it says" in ends[1][1]
 
 
+def test_hosts_find_each_other_by_what_slurm_tells_them(tmp_path):
+    """They know of all four devices, and so refuse what two could share."""
+    arguments = [*SETTINGS, "--out", str(tmp_path / "run"), "--distributed", "auto", "--pretrain.batch-size", "18"]
+    job = {"SLURM_JOB_ID": str(processes.free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    job |= {"JAX_COORDINATOR_PORT": job["SLURM_JOB_ID"]}
+    tasks = [job | {"SLURM_PROCID": str(host), "SLURM_LOCALID": str(host)} for host in (0, 1)]
+    running = [processes.start(arguments, tmp_path, 2, environment=task) for task in tasks]
+    for status, text in [processes.finish(process, tmp_path, 60) for process in running]:
+        assert status == 2 and "18 does not divide by the 4 devices" in text
+
+
 def test_hosts_that_cannot_be_found_are_named(tmp_path):
     arguments = [*SETTINGS, "--out", str(tmp_path / "run"), "--distributed", "auto"]
     status, text = processes.run(arguments, tmp_path)
