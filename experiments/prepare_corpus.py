@@ -3,8 +3,13 @@
 python -m experiments.prepare_corpus --input enwiki.tar.xz --vocab-size 16000 --out runs/corpus
 """
 
+import shlex
+from pathlib import Path
+from typing import Any
+
 from bert_jax.data.prepare import prepare
 from bert_jax.data.shards import read_manifest
+from bert_jax.errors import InputError
 from bert_jax.results import writing
 from experiments.cli import run
 from experiments.progress import progress_bar
@@ -13,18 +18,32 @@ from experiments.settings import PrepareCorpus
 
 def main(config: PrepareCorpus) -> None:
     """Prepare a corpus and say what it holds."""
-    with writing(config.out), progress_bar() as bar:
-        tasks = {}
-        for stage, done, total in prepare(config.input, config.out, config.text, config.tokenizer(), config.workers):
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, note="bytes read")
-            bar.update(tasks[stage], completed=done)
-    manifest = read_manifest(config.out)
+    with writing(Path(config.out)):
+        manifest = _prepare_here(config) if config.beam is None else _prepare_on_beam(config, config.beam)
     for split, counts in manifest["totals"].items():
         print(f"{split}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
     for why, count in manifest["dropped"].items():
         print(f"left out: {count:,} documents, {why}")
     print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {config.out}")
+
+
+def _prepare_here(config: PrepareCorpus) -> dict[str, Any]:
+    out = Path(config.out)
+    with progress_bar() as bar:
+        tasks = {}
+        for stage, done, total in prepare(config.input, out, config.text, config.tokenizer(), config.workers):
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total, note="bytes read")
+            bar.update(tasks[stage], completed=done)
+    return read_manifest(out)
+
+
+def _prepare_on_beam(config: PrepareCorpus, options: str) -> dict[str, Any]:
+    try:
+        from experiments.beam import prepare_on_beam
+    except ImportError as error:
+        raise InputError(f"--beam needs Apache Beam ({error}): pip install 'bert_jax[beam]'") from error
+    return prepare_on_beam(config.input, config.out, config.text, config.tokenizer(), shlex.split(options))
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ class PrepareCorpus:
     input: tuple[str, ...]
     """Files and folders of text, or tfds:NAME (tfds:wikipedia/20230601.en). Text is WikiExtractor's output, JSON lines,
     or plain with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar."""
-    out: Path
-    """Corpus folder to write."""
+    out: str
+    """Corpus folder to write; with --beam also gs://..., s3://... or hdfs://..."""
     vocab: Path | None = None
     """A tokenizer to use instead of training one: spiece.model, tokenizer.json, vocab.txt, or a folder with one."""
     vocab_size: int = 30_000
@@ -101,6 +101,9 @@ class PrepareCorpus:
     """Fold case, as in BERT's uncased models."""
     workers: int = os.cpu_count() or 1
     """Processes that clean and tokenise. The output is the same for any number."""
+    beam: str | None = None
+    """Run on Apache Beam instead, with these options of its own: --beam="--runner=DataflowRunner --region=...".
+    Needs pip install 'bert_jax[beam]'."""
     text: OmitArgPrefixes[TextConfig] = TextConfig()
 
     def __post_init__(self) -> None:
@@ -109,6 +112,8 @@ class PrepareCorpus:
         for field in ("workers", "vocab_sentences"):
             if getattr(self, field) < 1:
                 raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: at least 1 is needed")
+        if self.vocab_size < 6:
+            raise InputError(f"--vocab-size {self.vocab_size}: at least 6 is needed, five of them being special")
 
     def tokenizer(self) -> VocabConfig | Path:
         """The vocabulary to train, or the tokenizer that exists."""

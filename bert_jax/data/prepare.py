@@ -90,7 +90,7 @@ def prepare(
     sources = text.find_sources(inputs)
     total = sum(source.size for source in sources)
     given = {"paths": list(inputs), "files": len(sources), "bytes": total}
-    settings = _describe(config, vocab, given)
+    settings = describe(config, vocab, given)
     with shards.locked(out):
         if shards.claim(out, settings):
             raise InputError(f"{out} holds this corpus, and it is finished; to prepare it again, remove the folder")
@@ -111,7 +111,7 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
     """
     content = hashlib.sha256("\n\n".join("\n".join(document) for document in documents).encode()).hexdigest()
     config = TextConfig(sentences="lines", heldout=heldout)
-    if shards.claim(out, _describe(config, vocab, {"documents": len(documents), "sha256": content})):
+    if shards.claim(out, describe(config, vocab, {"documents": len(documents), "sha256": content})):
         return
     sentences = (sentence for document in documents for sentence in document)
     _save_tokenizer(train_sentencepiece(sentences, vocab.size, vocab.algorithm, vocab.lowercase), out)
@@ -120,7 +120,7 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
     shards.finish(out)
 
 
-def _describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, Any]) -> dict[str, Any]:
+def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, Any]) -> dict[str, Any]:
     """What decides a corpus: where two folders have the same here, they are the same in everything."""
     chosen = asdict(vocab) if isinstance(vocab, VocabConfig) else {"sha256": fingerprint(vocab)}
     return {"version": VERSION, "text": asdict(config), "vocab": chosen, "inputs": inputs}
@@ -166,7 +166,7 @@ def _write_sample(
 
     def calls() -> Iterator[tuple[int, Call[list[Paragraph]]]]:
         for block in text.read_blocks(sources, config.block_bytes):
-            yield block.position, Call(_draw, (block, config, wanted, below))
+            yield block.position, Call(draw_sample, (block, config, wanted, below))
 
     for position, paragraphs in pool.map(calls()):
         drawn = vocabulary.least([*drawn, *(paragraphs or ())], wanted)
@@ -179,7 +179,8 @@ def _write_sample(
     vocabulary.write_sentences(drawn, path)
 
 
-def _draw(block: Block, config: TextConfig, wanted: int, below: int) -> list[Paragraph]:
+def draw_sample(block: Block, config: TextConfig, wanted: int, below: int) -> list[Paragraph]:
+    """The paragraphs of a block to train a vocabulary on, if they are among those of the whole text."""
     documents = (document for document in _documents(block, config) if document)
     return vocabulary.draw_paragraphs(documents, config.sentences == "split", wanted, below)
 

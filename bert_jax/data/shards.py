@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -167,30 +167,44 @@ def finish(folder: Path) -> None:
     dropped: Counter[str] = Counter()
     for part in parts:
         dropped.update(part.dropped)
-    if not shards:
-        reasons = ", ".join(f"{count} {why}" for why, count in dropped.items()) or "it is empty"
-        raise InputError(
-            f"found no documents with text in the input ({reasons}); nothing is left in {folder} to train on"
-        )
-    manifest = _read_json(folder / SETTINGS) | {
-        "tokenizer": {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)},
-        "totals": {split: _totals(shards, split) for split in SPLITS},
-        "dropped": dict(sorted(dropped.items())),
-        "shards": [shard._asdict() for shard in shards],
-    }
+    tokenizer = {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)}
+    manifest = make_manifest(_read_json(folder / SETTINGS), tokenizer, shards, dropped)
     _write_json(folder / MANIFEST, manifest)
     for path in paths:
         path.unlink()
 
 
-def _totals(shards: list[Shard], split: Split) -> dict[str, int]:
+def make_manifest(
+    settings: dict[str, Any], tokenizer: dict[str, Any], shards: Sequence[Shard], dropped: Mapping[str, int]
+) -> dict[str, Any]:
+    """What a corpus holds: its settings, the size and checksum of its tokenizer, and all shards.
+
+    Raises:
+        InputError: no document is left.
+    """
+    if not shards:
+        reasons = ", ".join(f"{count} {why}" for why, count in dropped.items()) or "it is empty"
+        raise InputError(f"found no documents with text in the input ({reasons})")
+    return settings | {
+        "tokenizer": tokenizer,
+        "totals": {split: _totals(shards, split) for split in SPLITS},
+        "dropped": dict(sorted(dropped.items())),
+        "shards": [shard._asdict() for shard in shards],
+    }
+
+
+def _totals(shards: Sequence[Shard], split: Split) -> dict[str, int]:
     chosen = [shard for shard in shards if shard.split == split]
     return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=1) + "\n"
-    run_folder.write_whole(path, lambda file: file.write(text.encode()))
+    run_folder.write_whole(path, lambda file: file.write(to_json(content)))
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """A JSON file, a line a value."""
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _read_json(path: Path) -> Any:

@@ -20,7 +20,7 @@ from bert_jax.errors import InputError
 Kind = Literal["wikiextractor", "jsonl", "text"]
 
 _PIECE = 1 << 20
-"""Bytes read at a time, and about the size of a chunk."""
+"""Bytes read at a time, and about the size of a chunk, at most."""
 _LONGEST = 32 << 20
 """Bytes without the end of a document that are taken for a mistake."""
 _SEPARATORS = {
@@ -116,7 +116,7 @@ def read_blocks(sources: Iterable[Source], size: int) -> Iterator[Block]:
     parts: list[Chunk | Rows] = []
     filled = before = position = 0
     for source in sources:
-        for part, part_size, read in _read_rows(source, size) if source.rows is not None else _read_file(source):
+        for part, part_size, read in _read_rows(source, size) if source.rows is not None else _read_file(source, size):
             parts.append(part)
             filled, position = filled + part_size, before + read
             if filled >= size:
@@ -136,15 +136,15 @@ def _read_rows(source: Source, size: int) -> Iterator[tuple[Rows, int, int]]:
         yield Rows(source.name, str(source.path), first, last), int((last - first) * each), int(last * each)
 
 
-def _read_file(source: Source) -> Iterator[tuple[Chunk, int, int]]:
+def _read_file(source: Source, size: int) -> Iterator[tuple[Chunk, int, int]]:
     with reading(source.name), open(source.path, "rb") as file:
         for name, stream in read_members(file, source.name):
-            for chunk in read_chunks(stream, name):
+            for chunk in read_chunks(stream, name, size):
                 yield chunk, len(chunk.data), file.tell()
 
 
-def read_chunks(stream: Stream, name: str) -> Iterator[Chunk]:
-    """The documents of an unpacked file in pieces of about a megabyte.
+def read_chunks(stream: Stream, name: str, size: int) -> Iterator[Chunk]:
+    """The documents of an unpacked file in chunks of about `size` bytes, or a megabyte if that is less.
 
     Raises:
         InputError: it is of no kind that is known, or holds a document without end.
@@ -152,7 +152,7 @@ def read_chunks(stream: Stream, name: str) -> Iterator[Chunk]:
     kind = _kind(name, stream.head)
     offset = len(stream.read(len(_BOM))) if stream.head.startswith(_BOM) else 0
     rest = b""
-    while piece := stream.read(_PIECE):
+    while piece := stream.read(min(size, _PIECE)):
         data = rest + piece
         end = max((match.end() for match in _SEPARATORS[kind].finditer(data)), default=0)
         if end:

@@ -45,7 +45,7 @@ def tar(**members):
     return file.getvalue()
 
 
-def documents(*paths, size=1, field="text", bad_text="stop"):
+def documents(*paths, size=1 << 20, field="text", bad_text="stop"):
     """Every document of some files, without white space around it."""
     blocks = read_blocks(find_sources([str(path) for path in paths]), size)
     read = (document for block in blocks for document in read_documents(block, field, bad_text))
@@ -70,12 +70,11 @@ def test_every_kind_in_every_packing_gives_the_same_documents(tmp_path, kind, en
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_documents_are_whole_wherever_reading_stops(tmp_path, monkeypatch, kind):
+def test_documents_are_whole_wherever_reading_stops(tmp_path, kind):
     path = tmp_path / "file"
     path.write_text(KINDS[kind], encoding="utf-8")
     for piece in (*range(1, 30), 97, 1000):
-        monkeypatch.setattr(text, "_PIECE", piece)
-        assert documents(path) == DOCUMENTS, piece
+        assert documents(path, size=piece) == DOCUMENTS, piece
 
 
 def test_only_a_line_that_is_the_title_is_taken_for_it(tmp_path):
