@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_the_command_in_the_docstring_starts_this_run(module):
     assert own, f"{module.__file__}: its docstring has no line 'python -m experiments.NAME {module.NAME}'"
     for _, *words in set(commands) - set(own):
         corpus = parse(PrepareCorpus, " ".join(words).split())
-        assert corpus.out == module.config.corpus, f"{module.__file__}: the run reads another corpus"
+        assert Path(corpus.out) == module.config.corpus, f"{module.__file__}: the run reads another corpus"
     for experiment, name, flags in own:
         assert experiment in KINDS, f"{module.__file__}: there is no experiments/{experiment}.py"
         assert name == module.NAME, f"{module.__file__}: the docstring says {name}, NAME is {module.NAME}"
