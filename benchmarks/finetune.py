@@ -147,9 +147,11 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import fit
+    from bert_jax.train.parallel import prepare_process
     from bert_jax.train.step import init_state
     from bert_jax.types import TaskBatch, Tokens
 
+    prepare_process()
     checkpoint, readout = load_checkpoint(Path(folder)), ReadoutConfig(projection="tanh")
     program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000)
     key = jax.random.key(0)
@@ -244,9 +246,9 @@ def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, ca
     from bert_jax.data import glue
     from bert_jax.pretrained import load
     from bert_jax.train.finetune import finetune, prepare_task
-    from bert_jax.train.parallel import cache_compilations
+    from bert_jax.train.parallel import prepare_process
 
-    cache_compilations()
+    prepare_process()
     task, pretrained, config = glue.TASKS[task_name], load(encoder), FinetuneConfig(epochs=1)
     train, dev = read_splits(task, glue_dir, rows)
     data = prepare_task(task, pretrained.tokenizer, train, {"dev": dev}, config)

@@ -147,9 +147,10 @@ def our_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Ca
     from bert_jax.model.huggingface import load_checkpoint
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
-    from bert_jax.train.parallel import map_train_step
+    from bert_jax.train.parallel import map_train_step, prepare_process
     from bert_jax.train.step import init_state, make_train_step, pretrain_objective
 
+    prepare_process()
     checkpoint = load_checkpoint(Path(folder))
     bert = dataclasses.replace(
         checkpoint.config, attention_dropout=attention_dropout, compute=ComputeConfig(dtype=dtype)

@@ -26,7 +26,7 @@ from bert_jax.results import ResultStore, Row, plain, run_id
 from bert_jax.train import metrics
 from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
-from bert_jax.train.parallel import cache_compilations, check_batch_size
+from bert_jax.train.parallel import prepare_process, check_batch_size
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 
 def main(config: Ablation) -> None:
     """Run what is missing of the grid, then report. What can be wrong is found before anything is trained."""
-    cache_compilations()
+    prepare_process()
     for field in ("batch_size", "eval_batch_size"):
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
     for readout in config.readouts():

@@ -47,7 +47,7 @@ def main(config: PretrainRun) -> None:
         parallel.join_hosts(None, None, None)
     elif config.coordinator is not None:
         parallel.join_hosts(config.coordinator, config.num_hosts, config.host)
-    parallel.cache_compilations()
+    parallel.prepare_process()
     model = pretrain_encoder(config)
     if parallel.is_first_host():
         print(f"{model} is complete; try: python -m experiments.ablate_pooling embedded --encoder {model}")

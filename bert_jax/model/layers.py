@@ -12,8 +12,15 @@ from jaxtyping import Float
 from bert_jax.config import BertConfig
 from bert_jax.types import Array
 
+
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x Phi(x)` by erf. `jax.nn.gelu` has erfc, which costs XLA on a CPU twice as much, for a relative precision of
+    values far below zero that is lost in the sums they go into."""
+    return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
 }

@@ -37,5 +37,6 @@ def squared_error(
 
 
 def accuracy(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]) -> Ratio:
-    """Rows whose largest logit is the label's, by weight."""
-    return Ratio(((logits.argmax(-1) == labels) * weights).sum(), weights.sum())
+    """Rows whose label has the largest logit, alone, by weight. (To count is far faster than `argmax` on a CPU.)"""
+    own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
+    return Ratio((((logits >= own).sum(-1) == 1) * weights).sum(), weights.sum())
