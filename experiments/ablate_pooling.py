@@ -26,7 +26,7 @@ from bert_jax.results import ResultStore, Row, plain, run_id
 from bert_jax.train import metrics
 from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
-from bert_jax.train.parallel import prepare_process, check_batch_size
+from bert_jax.train.parallel import check_batch_size, prepare_process
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
