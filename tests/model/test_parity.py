@@ -8,8 +8,9 @@ import pytest
 
 from bert_jax.config import ReadoutConfig
 from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.checkpoint import Checkpoint
+from bert_jax.model.directory import load_checkpoint
 from bert_jax.model.encoder import Encoder
-from bert_jax.model.huggingface import Checkpoint, load_checkpoint
 from bert_jax.types import Tokens
 
 torch = pytest.importorskip("torch", reason="the reference needs torch: pip install '.[parity]'")
