@@ -54,7 +54,7 @@ HEADS = ("pooler", "mlm", "nsp", "classifier")
 class Labels(NamedTuple):
     """What a config.json says of a classifier's outputs.
 
-    names: of the outputs, in their order; () where it says nothing. problem_type: regression,
+    names: of the outputs, in their order. problem_type: regression,
     single_label_classification, multi_label_classification, or None.
     """
 
@@ -121,8 +121,16 @@ def from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path,
     if problems:
         raise InputError(f"{path} does not fit its config:\n  " + "\n  ".join(problems))
     tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
-    checkpoint = Checkpoint(config, **{part: tree.get(part) for part in parts})
-    return checkpoint._replace(labels=labels) if checkpoint.classifier else checkpoint
+    checkpoint = Checkpoint(config, **{part: tree.get(part) for part in parts}, labels=labels)
+    return checkpoint._replace(labels=output_labels(checkpoint))
+
+
+def output_labels(checkpoint: Checkpoint) -> Labels:
+    """What is known of the classifier's outputs, named as `transformers` does where they have no names."""
+    if checkpoint.classifier is None:
+        return Labels()
+    outputs = range(len(checkpoint.classifier["dense"]["bias"]))
+    return checkpoint.labels._replace(names=checkpoint.labels.names or tuple(f"LABEL_{n}" for n in outputs))
 
 
 def to_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:

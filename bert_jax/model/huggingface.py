@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
-from bert_jax.model.checkpoint import Checkpoint, Labels, from_tensors, to_tensors
+from bert_jax.model.checkpoint import Checkpoint, Labels, from_tensors, output_labels, to_tensors
 from bert_jax.model.weights import find_weights, read_json, read_weights
 
 CONFIG_FILES = ("config.json", "bert_config.json")
@@ -164,7 +164,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str,
     raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[checkpoint.config.activation]
     raw |= {"model_type": "bert", "pad_token_id": 0, "architectures": [_architecture(checkpoint)]}
-    names, problem_type = checkpoint.labels
+    names, problem_type = output_labels(checkpoint)
     if names:
         raw["id2label"] = {str(n): name for n, name in enumerate(names)}
         raw["label2id"] = {name: n for n, name in enumerate(names)}

@@ -5,13 +5,14 @@ A pickle is a program: unpickling one calls whatever it names. Here its operatio
 is ever called. The formats are torch's own: the zip archive of torch 1.6 and later, and the row of pickles before it.
 """
 
+import io
 import math
 import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -81,10 +82,13 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
-            if zipfile.is_zipfile(file):
+            start = file.read(2)
+            file.seek(0)
+            if start == b"PK":
                 with zipfile.ZipFile(file) as archive:
                     return _from_zip(path, archive)
-            file.seek(0)
+            if start[:1] != b"\x80":
+                raise ValueError("it begins as neither a zip archive nor a pickle")
             return _from_pickles(path, file)
     except InputError:
         raise
@@ -106,7 +110,7 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-def _from_pickles(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
+def _from_pickles(path: Path, file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """The format before torch 1.6: magic number, version, system, object and keys pickled; then each key's numbers."""
     if _follow(path, file) != _LEGACY_MAGIC:
         raise ValueError("it does not begin as one")
@@ -148,7 +152,7 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
 
 
-def _follow(path: Path, file: IO[bytes]) -> Any:
+def _follow(path: Path, file: io.BufferedIOBase) -> Any:
     """What the next pickle of a file describes: dictionaries, tuples, numbers, strings and `_Tensor`s."""
     stack: list[Any] = []
     marks: list[int] = []
