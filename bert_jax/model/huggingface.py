@@ -36,7 +36,7 @@ _NEEDED = {
     "roberta": "positions counted from 2, <s> for [CLS] and a byte-level BPE tokenizer",
     "xlm-roberta": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
     "camembert": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
-    "distilbert": "other tensor names and an encoder without segment embeddings",
+    "distilbert": "other tensor names and an encoder with no segment embeddings",
     "albert": "one block shared by all layers and factorised embeddings",
     "electra": "factorised embeddings and a discriminator's head",
     "mpnet": "relative position biases and other tensor names",
