@@ -143,7 +143,7 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
     import jax
 
     from bert_jax.config import FinetuneConfig, ReadoutConfig
-    from bert_jax.model.huggingface import load_checkpoint
+    from bert_jax.model.directory import load_checkpoint
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import fit
@@ -188,7 +188,7 @@ DYNAMIC, PADDED = "Hugging Face, dynamic padding", f"Hugging Face, padded to {MA
 def measure_epochs(config: Epoch) -> str:
     """The table of `epoch`."""
     from bert_jax.data import glue
-    from bert_jax.model.huggingface import resolve
+    from bert_jax.model.directory import resolve
 
     encoder, rows = str(resolve(config.encoder)), []
     for task in (glue.TASKS[name] for name in config.tasks):

@@ -144,7 +144,7 @@ def our_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Ca
 
     from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
     from bert_jax.model.bert import BertForPretraining
-    from bert_jax.model.huggingface import load_checkpoint
+    from bert_jax.model.directory import load_checkpoint
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
     from bert_jax.train.parallel import map_train_step, prepare_process

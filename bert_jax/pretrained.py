@@ -1,9 +1,12 @@
 """A trained encoder with its tokenizer, from a model directory and back."""
 
+import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import jax
@@ -15,18 +18,49 @@ from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.model.huggingface import Checkpoint, load_checkpoint, resolve, save_checkpoint
+from bert_jax.model.checkpoint import HEADS, Checkpoint
+from bert_jax.model.directory import describe_format, encoder_folder, load_checkpoint, resolve
+from bert_jax.model.huggingface import save_checkpoint
+from bert_jax.model.sentence_transformers import read_pipeline
 from bert_jax.train.inference import predict_rows
 from bert_jax.train.parallel import check_batch_size, map_predict_step
 from bert_jax.types import Params, Tokens
 
+_LOGGER = logging.getLogger(__name__)
+_ACTIVATIONS = {"gelu": "gelu (erf)", "gelu_tanh": "gelu (tanh approximation)", "relu": "relu"}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Pretrained:
-    """An encoder's weights and its tokenizer."""
+    """An encoder's weights and its tokenizer, and what its directory says of sentence vectors.
+
+    readout: of a sentence-transformers directory, which `embed` then uses by default; else None. projection: the
+    trained weights of that readout's projection, or None. normalize: whether it ends in vectors of length 1.
+    max_length: tokens that texts are cut to, or None for the encoder's limit. source: where it is from, in words.
+    """
 
     checkpoint: Checkpoint
     tokenizer: Tokenizer
+    readout: ReadoutConfig | None = None
+    projection: Params | None = None
+    normalize: bool = False
+    max_length: int | None = None
+    source: str = "memory"
+
+    def __repr__(self) -> str:
+        """One line: the architecture, its activation, where it is from, and which heads are there and which are not."""
+        config, heads = self.config, self.checkpoint.heads
+        parts = [
+            f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
+            f"from {self.source}",
+            f"heads: {', '.join(heads) or 'none'}",
+            f"absent: {', '.join(head for head in HEADS if head not in heads) or 'none'}",
+        ]
+        if self.tokenizer is not None and self.tokenizer.vocab_size < config.vocab_size:
+            parts.append(f"{self.tokenizer.vocab_size} tokens in a matrix of {config.vocab_size} rows")
+        if self.readout:
+            parts.append(f"readout {self.readout}{', normalized' if self.normalize else ''}")
+        return f"<Pretrained: {'; '.join(parts)}>"
 
     @property
     def config(self) -> BertConfig:
@@ -36,22 +70,27 @@ class Pretrained:
     def embed(
         self,
         texts: Sequence[str],
-        pooling: str = "mean",
-        layers: str = "last",
-        projection: str = "none",
+        pooling: str | None = None,
+        layers: str | None = None,
+        projection: str | None = None,
         batch_size: int = 64,
         max_length: int | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Sentence vectors, float32 [texts, width], in input order.
 
+        Where none of pooling, layers, projection and normalize is given, vectors are what the model's own `readout`
+        makes of them, if it has one: those of sentence-transformers.
+
         Args:
             texts: any number of texts of any length.
-            pooling: a pooling spec, see `bert_jax.model.pooling`.
-            layers: a layers spec, see `bert_jax.model.readout`.
-            projection: none, or tanh for the checkpoint's own pooler.
+            pooling: a pooling spec, see `bert_jax.model.pooling`; mean by default.
+            layers: a layers spec, see `bert_jax.model.readout`; last by default.
+            projection: none, the default, or tanh for the checkpoint's own pooler.
             batch_size: texts in a step.
-            max_length: tokens, special ones included, that longer texts are cut to; by default, and
-                at most, the encoder's limit.
+            max_length: tokens, special ones included, that longer texts are cut to; by default the limit of
+                the model's directory, and at most the encoder's.
+            normalize: divide each vector by its length.
 
         Raises:
             InputError: an unknown spec; a readout with weights that have not been trained; a size that cannot be.
@@ -62,17 +101,22 @@ class Pretrained:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         if max_length is not None and max_length < 3:
             raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
-        spec = ReadoutConfig(layers, pooling, projection)
+        if self.readout and (pooling, layers, projection, normalize) == (None,) * 4:
+            spec, normalize = self.readout, self.normalize
+        else:
+            spec = ReadoutConfig(layers or "last", pooling or "mean", projection or "none")
         check_batch_size(batch_size, "batch_size")
         params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
-        limit = min(max_length or self.config.max_length, self.config.max_length)
+        limit = min(max_length or self.max_length or self.config.max_length, self.config.max_length)
         encodings = encode_texts(self.tokenizer, texts, None, limit)
         if not encodings:
             return np.zeros((0, *jax.eval_shape(_embed(self.config, spec), params, _DUMMY).shape[1:]), np.float32)
         # Rounded up to the limit, and not to the longest of these texts: other texts then find the program compiled.
         buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), 8, limit)
         step = _embed_step(self.config, spec)
-        return predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
+        vectors = predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
+        # A vector of zeros has no direction and stays as it is, as in torch.nn.functional.normalize.
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12) if normalize else vectors
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face model directory: config.json, model.safetensors and the tokenizer's files."""
@@ -85,17 +129,27 @@ class Pretrained:
         model = SentenceEncoder(self.config, spec)
         draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
         one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
+        if self.projection is not None and spec == self.readout:
+            one, two = ({**reader, "projection": self.projection} for reader in (one, two))
         same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
         if not all(jax.tree.leaves(same)):
             raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
         return one
 
 
-def load(name: str | Path) -> Pretrained:
-    """Load a Hugging Face BERT: a model directory or a hub id.
+def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
+    """Load a BERT: a model directory or a hub id.
+
+    The directory is one of Hugging Face (safetensors or pytorch_model.bin, whole or in shards, of which no pickled code
+    is run), of sentence-transformers, or an original checkpoint of TensorFlow 1. The result's repr says what was found.
+
+    Args:
+        name: the directory, or the hub id.
+        encoder_only: pass over what a sentence-transformers directory has after its encoder.
 
     Raises:
-        InputError: there is none, it is not a BERT, or its files are damaged or do not fit together.
+        InputError: there is none, it is not a BERT, its files are damaged or do not fit together, or what
+            it has after its encoder has no equal here.
 
     >>> bert = load("path/to/bert-base-uncased")                           # doctest: +SKIP
     >>> bert.embed(["A sentence.", "Another one."], pooling="mean").shape  # doctest: +SKIP
@@ -103,13 +157,37 @@ def load(name: str | Path) -> Pretrained:
     """
     folder = resolve(str(name))
     checkpoint = load_checkpoint(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(encoder_folder(folder))
     if tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise InputError(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's vocab_size is "
             f"{checkpoint.config.vocab_size}; they are not of one model"
         )
-    return Pretrained(checkpoint, tokenizer)
+    pretrained = Pretrained(checkpoint, tokenizer, source=f"{name} ({describe_format(folder)})")
+    if not encoder_only:
+        pretrained = _with_pipeline(pretrained, folder)
+    _LOGGER.info("loaded %r", pretrained)
+    return pretrained
+
+
+def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
+    """With what a directory of sentence-transformers does after its encoder; of another one, as it is."""
+    pipeline = read_pipeline(folder, pretrained.config)
+    if pipeline is None:
+        return pretrained
+    capitals, small = (pretrained.tokenizer.pieces([*letters]) for letters in (ascii_uppercase, ascii_lowercase))
+    if pipeline.lowercase and capitals != small:
+        raise InputError(
+            f"{folder} lowercases texts (do_lower_case of sentence_bert_config.json) before a tokenizer that tells "
+            "capitals apart. load(..., encoder_only=True) takes the encoder alone; lowercase its texts yourself"
+        )
+    return dataclasses.replace(
+        pretrained,
+        readout=pipeline.readout,
+        projection=pipeline.projection,
+        normalize=pipeline.normalize,
+        max_length=pipeline.max_length,
+    )
 
 
 def init_all(model: Any, key: jax.Array) -> Params:

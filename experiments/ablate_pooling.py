@@ -18,7 +18,7 @@ from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data import glue
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
-from bert_jax.model.huggingface import fingerprint, read_config, resolve
+from bert_jax.model.directory import fingerprint, read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.report import write_report
@@ -62,7 +62,7 @@ def main(config: Ablation) -> None:
     pending = [run for run in grid if run.id not in store.finished()]
     splits = {run.task.name: _read_task(config, run.task) for run in {run.task.name: run for run in pending}.values()}
     if pending:
-        pretrained = load(_encoder_dir(config))
+        pretrained = load(_encoder_dir(config), encoder_only=True)
         with progress_bar() as bar:
             total = bar.add_task("runs", total=len(grid), completed=len(grid) - len(pending), note="")
             for name, runs in itertools.groupby(pending, key=lambda run: run.task.name):

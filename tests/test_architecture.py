@@ -32,8 +32,11 @@ ONLY_IN = {
     "jax": ("bert_jax.types", "bert_jax.model", "bert_jax.train", "bert_jax.pretrained", "benchmarks"),
     "flax": ("bert_jax.model", "benchmarks"),
     "optax": ("bert_jax.train", "benchmarks"),
-    "safetensors": ("bert_jax.model.huggingface",),
-    "huggingface_hub": ("bert_jax.model.huggingface",),
+    "safetensors": ("bert_jax.model.huggingface", "bert_jax.model.weights"),
+    "huggingface_hub": ("bert_jax.model.directory",),
+    "google_crc32c": ("bert_jax.model.tensor_bundle",),
+    # Reads the operations of a pickle and runs none.
+    "pickletools": ("bert_jax.model.torch_file",),
     "tensorflow_datasets": ("bert_jax.data.tfds", "bert_jax.data.rows", "bert_jax.data.controlled.builder"),
     "array_record": ("bert_jax.data.shards",),
     "sentencepiece": ("bert_jax.data.tokenizer",),
@@ -47,6 +50,7 @@ ONLY_IN = {
     "pandas": ("bert_jax.comparison", "bert_jax.figure", "bert_jax.report"),
     "torch": ("benchmarks",),
     "transformers": ("benchmarks",),
+    "sentence_transformers": ("benchmarks",),
     "tensorflow": (),
     "pickle": (),
 }

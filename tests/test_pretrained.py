@@ -11,8 +11,8 @@ import bert_jax
 from bert_jax.config import BertConfig
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
+from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.model.encoder import Encoder
-from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained
 
 WORDS = [f"{a}{b}" for a in "bdgklm" for b in "aeiou"]

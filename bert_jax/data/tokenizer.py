@@ -241,7 +241,7 @@ def load_tokenizer(path: Path, num_threads: int = -1) -> Tokenizer:
     if file.suffix == ".model":
         return SentencePiece(file.read_bytes(), num_threads)
     if file.suffix != ".json":
-        return WordPiece.from_vocabulary(file, _lowercases(file.with_name("tokenizer_config.json")))
+        return WordPiece.from_vocabulary(file, _lowercases(file.with_name("tokenizer_config.json"), file))
     try:
         return WordPiece(tokenizers.Tokenizer.from_file(str(file)))
     except InputError:
@@ -267,10 +267,17 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(tokenizer_file(path).read_bytes()).hexdigest()
 
 
-def _lowercases(path: Path) -> bool:
-    if not path.is_file():
-        return True
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a readable JSON object: {error}") from error
+def _lowercases(path: Path, vocabulary: Path) -> bool:
+    """Whether a vocabulary is of lowercased text: as tokenizer_config.json says; without it, if no word has a capital.
+
+    BERT's original checkpoints say it nowhere but in their names.
+    """
+    if path.is_file():
+        try:
+            stated = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
+            if stated is not None:
+                return bool(stated)
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"{path} is not a readable JSON object: {error}") from error
+    words = vocabulary.read_text(encoding="utf-8", errors="replace").split("\n")
+    return not any(word != word.lower() for word in words if word.isascii() and not word.startswith("["))

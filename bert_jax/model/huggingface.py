@@ -1,19 +1,19 @@
-"""Hugging Face model directories: config.json and model.safetensors, both ways, without torch."""
+"""Hugging Face model directories: config.json and the weights, both ways, without torch."""
 
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
-from bert_jax.types import Params
+from bert_jax.model.checkpoint import Checkpoint, Labels, from_tensors, output_labels, to_tensors
+from bert_jax.model.weights import find_weights, read_json, read_weights
+
+CONFIG_FILES = ("config.json", "bert_config.json")
+"""What describes the architecture; the first that is there counts. The second is BERT's own name of it."""
 
 _CONFIG_NAMES = {
     "vocab_size": "vocab_size",
@@ -32,55 +32,38 @@ _CONFIG_NAMES = {
 }
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
-_FILES = ["config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "spiece.model"]
-"""What is fetched of a repository on the hub."""
-
-_EMBEDDINGS = {
-    "token/embedding": "word_embeddings.weight",
-    "position/embedding": "position_embeddings.weight",
-    "segment/embedding": "token_type_embeddings.weight",
-    "norm/scale": "LayerNorm.weight",
-    "norm/bias": "LayerNorm.bias",
+_NEEDED = {
+    "roberta": "positions counted from 2, <s> for [CLS] and a byte-level BPE tokenizer",
+    "xlm-roberta": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
+    "camembert": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
+    "distilbert": "other tensor names and an encoder with no segment embeddings",
+    "albert": "one block shared by all layers and factorised embeddings",
+    "electra": "factorised embeddings and a discriminator's head",
+    "mpnet": "relative position biases and other tensor names",
+    "deberta": "disentangled attention over relative positions",
+    "deberta-v2": "disentangled attention over relative positions",
+    "modernbert": "rotary positions, gated feed-forward layers and local attention",
+    "nomic_bert": "rotary positions and gated feed-forward layers",
+    "xlnet": "two-stream attention over relative positions",
+    "t5": "an encoder and a decoder with relative position biases",
 }
-_DENSE = {"kernel": "weight", "bias": "bias"}
-_NORM = {"scale": "weight", "bias": "bias"}
-_BLOCK = {
-    **{f"attention/query/{ours}": f"attention.self.query.{t}" for ours, t in _DENSE.items()},
-    **{f"attention/key/{ours}": f"attention.self.key.{t}" for ours, t in _DENSE.items()},
-    **{f"attention/value/{ours}": f"attention.self.value.{t}" for ours, t in _DENSE.items()},
-    **{f"attention/output/{ours}": f"attention.output.dense.{t}" for ours, t in _DENSE.items()},
-    **{f"attention_norm/{ours}": f"attention.output.LayerNorm.{t}" for ours, t in _NORM.items()},
-    **{f"intermediate/{ours}": f"intermediate.dense.{t}" for ours, t in _DENSE.items()},
-    **{f"output/{ours}": f"output.dense.{t}" for ours, t in _DENSE.items()},
-    **{f"output_norm/{ours}": f"output.LayerNorm.{t}" for ours, t in _NORM.items()},
+"""What would have to be written to load each of the kinds that are taken for BERT most often."""
+
+_CLASSES = (
+    "BertModel",
+    "BertForPreTraining",
+    "BertForMaskedLM",
+    "BertLMHeadModel",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+)
+"""Classes whose heads are all known."""
+
+_OTHER_CLASSIFIERS = {
+    "BertForTokenClassification": "labels tokens",
+    "BertForMultipleChoice": "scores choices",
 }
-_HEADS = {
-    **{f"pooler/{ours}": f"bert.pooler.dense.{t}" for ours, t in _DENSE.items()},
-    **{f"mlm/dense/{ours}": f"cls.predictions.transform.dense.{t}" for ours, t in _DENSE.items()},
-    **{f"mlm/norm/{ours}": f"cls.predictions.transform.LayerNorm.{t}" for ours, t in _NORM.items()},
-    "mlm/bias": "cls.predictions.bias",
-    **{f"nsp/dense/{ours}": f"cls.seq_relationship.{t}" for ours, t in _DENSE.items()},
-}
-# Copies of tied weights, and a buffer, that some versions of transformers write. They hold nothing of their own.
-_TIED = {
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
-_DERIVED = {"bert.embeddings.position_ids", *_TIED}
-
-
-class Checkpoint(NamedTuple):
-    """A checkpoint's weights in our tree.
-
-    encoder: the parameters of `Encoder`. pooler: {kernel, bias} of BERT's trained pooler, or None.
-    mlm, nsp: the parameters of the pretraining heads, or None.
-    """
-
-    config: BertConfig
-    encoder: Params
-    pooler: Params | None = None
-    mlm: Params | None = None
-    nsp: Params | None = None
+"""Classes whose classifier has the names of a sentence classifier's, and is none."""
 
 
 def read_config(folder: Path) -> BertConfig:
@@ -89,24 +72,35 @@ def read_config(folder: Path) -> BertConfig:
     Raises:
         InputError: the file is missing or unreadable, or describes something other than a BERT.
     """
-    path = folder / "config.json"
-    if not path.is_file():
+    return parse_config(config_file(folder), _ACTIVATIONS)
+
+
+def config_file(folder: Path) -> Path:
+    """The file that describes a folder's architecture.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
+    if not found:
         raise InputError(f"{folder} is no Hugging Face model directory: it has no config.json")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path} holds no JSON object")
+    return found[0]
+
+
+def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
+    """The architecture that a config file describes; `activations` says what its hidden_act means."""
+    raw = read_json(path)
     kind = raw.get("model_type", "bert")
     if kind != "bert":
-        raise InputError(f"{path}: model_type is {kind!r}; only 'bert' can be loaded, its blocks differ from {kind}'s")
+        needed = f"; {kind} would need {_NEEDED[kind]}" if kind in _NEEDED else f", its blocks differ from {kind}'s"
+        raise InputError(f"{path}: model_type is {kind!r}; only 'bert' can be loaded{needed}")
     if raw.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type {raw['position_embedding_type']!r} is not supported")
     values = {ours: raw[theirs] for ours, theirs in _CONFIG_NAMES.items() if theirs in raw}
-    if values.get("activation", "gelu") not in _ACTIVATIONS:
-        raise InputError(f"{path}: hidden_act {values['activation']!r} is not one of {', '.join(_ACTIVATIONS)}")
-    values["activation"] = _ACTIVATIONS[values.get("activation", "gelu")]
+    activation = values.get("activation", "gelu")
+    if activation not in activations:
+        raise InputError(f"{path}: hidden_act {activation!r} is not one of {', '.join(activations)}")
+    values["activation"] = activations[activation]
     try:
         return BertConfig(**values)
     except (InputError, TypeError) as error:
@@ -114,155 +108,79 @@ def read_config(folder: Path) -> BertConfig:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read `config.json` and `model.safetensors`, strictly.
+    """Read the config and the weights, strictly.
 
     Raises:
         InputError: a file is missing or damaged, or its tensors are not those of the config: each
             missing, unexpected and misshapen one is listed.
     """
-    config = read_config(folder)
-    path = _weights_file(folder)
+    config, raw = read_config(folder), read_json(config_file(folder))
+    weights = find_weights(folder)
+    if weights is None:
+        raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards")
+    tensors = read_weights(weights)
+    _check_class(config_file(folder), raw, tensors)
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged or truncated ({error}); fetch or save it again") from error
-    return _from_tensors(config, {_canonical(name): tensor for name, tensor in tensors.items()}, path)
+        return from_tensors(config, tensors, weights, _labels(config_file(folder), raw))
+    except InputError as error:
+        strange = [str(name) for name in raw.get("architectures") or () if name not in _CLASSES]
+        if not strange:
+            raise
+        raise InputError(f"{error}\n  The config says {', '.join(strange)}; known are {', '.join(_CLASSES)}") from error
 
 
-def fingerprint(folder: Path) -> str:
-    """What tells a directory's weights from others: the start of the SHA-256 of `model.safetensors`."""
-    return hashlib.sha256(_weights_file(folder).read_bytes()).hexdigest()[:12]
+def _check_class(path: Path, raw: dict[str, Any], tensors: Mapping[str, Any]) -> None:
+    """Refuse what would be misread: heads with the names of others, and other models without a model_type."""
+    for name in raw.get("architectures") or ():
+        if name in _OTHER_CLASSIFIERS and any(tensor.startswith("classifier.") for tensor in tensors):
+            raise InputError(
+                f"{path} describes a {name}, whose classifier {_OTHER_CLASSIFIERS[name]} and not sentences; "
+                "save its encoder alone, as BertModel, to load that"
+            )
+    kinds = {tensor.partition(".")[0] for tensor in tensors} & set(_NEEDED)
+    for kind in sorted(kinds):
+        raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back."""
+def _labels(path: Path, raw: dict[str, Any]) -> Labels:
+    """What a config says of a classifier's outputs."""
+    named = raw.get("id2label") or {f"{n}": f"LABEL_{n}" for n in range(raw.get("num_labels") or 0)}
+    try:
+        names = tuple(str(named[key]) for key in sorted(named, key=int))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: id2label is no table from numbers to names ({error})") from error
+    return Labels(names, raw.get("problem_type"))
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> None:
+    """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back.
+
+    Args:
+        folder: is made if need be.
+        checkpoint: what to write.
+        settings: more fields for config.json.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[checkpoint.config.activation]
-    raw |= {"model_type": "bert", "pad_token_id": 0}
-    raw["architectures"] = ["BertForPreTraining" if checkpoint.mlm else "BertModel"]
+    raw |= {"model_type": "bert", "pad_token_id": 0, "architectures": [_architecture(checkpoint)]}
+    names, problem_type = output_labels(checkpoint)
+    if names:
+        raw["id2label"] = {str(n): name for n, name in enumerate(names)}
+        raw["label2id"] = {name: n for n, name in enumerate(names)}
+    if problem_type:
+        raw["problem_type"] = problem_type
+    raw |= settings or {}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-    flat = dict(_flatten({name: part for name, part in checkpoint._asdict().items() if name != "config" and part}))
-    table = _names(checkpoint.config)
-    tensors = {table[ours]: _to_theirs(ours, np.asarray(value)) for ours, value in flat.items()}
     partial = folder / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
+    save_file(to_tensors(checkpoint), partial, metadata={"format": "pt"})
     partial.replace(folder / "model.safetensors")
 
 
-def resolve(name: str) -> Path:
-    """A local model directory, or a Hugging Face hub id downloaded into its cache.
-
-    Raises:
-        InputError: it is neither.
-    """
-    path = Path(name).expanduser()
-    if path.exists() or name.startswith((".", "/", "~")):
-        if not path.is_dir():
-            raise InputError(f"there is no model directory {name}")
-        return path
-    from huggingface_hub import snapshot_download  # slow to import, and not needed for a local directory
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
-    except Exception as error:  # network, authorisation and naming errors share no base class
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name!r} is no directory here and cannot be fetched from the hub: {reason}") from error
-
-
-def _weights_file(folder: Path) -> Path:
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{folder} has no model.safetensors")
-    return path
-
-
-def _names(config: BertConfig) -> dict[str, str]:
-    """Our parameter path to the canonical tensor name, for the whole of a BertForPreTraining."""
-    table = {f"encoder/embeddings/{ours}": f"bert.embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
-    for n in range(config.num_layers):
-        table |= {f"encoder/blocks_{n}/{ours}": f"bert.encoder.layer.{n}.{theirs}" for ours, theirs in _BLOCK.items()}
-    return table | _HEADS
-
-
-def _shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """Our parameter path to its shape in our layout."""
-    d, f, v = config.hidden_size, config.intermediate_size, config.vocab_size
-    special = {
-        "encoder/embeddings/token/embedding": (v, d),
-        "encoder/embeddings/position/embedding": (config.max_length, d),
-        "encoder/embeddings/segment/embedding": (config.num_segments, d),
-        "mlm/bias": (v,),
-        "nsp/dense/kernel": (d, 2),
-        "nsp/dense/bias": (2,),
-    }
-
-    def shape(path: str) -> tuple[int, ...]:
-        if path in special:
-            return special[path]
-        if "/intermediate/" in path:
-            return (d, f) if path.endswith("kernel") else (f,)
-        if path.endswith("kernel"):
-            return (f, d) if path.split("/")[-2] == "output" and "attention" not in path else (d, d)
-        return (d,)
-
-    return {path: shape(path) for path in _names(config)}
-
-
-def _canonical(name: str) -> str:
-    """The name as BertForPreTraining has it: with "bert.", and without TensorFlow's gamma and beta."""
-    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-    return name if name.startswith(("bert.", "cls.", "classifier.")) else f"bert.{name}"
-
-
-def _from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path) -> Checkpoint:
-    table, shapes = _names(config), _shapes(config)
-    parts = {part: [p for p in table if p.startswith(f"{part}/")] for part in ("encoder", "pooler", "mlm", "nsp")}
-    present = {part: part == "encoder" or any(table[p] in tensors for p in paths) for part, paths in parts.items()}
-    wanted = {p for part, paths in parts.items() if present[part] for p in paths}
-    problems = [f"missing {table[p]}" for p in sorted(wanted) if table[p] not in tensors]
-    known = {table[p] for p in wanted} | _DERIVED
-    problems += [f"unexpected {name}" for name in sorted(tensors) if name not in known]
-    for p in sorted(p for p in wanted if table[p] in tensors):
-        found, theirs = tensors[table[p]].shape, shapes[p][::-1] if p.endswith("kernel") else shapes[p]
-        if found != theirs:
-            problems.append(f"misshapen {table[p]}: {found} where the config says {theirs}")
-    problems += [
-        f"untied {copy}: it differs from {tied}" for copy, tied in _TIED.items() if _differ(tensors, copy, tied)
-    ]
-    if problems:
-        raise InputError(f"{path} does not fit its config.json:\n  " + "\n  ".join(problems))
-    tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
-    return Checkpoint(config, **{part: tree.get(part) for part in parts})
-
-
-def _differ(tensors: dict[str, np.ndarray], copy: str, tied: str) -> bool:
-    return copy in tensors and tied in tensors and not np.array_equal(tensors[copy], tensors[tied])
-
-
-def _to_ours(path: str, tensor: np.ndarray) -> np.ndarray:
-    """torch keeps a dense weight as [out in], we as [in out]; "B follows A" is NSP's class 0 for BERT, 1 for us."""
-    tensor = tensor.T if path.endswith("kernel") else tensor
-    return np.ascontiguousarray(tensor[..., ::-1] if path.startswith("nsp/") else tensor)
-
-
-def _to_theirs(path: str, array: np.ndarray) -> np.ndarray:
-    """The inverse of `_to_ours`."""
-    array = array[..., ::-1] if path.startswith("nsp/") else array
-    return np.ascontiguousarray(array.T if path.endswith("kernel") else array)
-
-
-def _flatten(tree: Params) -> Iterator[tuple[str, np.ndarray]]:
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield "/".join(key.key for key in keys), leaf
-
-
-def _unflatten(flat: dict[str, np.ndarray]) -> Params:
-    tree: Params = {}
-    for path, leaf in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
+def _architecture(checkpoint: Checkpoint) -> str:
+    """The class of `transformers` that has the same heads."""
+    if checkpoint.classifier:
+        return "BertForSequenceClassification"
+    if checkpoint.mlm:
+        return "BertForPreTraining" if checkpoint.nsp else "BertForMaskedLM"
+    return "BertForNextSentencePrediction" if checkpoint.nsp else "BertModel"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError, unknown
-from bert_jax.model.layers import dense
+from bert_jax.model.layers import ACTIVATIONS, dense
 from bert_jax.model.pooling import POOLERS
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Array, Tokens
@@ -64,8 +64,8 @@ class NoProjection(nn.Module):
         return x
 
 
-class Tanh(nn.Module):
-    """Dense and tanh, of the encoder's width: BERT's "pooler".
+class Projection(nn.Module):
+    """Dense layer and activation, tanh of the encoder's width by default: BERT's "pooler".
 
     `pretrained` says where its weights come from when a checkpoint is loaded: the checkpoint's own
     pooler.dense, or fresh ones.
@@ -73,16 +73,26 @@ class Tanh(nn.Module):
 
     config: BertConfig
     pretrained: bool = True
+    features: int | None = None
+    activation: str = "tanh"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B D"]:
-        return jnp.tanh(dense(self.config, self.config.hidden_size, "dense")(x))
+    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B F"]:
+        if self.activation not in PROJECTION_ACTIVATIONS:
+            raise unknown("activation of a projection", self.activation, PROJECTION_ACTIVATIONS)
+        features = self.config.hidden_size if self.features is None else self.features
+        return PROJECTION_ACTIVATIONS[self.activation](dense(self.config, features, "dense")(x))
 
 
+PROJECTION_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "identity": lambda x: x,
+    **ACTIVATIONS,
+}
 PROJECTIONS: dict[str, Callable[..., nn.Module]] = {
     "none": NoProjection,
-    "tanh": Tanh,
-    "mlp": partial(Tanh, pretrained=False),
+    "tanh": Projection,
+    "mlp": partial(Projection, pretrained=False),
 }
 
 

@@ -15,7 +15,7 @@ from bert_jax.data.pretrain import PretrainData
 from bert_jax.data.tokenizer import Tokenizer
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.huggingface import Checkpoint
+from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.loop import Metrics, fit
 from bert_jax.train.losses import Ratio, Terms

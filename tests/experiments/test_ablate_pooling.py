@@ -15,7 +15,7 @@ import pytest
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.huggingface import Checkpoint
+from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.results import read_predictions, read_rows
 from bert_jax.types import Tokens

@@ -11,7 +11,9 @@ from safetensors.numpy import load_file, save_file
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.huggingface import Checkpoint, load_checkpoint, read_config, resolve, save_checkpoint
+from bert_jax.model.checkpoint import Checkpoint
+from bert_jax.model.directory import resolve
+from bert_jax.model.huggingface import load_checkpoint, read_config, save_checkpoint
 
 READOUT = ReadoutConfig("last", "cls", "tanh")
 
@@ -164,12 +166,12 @@ def test_every_misfit_is_listed(folder: Path) -> None:
 
     rewrite(folder, spoil)
     head, *problems = refused(folder).splitlines()
-    assert head == f"{folder / 'model.safetensors'} does not fit its config.json:"
+    assert head == f"{folder / 'model.safetensors'} does not fit its config:"
     assert [problem.strip() for problem in problems] == [
+        "missing classifier.bias",
         "missing bert.encoder.layer.1.output.dense.bias",
         "missing cls.seq_relationship.bias",
         "unexpected bert.encoder.layer.3.output.dense.bias",
-        "unexpected classifier.weight",
         "misshapen bert.encoder.layer.0.intermediate.dense.weight: (24, 40) where the config says (40, 24)",
         "misshapen cls.predictions.bias: () where the config says (60,)",
     ]
@@ -192,7 +194,7 @@ def test_a_truncated_file_is_refused(keep: int, folder: Path) -> None:
 
 def test_a_folder_without_its_files(folder: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert refused(folder) == f"{folder} has no model.safetensors"
+    assert refused(folder) == f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards"
     assert refused(tmp_path) == f"{tmp_path} is no Hugging Face model directory: it has no config.json"
 
 

@@ -1,5 +1,6 @@
 """Every hidden state and every logit beside Hugging Face transformers (torch), to 1e-4 absolute in float32."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 
 from bert_jax.config import ReadoutConfig
-from bert_jax.model.bert import BertForPretraining
+from bert_jax.model.bert import BertForPretraining, SequenceClassifier
+from bert_jax.model.checkpoint import Checkpoint
+from bert_jax.model.directory import load_checkpoint
 from bert_jax.model.encoder import Encoder
-from bert_jax.model.huggingface import Checkpoint, load_checkpoint
+from bert_jax.model.heads import MaskedLanguageModel
+from bert_jax.model.huggingface import save_checkpoint
 from bert_jax.types import Tokens
 
 torch = pytest.importorskip("torch", reason="the reference needs torch: pip install '.[parity]'")
@@ -45,9 +49,9 @@ CONFIGS = {
 }
 
 
-def random_model(name: str, kind: str):
+def random_model(name: str, kind: str, **more: object):
     """Weights far from their initialisation, so that no bias, scale or layer can be mistaken for another."""
-    settings = {"vocab_size": 50, "max_position_embeddings": 40, "attn_implementation": "eager"} | CONFIGS[name]
+    settings = {"vocab_size": 50, "max_position_embeddings": 40, "attn_implementation": "eager"} | CONFIGS[name] | more
     torch.manual_seed(0)
     model = getattr(transformers, kind)(transformers.BertConfig(**settings)).eval()
     with torch.no_grad():
@@ -126,6 +130,70 @@ def test_pretraining_logits(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(mlm)[tokens.mask], expected[tokens.mask], rtol=0, atol=1e-4)
     is_next, is_random = reference.seq_relationship_logits.numpy().T
     np.testing.assert_allclose(nsp, np.stack([is_random, is_next], 1), rtol=0, atol=1e-4)
+
+
+CLASSES = {
+    "BertModel": ("pooler",),
+    "BertForPreTraining": ("pooler", "mlm", "nsp"),
+    "BertForMaskedLM": ("mlm",),
+    "BertForNextSentencePrediction": ("pooler", "nsp"),
+    "BertForSequenceClassification": ("pooler", "classifier"),
+}
+
+
+def save(model, folder: Path, layout: str) -> None:
+    """As transformers saves, or saved, a model."""
+    if layout == "shards":
+        model.save_pretrained(folder, max_shard_size=8000)
+        assert len(list(folder.glob("*.safetensors"))) > 2
+    else:
+        model.save_pretrained(folder)
+    if layout == "torch":
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "shards", "torch"])
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_class_in_every_layout(kind: str, layout: str, tmp_path: Path) -> None:
+    """Its heads are found, no others, and their logits are those of transformers."""
+    model = random_model("tiny", kind, num_labels=3)
+    save(model, tmp_path, layout)
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint.heads == CLASSES[kind]
+    tokens = inputs(50)
+    reference = theirs(model, tokens)
+    assert_same_states(checkpoint, reference, tokens)
+    pooler = {"reader": {"projection": {"dense": checkpoint.pooler}}} if checkpoint.pooler else {}
+    params = {"encoder": checkpoint.encoder} | pooler
+    if checkpoint.classifier:
+        params["classifier"] = checkpoint.classifier
+        network = SequenceClassifier(checkpoint.config, ReadoutConfig("last", "cls", "tanh"), 3)
+        logits = jax.jit(lambda params: network.apply({"params": params}, tokens))(params)
+        assert np.abs(reference.logits.numpy()).max() > 0.5
+        np.testing.assert_allclose(logits, reference.logits.numpy(), rtol=0, atol=1e-4)
+    if checkpoint.nsp and not checkpoint.mlm:
+        nsp = pooled(checkpoint, tokens) @ checkpoint.nsp["dense"]["kernel"] + checkpoint.nsp["dense"]["bias"]
+        np.testing.assert_allclose(nsp[:, ::-1], reference.logits.numpy(), rtol=0, atol=1e-4)
+    if checkpoint.mlm and not checkpoint.nsp:
+        head = MaskedLanguageModel(checkpoint.config)
+        positions = np.tile(np.arange(17, dtype=np.int32), (3, 1))
+        embedding = checkpoint.encoder["embeddings"]["token"]["embedding"]
+        states = ours(checkpoint, tokens)[-1]
+        logits = np.asarray(head.apply({"params": checkpoint.mlm}, states, positions, embedding))
+        np.testing.assert_allclose(logits[tokens.mask], reference.logits.numpy()[tokens.mask], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_in_out_and_in_again_is_the_same_to_the_bit(kind: str, tmp_path: Path) -> None:
+    random_model("tiny", kind, num_labels=3, id2label={0: "no", 1: "yes", 2: "perhaps"}).save_pretrained(tmp_path / "a")
+    one = load_checkpoint(tmp_path / "a")
+    save_checkpoint(tmp_path / "b", one)
+    two = load_checkpoint(tmp_path / "b")
+    assert (one.config, one.labels, one.heads) == (two.config, two.labels, two.heads)
+    assert one.labels.names == (("no", "yes", "perhaps") if "classifier" in one.heads else ())
+    for part in ("encoder", *one.heads):
+        jax.tree.map(partial(np.testing.assert_array_equal, strict=True), getattr(one, part), getattr(two, part))
 
 
 def test_the_real_minilm(minilm: Path) -> None:

@@ -11,7 +11,7 @@ from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
-from bert_jax.model.huggingface import Checkpoint
+from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.train import finetune as module
 from bert_jax.train import metrics as task_metrics

@@ -21,7 +21,7 @@ from bert_jax.data.tasks import Task
 from bert_jax.data.tokenizer import Encoding, SpecialIds
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
-from bert_jax.model.huggingface import Checkpoint
+from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
 from bert_jax.train import metrics as task_metrics
 from bert_jax.train.finetune import TaskData, finetune

@@ -1,0 +1,226 @@
+"""Tensors out of a `torch.save` file, without torch and without running what is pickled in it.
+
+A pickle is a program: unpickling one calls whatever it names. Here its operations are only looked at
+(`pickletools.genops`) and those that build a dictionary of tensors are followed; a name is never imported and nothing
+is ever called. The formats are torch's own: the zip archive of torch 1.6 and later, and the row of pickles before it.
+"""
+
+import io
+import math
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from bert_jax.errors import InputError
+
+_DTYPES = {
+    "torch FloatStorage": np.float32,
+    "torch HalfStorage": np.float16,
+    "torch BFloat16Storage": ml_dtypes.bfloat16,
+    "torch DoubleStorage": np.float64,
+    "torch LongStorage": np.int64,
+    "torch IntStorage": np.int32,
+    "torch ShortStorage": np.int16,
+    "torch CharStorage": np.int8,
+    "torch ByteStorage": np.uint8,
+    "torch BoolStorage": np.bool_,
+}
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+class _Storage(NamedTuple):
+    """A flat run of numbers, by the key under which the file has it."""
+
+    dtype: Any
+    key: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    """A strided view of a storage; several tensors may share one."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+_REBUILD: dict[str, Callable[..., Any]] = {
+    "collections OrderedDict": dict,
+    "torch Size": tuple,
+    "torch._utils _rebuild_tensor": _Tensor,
+    "torch._utils _rebuild_tensor_v2": lambda *args: _Tensor(*args[:4]),
+    "torch._utils _rebuild_parameter": lambda *args: args[0],
+}
+"""What each name that a file of tensors needs stands for here."""
+
+_LITERALS = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+)
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+}
+
+
+def read_torch_file(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a state dict, in the types that they were saved in.
+
+    Raises:
+        InputError: the file is damaged, holds something other than tensors by name, or asks to run anything.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            file.seek(0)
+            if start == b"PK":
+                with zipfile.ZipFile(file) as archive:
+                    return _from_zip(path, archive)
+            if start[:1] != b"\x80":
+                raise ValueError("it begins as neither a zip archive nor a pickle")
+            return _from_pickles(path, file)
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged or no torch file ({error}); fetch or save it again") from error
+
+
+def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise ValueError("it has no data.pkl")
+    root = names[0].removesuffix("data.pkl")
+    order = f"{root}byteorder"
+    if order in archive.namelist() and archive.read(order) != b"little":
+        raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
+    with archive.open(names[0]) as file:
+        tensors = _state_dict(path, _follow(path, file))
+    storages = {key: archive.read(f"{root}data/{key}") for key in {t.storage.key for t in tensors.values()}}
+    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _from_pickles(path: Path, file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+    """The format before torch 1.6: magic number, version, system, object and keys pickled; then each key's numbers."""
+    if _follow(path, file) != _LEGACY_MAGIC:
+        raise ValueError("it does not begin as one")
+    _version, system, content, keys = (_follow(path, file) for _ in range(4))
+    if not system["little_endian"]:
+        raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
+    tensors = _state_dict(path, content)
+    dtypes = {tensor.storage.key: np.dtype(tensor.storage.dtype) for tensor in tensors.values()}
+    storages = {}
+    for key in keys:
+        (length,) = struct.unpack("<q", file.read(8))
+        storages[key] = file.read(length * dtypes[key].itemsize)
+    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _state_dict(path: Path, content: object) -> dict[str, _Tensor]:
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no tensors by name; save model.state_dict(), not the model")
+    others = [repr(name) for name, value in content.items() if not isinstance(value, _Tensor)]
+    if others:
+        raise InputError(f"{path} holds things other than tensors: {', '.join(others)}; save model.state_dict() alone")
+    return content
+
+
+def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
+    flat = np.frombuffer(data, np.dtype(tensor.storage.dtype))
+    if len(flat) != tensor.storage.length:
+        raise ValueError(f"storage {tensor.storage.key} has {len(flat)} numbers, not {tensor.storage.length}")
+    if math.prod(tensor.size) == 0:
+        return np.zeros(tensor.size, flat.dtype)
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
+    if (
+        min((tensor.offset, *tensor.size, *tensor.stride)) < 0
+        or last >= len(flat)
+        or math.prod(tensor.size) > len(flat)
+    ):
+        raise ValueError(f"a tensor of {tensor.size} lies outside its storage {tensor.storage.key}")
+    strides = [step * flat.itemsize for step in tensor.stride]
+    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
+
+
+def _follow(path: Path, file: io.BufferedIOBase) -> Any:
+    """What the next pickle of a file describes: dictionaries, tuples, numbers, strings and `_Tensor`s."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        start = marks.pop()
+        items = stack[start:]
+        del stack[start:]
+        return items
+
+    for opcode, argument, _ in pickletools.genops(file):
+        match opcode.name:
+            case "PROTO" | "FRAME":
+                pass
+            case "STOP":
+                return stack.pop()
+            case "MARK":
+                marks.append(len(stack))
+            case name if name in _LITERALS:
+                stack.append(argument)
+            case name if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name]())
+            case "TUPLE":
+                stack.append(tuple(since_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                marks.append(len(stack) - int(opcode.name[-1]))
+                stack.append(tuple(since_mark()))
+            case "APPEND" | "SETITEM":
+                items = [stack.pop() for _ in range(2 if opcode.name == "SETITEM" else 1)][::-1]
+                _extend(stack[-1], items)
+            case "APPENDS" | "SETITEMS":
+                items = since_mark()
+                _extend(stack[-1], items)
+            case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if argument is None else argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "GLOBAL":
+                stack.append(_known(path, argument))
+            case "STACK_GLOBAL":
+                module, name = stack[-2:]
+                stack[-2:] = [_known(path, f"{module} {name}")]
+            case "BINPERSID":
+                _kind, storage, key, _location, length, *view = stack.pop()
+                if any(view):
+                    raise ValueError("it has views of storages")
+                stack.append(_Storage(_DTYPES[storage], key, length))
+            case "REDUCE":
+                arguments = stack.pop()
+                stack.append(_REBUILD[stack.pop()](*arguments))
+            case "BUILD":  # what torch notes beside a state dict: versions of its modules
+                stack.pop()
+            case other:
+                raise InputError(f"{path} does what no file of tensors needs (pickle operation {other}); not loaded")
+    raise EOFError("it ends early")
+
+
+def _known(path: Path, name: str) -> str:
+    if name in _REBUILD or name in _DTYPES:
+        return name
+    raise InputError(
+        f"{path} names {name.replace(' ', '.')}, which tensors do not need: a pickle can run code; not loaded"
+    )
+
+
+def _extend(container: Any, items: list[Any]) -> None:
+    if isinstance(container, dict):
+        container.update(zip(items[::2], items[1::2], strict=True))
+    else:
+        container.extend(items)
