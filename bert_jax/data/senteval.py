@@ -1,7 +1,7 @@
 """The transfer tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders.
 
-SentEval scores MR, CR, SUBJ and MPQA by ten folds, the others on a test set. Regularisation is chosen on inner folds, or
-on the validation set of a task that has one. Files of the former and TREC are Latin-1, as SentEval reads them.
+SentEval scores MR, CR, SUBJ and MPQA by ten folds, the others on a test set. Regularisation is chosen on inner
+folds, or on the validation set of a task that has one. Files of the former and TREC are Latin-1, as SentEval reads them.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,7 @@ def _split(
     validation: str = "",
     directed: bool = False,
 ) -> Task:
-    return Task(
-        name, title, texts, classes, metrics, ("test",), validation=validation, directed=directed, needs=needs
-    )
+    return Task(name, title, texts, classes, metrics, ("test",), validation=validation, directed=directed, needs=needs)
 
 
 _ROWS = (
@@ -200,7 +198,9 @@ def _read_snli(task: Task, home: Path, split: str) -> Split:
     end = _file(_SNLI, task, split)
     a, b, labels = (read_lines(home / f"{name}.{end}") for name in ("s1", "s2", "labels"))
     if not len(a) == len(b) == len(labels):
-        raise InputError(f"{home}: s1, s2 and labels.{end} have {len(a)}, {len(b)} and {len(labels)} rows; get them again")
+        raise InputError(
+            f"{home}: s1, s2 and labels.{end} have {len(a)}, {len(b)} and {len(labels)} rows; get them again"
+        )
     return Split(a, b, _classes(task, home / f"labels.{end}", dict(enumerate(labels, 1))))
 
 

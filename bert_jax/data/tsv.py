@@ -12,7 +12,7 @@ Columns = Sequence[str | int]
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file, UTF-8 if nothing else is said, ended by "\\n" or "\\r\\n" only, without a byte-order mark.
+    """The lines of a text file, ended by "\\n" or "\\r\\n" only, without a byte-order mark.
 
     Raises:
         InputError: the file is missing, unreadable, empty or not UTF-8.
