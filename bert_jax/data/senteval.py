@@ -1,7 +1,7 @@
 """The transfer tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders.
 
 SentEval scores MR, CR, SUBJ and MPQA by ten folds, the others on a test set. Regularisation is chosen on inner
-folds, or on the validation set of a task that has one. Files of the former and TREC are Latin-1, as SentEval reads them.
+folds, or on the validation set of a task that has one. The files of MR, CR, SUBJ, MPQA and TREC are Latin-1.
 """
 
 from collections.abc import Callable
