@@ -20,7 +20,7 @@ from bert_jax.pretrained import Pretrained
 from bert_jax.results import read_predictions, read_rows
 from bert_jax.types import Tokens
 from configs import named
-from experiments import ablate_pooling
+from experiments import ablate_pooling, regimes
 from experiments.cli import run
 from experiments.settings import Ablation
 
@@ -135,8 +135,8 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
     def forbidden(*args):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(ablate_pooling, "finetune", forbidden)
-    monkeypatch.setattr(ablate_pooling, "_read_task", forbidden)
+    monkeypatch.setattr(regimes, "finetune", forbidden)
+    monkeypatch.setattr(ablate_pooling, "_read", forbidden)
     before = contents(whole)
     (whole / "table.md").unlink()
     ablate(world, whole)
@@ -154,7 +154,7 @@ def test_a_grid_that_grows_runs_what_is_new_and_ends_as_if_run_at_once(world, wh
 
 
 def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world, whole, tmp_path, monkeypatch, capsys):
-    real, calls = ablate_pooling.finetune, []
+    real, calls = regimes.finetune, []
 
     def interrupted(*args):
         calls.append(args)
@@ -162,7 +162,7 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(ablate_pooling, "finetune", interrupted)
+    monkeypatch.setattr(regimes, "finetune", interrupted)
     with pytest.raises(SystemExit) as exit_:
         ablate(world, tmp_path / "out")
     assert exit_.value.code == 130 and "the same command goes on" in capsys.readouterr().err
@@ -342,6 +342,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_before_training(capsys, world, tmp_path, monkeypatch, changes, parts):
-    monkeypatch.setattr(ablate_pooling, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes, "finetune", lambda *args: pytest.fail("training began"))
     error = short(fails(capsys, world, tmp_path / "out", tasks="cola", **changes))
     assert all(part in error for part in parts), error
