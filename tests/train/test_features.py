@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from worlds import sentence, write_encoder
 
 from bert_jax.config import ReadoutConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.errors import InputError
 from bert_jax.train import features
 from bert_jax.train.features import extract_features
-from tests.experiments.test_ablate_pooling import sentence, write_encoder
 
 TEXTS = [sentence(np.random.default_rng(seed), 1 + seed % 11) for seed in range(23)] + [""]
 POOLINGS = ("cls", "mean", "max(special_tokens=False)", "cls + weightedmean", "gem")

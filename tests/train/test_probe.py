@@ -128,7 +128,8 @@ def test_the_protocol_of_each_task_is_in_words():
     assert describe(TASKS["sickr"], config).startswith("ridge")
 
 
-def test_a_class_with_fewer_rows_than_folds_is_explained():
-    rows = Places(np.arange(10), None, np.array([0] * 9 + [1], np.int32))
+def test_a_class_with_fewer_rows_than_folds_is_explained(tokenizer):
+    split = Split(["a"] * 10, None, np.array([0] * 9 + [1], np.int32))
+    task = Task("t", "T", ("sentence",), ("no", "yes"), ("accuracy",))
     with pytest.raises(InputError, match="T: 4 folds need as many rows of each class, and one has 1"):
-        probe(make({"test": rows}, rows), {READOUT: VECTORS}, READOUT, CONFIG, 0)
+        prepare_probe(task, tokenizer, split, None, {"validation": split}, CONFIG, 16)
