@@ -6,10 +6,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from bert_jax.train.linear import fit_logistic, fit_ridge, unit
 
-PENALTIES = np.array([100.0, 1.0, 0.1])
+PENALTIES = np.array([30.0, 0.5])
 
 
-def problem(classes, rows=300, width=12, seed=0):
+def problem(classes, rows=150, width=8, seed=0):
     """Features of unlike scales and a common offset, labels of unlike frequency, and three sets of rows."""
     rng = np.random.default_rng(seed)
     x = (rng.normal(size=(rows, width)) * np.geomspace(0.1, 3, width) + 4).astype(np.float32)
@@ -25,9 +25,7 @@ def test_logistic_regressions_are_those_of_scikit_learn(classes):
     heads = fit_logistic(x, labels, classes, chosen, PENALTIES)
     for s, rows in enumerate(chosen):
         for p, penalty in enumerate(PENALTIES):
-            theirs = LogisticRegression(C=1 / penalty, tol=1e-9, max_iter=10_000).fit(
-                x[rows].astype(float), labels[rows]
-            )
+            theirs = LogisticRegression(C=1 / penalty, tol=1e-6, max_iter=5000).fit(x[rows].astype(float), labels[rows])
             ours = heads.outputs(x, s, p)
             ours = ours - ours.mean(1, keepdims=True) if classes > 2 else ours[:, 0]
             wanted = theirs.decision_function(x)
@@ -53,8 +51,8 @@ def test_a_head_does_not_depend_on_what_it_is_fitted_beside(fit):
             fit_logistic(x, labels, 2, rows, penalties) if fit == "logistic" else fit_ridge(x, labels, rows, penalties)
         )
 
-    alone, beside = heads(chosen[1:2], PENALTIES[2:]), heads(chosen, PENALTIES)
-    np.testing.assert_allclose(alone.outputs(x, 0, 0), beside.outputs(x, 1, 2), atol=0.02)
+    alone, beside = heads(chosen[1:2], PENALTIES[1:]), heads(chosen, PENALTIES)
+    np.testing.assert_allclose(alone.outputs(x, 0, 0), beside.outputs(x, 1, 1), atol=0.02)
 
 
 def test_rows_that_are_left_out_have_no_say():

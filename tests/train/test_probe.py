@@ -104,7 +104,7 @@ def tokenizer(tmp_path_factory):
     return WordPiece.from_vocabulary(path)
 
 
-@pytest.mark.parametrize(("pairs", "directed"), product(("separate", "joint"), (False, True)))
+@pytest.mark.parametrize(("pairs", "directed"), list(product(("separate", "joint"), (False, True))))
 def test_a_pair_is_seen_as_the_protocol_says(tokenizer, pairs, directed):
     a, b = (list(side) for side in zip(*product(TEXTS, TEXTS), strict=True))
     labels = np.array([(x < y) for x, y in zip(a, b, strict=True)], np.int32)
