@@ -106,7 +106,7 @@ class Pretrained:
         else:
             spec = ReadoutConfig(layers or "last", pooling or "mean", projection or "none")
         check_batch_size(batch_size, "batch_size")
-        params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
+        params = {"encoder": self.checkpoint.encoder, "reader": self.reader_params(spec)}
         limit = min(max_length or self.max_length or self.config.max_length, self.config.max_length)
         encodings = encode_texts(self.tokenizer, texts, None, limit)
         if not encodings:
@@ -123,9 +123,14 @@ class Pretrained:
         save_checkpoint(folder, self.checkpoint)
         self.tokenizer.save(folder)
 
-    def _reader_params(self, spec: ReadoutConfig) -> Params:
-        """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
-        readouts.check(spec, self.config)
+    def reader_params(self, spec: ReadoutConfig) -> Params:
+        """The readout's parameters: the trained pooler's, or constants; never an untrained draw.
+
+        Raises:
+            InputError: the readout is unknown, or has weights that have not been trained.
+        """
+        if not readouts.trace(spec, self.config).has_weights:
+            return {}
         model = SentenceEncoder(self.config, spec)
         draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
         one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
