@@ -56,12 +56,12 @@ def prepare_on_beam(
     Raises:
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
     """
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: file systems have their options from it
     if FileSystems.exists(out) and FileSystems.match([FileSystems.join(out, "*")])[0].metadata_list:
         raise InputError(f"{out} is not empty; use another --out")
     sources = [source for name in inputs for source in _find(name)]
     given = {"paths": list(inputs), "files": len(sources), "bytes": sum(source.size for source in sources)}
     settings = describe(config, vocab, given)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
     _build(pipeline, sources, out, config, vocab, settings)
     try:
         pipeline.run().wait_until_finish()
