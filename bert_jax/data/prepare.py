@@ -19,7 +19,7 @@ from bert_jax.data import shards, text, vocabulary
 from bert_jax.data.corpus import Document, tokenize
 from bert_jax.data.duplicates import Duplicates, finding_duplicates
 from bert_jax.data.sentences import sentences_of
-from bert_jax.data.shards import PARTIAL, VERSION, Part, Split
+from bert_jax.data.shards import VERSION, Part, Split
 from bert_jax.data.text import Block, Source
 from bert_jax.data.tokenizer import (
     TOKENIZER_FILES,
@@ -32,6 +32,7 @@ from bert_jax.data.tokenizer import (
 from bert_jax.data.vocabulary import Paragraph
 from bert_jax.data.workers import Call, Workers, start_workers
 from bert_jax.errors import InputError
+from bert_jax.folder import PARTIAL
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,14 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
     """
     content = hashlib.sha256("\n\n".join("\n".join(document) for document in documents).encode()).hexdigest()
     config = TextConfig(sentences="lines", heldout=heldout)
-    if shards.claim(out, describe(config, vocab, {"documents": len(documents), "sha256": content})):
-        return
-    sentences = (sentence for document in documents for sentence in document)
-    _save_tokenizer(train_sentencepiece(sentences, vocab.size, vocab.algorithm, vocab.lowercase), out)
-    part = _tokenize_part(out, 0, documents, load_tokenizer(out), heldout)
-    shards.write_part(out, 0, part._replace(source=content))
-    shards.finish(out)
+    with shards.locked(out, wait=True):  # other processes of a run may want the same
+        if shards.claim(out, describe(config, vocab, {"documents": len(documents), "sha256": content})):
+            return
+        sentences = (sentence for document in documents for sentence in document)
+        _save_tokenizer(train_sentencepiece(sentences, vocab.size, vocab.algorithm, vocab.lowercase), out)
+        part = _tokenize_part(out, 0, documents, load_tokenizer(out), heldout)
+        shards.write_part(out, 0, part._replace(source=content))
+        shards.finish(out)
 
 
 def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -162,27 +164,27 @@ def _write_sample(
     pool: Workers, sources: Sequence[Source], path: Path, config: TextConfig, wanted: int
 ) -> Iterator[int]:
     drawn: list[Paragraph] = []
-    below = 1 << 32
+    highest = vocabulary.HIGHEST
 
     def calls() -> Iterator[tuple[int, Call[list[Paragraph]]]]:
         for block in text.read_blocks(sources, config.block_bytes):
-            yield block.position, Call(draw_sample, (block, config, wanted, below))
+            yield block.position, Call(draw_sample, (block, config, wanted, highest))
 
     for position, paragraphs in pool.map(calls()):
         drawn = vocabulary.least([*drawn, *(paragraphs or ())], wanted)
         # What comes behind the last of enough is not even cleaned.
         if vocabulary.count_sentences(drawn) >= wanted:
-            below = drawn[-1][0]
+            highest = drawn[-1][0]
         yield position
     if not drawn:
         raise InputError(f"found no documents with text in {', '.join(source.name for source in sources[:3])}")
     vocabulary.write_sentences(drawn, path)
 
 
-def draw_sample(block: Block, config: TextConfig, wanted: int, below: int) -> list[Paragraph]:
+def draw_sample(block: Block, config: TextConfig, wanted: int, highest: int) -> list[Paragraph]:
     """The paragraphs of a block to train a vocabulary on, if they are among those of the whole text."""
     documents = (document for document in _documents(block, config) if document)
-    return vocabulary.draw_paragraphs(documents, config.sentences == "split", wanted, below)
+    return vocabulary.draw_paragraphs(documents, config.sentences == "split", wanted, highest)
 
 
 def _documents(block: Block, config: TextConfig) -> Iterator[str | None]:

@@ -26,10 +26,9 @@ from bert_jax import folder as run_folder
 from bert_jax.data.corpus import Corpus, Document, starts, token_dtype
 from bert_jax.data.tokenizer import fingerprint, load_tokenizer
 from bert_jax.errors import InputError
+from bert_jax.folder import PARTIAL
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
-PARTIAL = ".partial"
-"""How the names of files end that are not complete."""
 VERSION = 1
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -60,17 +59,17 @@ class Part(NamedTuple):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """A folder, which need not exist, alone among the processes of this machine; half-written files in it are gone.
 
     Raises:
-        InputError: another process is at it.
+        InputError: another process is at it, and it is not to `wait` for it.
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         for path in folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield
@@ -94,6 +93,9 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         # Whoever began here did not get as far as a tokenizer.
         (folder / SETTINGS).unlink()
     run_folder.claim(folder / SETTINGS, settings)
+    if MANIFEST in found:
+        # Whoever finished it may have been killed before they were gone.
+        _remove_parts(folder)
     return MANIFEST in found
 
 
@@ -161,8 +163,8 @@ def finish(folder: Path) -> None:
     Raises:
         InputError: none of them has documents.
     """
-    paths = sorted(folder.glob("part-*.json"))
-    parts = [read_part(folder, number) for number in range(len(paths))]
+    number_of_parts = sum(1 for _ in folder.glob("part-*.json"))
+    parts = [read_part(folder, number) for number in range(number_of_parts)]
     shards = [shard for part in parts for shard in part.shards]
     dropped: Counter[str] = Counter()
     for part in parts:
@@ -170,7 +172,11 @@ def finish(folder: Path) -> None:
     tokenizer = {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)}
     manifest = make_manifest(_read_json(folder / SETTINGS), tokenizer, shards, dropped)
     _write_json(folder / MANIFEST, manifest)
-    for path in paths:
+    _remove_parts(folder)
+
+
+def _remove_parts(folder: Path) -> None:
+    for path in folder.glob("part-*.json"):
         path.unlink()
 
 

@@ -14,34 +14,40 @@ of an English Wikipedia's vocabulary of 16,000 one in nine."""
 
 Paragraph = tuple[int, tuple[str, ...]]
 """The checksum of a line of text, which decides whether it is drawn, and its sentences."""
+HIGHEST = (1 << 32) - 1
+"""Of the checksums."""
 
 
-def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, below: int) -> list[Paragraph]:
-    """Of the lines with a checksum `below` a bound those with the least, as few as hold `wanted` sentences.
+def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, highest: int) -> list[Paragraph]:
+    """Of the lines with a checksum of at most `highest` the first in order, as few as hold `wanted` sentences.
 
     A line's place in the order is a hash of itself, so any part of a corpus can be drawn from alone: what `least`
     keeps of all the draws is what one draw from the whole would be. A line that comes again is drawn once.
     """
-    drawn: dict[int, tuple[str, ...]] = {}
+    drawn: dict[str, Paragraph] = {}
     for document in documents:
         for line in document.split("\n"):
             key = zlib.crc32(line.encode())
-            if key < below and key not in drawn and (cleaned := clean(line)):
-                drawn[key] = tuple(split_sentences(cleaned)) if split else (cleaned,)
-    return least(drawn.items(), wanted)
+            if key <= highest and line not in drawn and (cleaned := clean(line)):
+                drawn[line] = key, tuple(split_sentences(cleaned)) if split else (cleaned,)
+    return least(drawn.values(), wanted)
 
 
 def least(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
-    """The paragraphs with the least checksums, in order, as few as hold `wanted` sentences; all if they hold less."""
-    kept: dict[int, tuple[str, ...]] = {}
+    """The first paragraphs in order, each once, as few as hold `wanted` sentences; all if they hold less.
+
+    Of lines with the same checksum, of which large corpora have some, the text decides: which of them are kept
+    must not depend on who came first.
+    """
+    kept: list[Paragraph] = []
     held = 0
-    for key, sentences in sorted(paragraphs):
+    for paragraph in sorted(paragraphs):
         if held >= wanted:
             break
-        if key not in kept:
-            kept[key] = sentences
-            held += len(sentences)
-    return list(kept.items())
+        if not kept or paragraph != kept[-1]:
+            kept.append(paragraph)
+            held += len(paragraph[1])
+    return kept
 
 
 def count_sentences(paragraphs: Iterable[Paragraph]) -> int:

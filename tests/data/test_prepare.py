@@ -1,5 +1,6 @@
 """A corpus is the same for any number of workers and interruptions, and holds every document that it should."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from bert_jax.data.sentences import sentences_of
 from bert_jax.data.shards import read_corpus, read_manifest
 from bert_jax.data.tokenizer import load_tokenizer, train_sentencepiece
 from bert_jax.errors import InputError
+from bert_jax.folder import write_whole
 
 ROOT = Path(__file__).parents[2]
 CONFIG = TextConfig(block_megabytes=0.02, heldout=0.2, deduplicate=True, on_bad_text="skip")
@@ -117,7 +120,10 @@ def test_killed_at_any_moment_it_goes_on_and_leaves_no_process(source, prepared,
     out = tmp_path / "out"
     code = (
         "from pathlib import Path; from bert_jax.config import VocabConfig; from bert_jax.data.prepare import *\n"
-        f"if __name__ == '__main__': list(prepare([{str(source)!r}], Path({str(out)!r}), {CONFIG!r}, {VOCAB!r}, 1))"
+        "import time\n"
+        "if __name__ == '__main__':\n"
+        f"    for _ in prepare([{str(source)!r}], Path({str(out)!r}), {CONFIG!r}, {VOCAB!r}, 1):\n"
+        "        time.sleep(0.1)"  # so that it is not finished before it is killed
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -129,11 +135,33 @@ def test_killed_at_any_moment_it_goes_on_and_leaves_no_process(source, prepared,
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + 60
     while _group_lives(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _group_lives(process.pid)
     for _ in prepare([str(source)], out, CONFIG, VOCAB, workers=1):
         pass
+    assert files(out) == files(prepared)
+
+
+def test_what_a_killed_process_was_writing_is_removed(source, prepared, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        for name in ("settings.json", "part-00001.json"):
+            with pytest.raises(KeyboardInterrupt):
+                write_whole(out / name, lambda file: file.write(b"{"))
+    assert len(list(out.iterdir())) == 2
+    for _ in prepare([str(source)], out, CONFIG, VOCAB, workers=1):
+        pass
+    assert files(out) == files(prepared)
+    (out / "part-00000.json").touch()
+    assert "it is finished" in failure([str(source)], out, CONFIG, VOCAB, 1)
     assert files(out) == files(prepared)
 
 
@@ -204,14 +232,30 @@ def test_a_wordpiece_vocabulary_is_taken_too(source, tmp_path):
 
 def test_the_sample_for_the_vocabulary_is_that_of_the_whole_text():
     texts = make_texts(100)
-    whole = vocabulary.draw_paragraphs(texts, True, 80, 1 << 32)
-    halves = [vocabulary.draw_paragraphs(part, True, 80, 1 << 32) for part in (texts[60:], texts[:60])]
+    whole = vocabulary.draw_paragraphs(texts, True, 80, vocabulary.HIGHEST)
+    halves = [vocabulary.draw_paragraphs(part, True, 80, vocabulary.HIGHEST) for part in (texts[60:], texts[:60])]
     assert vocabulary.least([*halves[0], *halves[1]], 80) == whole
     assert 80 <= vocabulary.count_sentences(whole) < 83
     bounded = vocabulary.draw_paragraphs(texts, True, 80, whole[10][0])
-    assert bounded == whole[:10]
-    everything = vocabulary.draw_paragraphs(texts, True, 10**6, 1 << 32)
+    assert bounded == whole[:11]
+    everything = vocabulary.draw_paragraphs(texts, True, 10**6, vocabulary.HIGHEST)
     assert {s for _, kept in everything for s in kept} == {s for text in texts for s in sentences_of(text)}
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3, 4, 5])
+def test_the_sample_does_not_depend_on_who_comes_first_where_checksums_are_the_same(wanted):
+    lines = ["buckeroo. Once. Twice.", "plumless. Once. Twice.", "A river.", "A house. A stone."]
+    # CRC32 is linear: what is the same of two words is the same of all texts that go on alike.
+    assert zlib.crc32(lines[0].encode()) == zlib.crc32(lines[1].encode())
+    whole = vocabulary.draw_paragraphs(["\n".join(lines)], True, wanted, vocabulary.HIGHEST)
+    assert len(whole) == len({sentences for _, sentences in whole}) and vocabulary.count_sentences(whole) >= wanted
+    for order in itertools.permutations(lines):
+        drawn, highest = [], vocabulary.HIGHEST
+        for line in order:
+            drawn = vocabulary.least([*drawn, *vocabulary.draw_paragraphs([line], True, wanted, highest)], wanted)
+            if vocabulary.count_sentences(drawn) >= wanted:
+                highest = drawn[-1][0]
+        assert drawn == whole
 
 
 def test_held_out_documents_are_those_that_the_share_says():

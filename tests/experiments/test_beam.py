@@ -13,6 +13,9 @@ from bert_jax.errors import InputError
 
 pytest.importorskip("apache_beam", reason="apache-beam, the extra [beam], is not installed")
 
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
+
 from experiments.beam import prepare_on_beam
 
 OPTIONS = ["--runner=DirectRunner"]
@@ -78,3 +81,21 @@ def test_mistakes_are_explained(source, piped, tmp_path):
     message = failure(path, tmp_path / "out", TextConfig())
     assert message.startswith(f"{path}: invalid UTF-8 at byte") and message.endswith("--on-bad-text skip")
     assert "Please set it to a value <= " in failure(source, tmp_path / "out", vocab=VocabConfig(size=5000))
+
+
+class Distant(LocalFileSystem):
+    """Files behind `distant://`, which cannot be had without the options of a pipeline."""
+
+    def __init__(self, pipeline_options):
+        assert pipeline_options is not None
+        super().__init__(pipeline_options)
+
+    @classmethod
+    def scheme(cls):
+        return "distant"
+
+
+def test_file_systems_get_the_options(tmp_path):
+    FileSystems.set_options(None)
+    with pytest.raises(InputError, match=r"there is no file distant://nothing"):
+        prepare_on_beam(["distant://nothing"], f"distant://{tmp_path}/out", CONFIG, VOCAB, OPTIONS)
