@@ -177,6 +177,42 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class SiameseConfig:
+    """One training of sentence vectors, apart from its data, objective, readout and seed.
+
+    Defaults are Sentence-BERT's (arXiv 1908.10084, section 3.1) where it gives any.
+    """
+
+    epochs: int = 1
+    """Passes over the training set."""
+    batch_size: int = 16
+    """Pairs in a training step, all devices together."""
+    eval_batch_size: int = 64
+    """Sentences in an evaluation step, all devices together."""
+    max_length: int = 128
+    """Longer sentences are truncated to this many tokens."""
+    num_buckets: int = 6
+    """How many input lengths to compile for, at most; a pair has the length of its longer sentence."""
+    optim: OptimConfig = OptimConfig(learning_rate=2e-5)
+    dropout: float | None = None
+    """Dropout rate wherever the encoder has it; by default the encoder's own."""
+    training_projection: str | None = None
+    """A projection that is there in training only, and dropped for evaluation (SimCSE's mlp, arXiv 2104.08821,
+    Table 6). By default the readout's own is used in both."""
+    temperature: float = 0.05
+    """Of the softmax over in-batch negatives; used by simcse only."""
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
+            _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+        _require(self.dropout is None or 0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+        _require(self.temperature > 0, f"temperature must be positive, not {self.temperature}")
+        if self.training_projection is not None:
+            parse_spec(self.training_projection)
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """What an encoder is pretrained to do; defaults are BERT's (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 

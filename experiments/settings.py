@@ -9,7 +9,7 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig, VocabConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig, SiameseConfig, VocabConfig
 from bert_jax.data import controlled, glue
 from bert_jax.data.prepare import TextConfig
 from bert_jax.data.tasks import Task
@@ -157,19 +157,11 @@ class Ablation:
     """The vocabulary of that encoder."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}: at least one seed is needed")
-        if self.train_rows is not None and self.train_rows < 1:
-            raise InputError(f"--train-rows {self.train_rows}: at least one row is needed")
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
-        for field in ("tasks", "poolings", "layers", "projections", "learning_rates"):
-            values = getattr(self, field)
-            if not values and field != "learning_rates":
-                raise InputError(f"--{field} names nothing")
-            if len(set(values)) < len(values):
-                raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
+        fields = ("tasks", "poolings", "layers", "projections", "learning_rates")
+        _check_grid(self, fields, may_be_empty=("learning_rates",))
         for task in self.tasks:
             if task not in SUITES[self.suite]:
                 raise unknown("task", task, SUITES[self.suite])
@@ -177,5 +169,64 @@ class Ablation:
 
     def readouts(self) -> list[ReadoutConfig]:
         """Every combination of layers, pooling and projection, poolings varying fastest."""
-        grid = itertools.product(self.layers, self.projections, self.poolings)
-        return [ReadoutConfig(layers, pooling, projection) for layers, projection, pooling in grid]
+        return _readouts(self.layers, self.projections, self.poolings)
+
+
+@dataclass(frozen=True)
+class SiameseRun:
+    """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
+
+    objective: Literal["nli", "sts", "simcse"]
+    """nli: classes from (u, v, |u - v|); sts: the cosine is to be score / 5 (both Sentence-BERT's); simcse: find a
+    sentence again, under other dropout, among those of the batch."""
+    train: tuple[str, ...]
+    """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), embedded.
+    sts: stsb (the training set of --sts), embedded. simcse: any of these, or a text file with a sentence a line."""
+    encoder: str
+    """Model directory or hub id."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure; with --save also models."""
+    sts: Path | None = None
+    """Folder of the STS benchmark or of SICK. Without it, the embedded similarity task is scored."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; the first is the reference that the others are compared with."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs."""
+    seeds: int = 5
+    """Seeds per readout: 0, 1, ..."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+    save: bool = False
+    """Write every trained encoder as a model directory under models."""
+    siamese: SiameseConfig = SiameseConfig()
+
+    def __post_init__(self) -> None:
+        _check_grid(self, ("train", "poolings", "layers", "projections"))
+        self.readouts()
+
+    def readouts(self) -> list[ReadoutConfig]:
+        """Every combination of layers, pooling and projection, poolings varying fastest."""
+        return _readouts(self.layers, self.projections, self.poolings)
+
+
+def _check_grid(config: "Ablation | SiameseRun", fields: tuple[str, ...], may_be_empty: tuple[str, ...] = ()) -> None:
+    if config.seeds < 1:
+        raise InputError(f"--seeds {config.seeds}: at least one seed is needed")
+    if config.train_rows is not None and config.train_rows < 1:
+        raise InputError(f"--train-rows {config.train_rows}: at least one row is needed")
+    for field in fields:
+        values = getattr(config, field)
+        flag = field.replace("_", "-")
+        if not values and field not in may_be_empty:
+            raise InputError(f"--{flag} names nothing")
+        if len(set(values)) < len(values):
+            raise InputError(f"--{flag} names something twice: {' '.join(map(str, values))}")
+
+
+def _readouts(layers: tuple[str, ...], projections: tuple[str, ...], poolings: tuple[str, ...]) -> list[ReadoutConfig]:
+    grid = itertools.product(layers, projections, poolings)
+    return [ReadoutConfig(layer, pooling, projection) for layer, projection, pooling in grid]

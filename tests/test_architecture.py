@@ -11,18 +11,18 @@ FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 LAYERS = (
     ("bert_jax.errors", "bert_jax.types"),
     ("bert_jax.spec", "bert_jax.statistics", "bert_jax.folder"),
-    ("bert_jax.config", "bert_jax.results"),
+    ("bert_jax.config", "bert_jax.results", "bert_jax.provenance"),
     ("bert_jax.data", "bert_jax.model", "bert_jax.comparison"),
     ("bert_jax.train.losses", "bert_jax.train.metrics", "bert_jax.train.optim", "bert_jax.train.parallel"),
     ("bert_jax.train.prefetch", "bert_jax.train.throughput", "bert_jax.train.log"),
     ("bert_jax.train.step", "bert_jax.train.interruption", "bert_jax.figure"),
     ("bert_jax.train.loop", "bert_jax.train.inference", "bert_jax.train.checkpoint", "bert_jax.curves"),
     ("bert_jax.pretrained", "bert_jax.report"),
-    ("bert_jax.train.finetune", "bert_jax.train.pretrain"),
+    ("bert_jax.train.finetune", "bert_jax.train.siamese", "bert_jax.train.pretrain"),
     ("experiments.cli", "experiments.progress", "experiments.settings", "experiments.beam"),
     ("configs",),
     ("experiments.prepare_corpus", "experiments.pretrain", "experiments.report"),
-    ("experiments.ablate_pooling",),
+    ("experiments.ablate_pooling", "experiments.siamese"),
     ("benchmarks",),
 )
 """A module may import from the layers below its own, and from its own entry: `data` and `model` know nothing of each
