@@ -5,7 +5,7 @@ per task and readout by the mean score on the task's first evaluation set.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ import pandas as pd
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.results import Row, read_predictions
-from bert_jax.statistics import adjust, interval, paired_bootstrap
+from bert_jax.statistics import adjust, intervals, paired_bootstraps
 
 RESAMPLES = 1000
 RESAMPLES_PER_COMPARISON = 100
 """The smallest p-value is 2 / (resamples + 1); times the number of comparisons it must still be able to be small."""
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """What the second evaluation set of a task adds to its title; any other adds its own name."""
-IDENTITY = ["label", "task", "evaluation", "readout", "reference", "pairs"]
+IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]
 FIGURES = ["difference", "low", "high", "p"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """The runs of one readout on one task, at the learning rate chosen for them."""
 
@@ -54,53 +54,81 @@ def grid(rows: list[Row]) -> Grid:
     return cells
 
 
+def by_regime(rows: list[Row]) -> dict[str, list[Row]]:
+    """regime -> its rows, regimes in the order of their first rows."""
+    return {regime: [row for row in rows if row.regime == regime] for regime in dict.fromkeys(r.regime for r in rows)}
+
+
 def summarise(rows: list[Row], folder: Path) -> pd.DataFrame:
-    """One line per task, evaluation set and readout.
+    """One line per regime, task, evaluation set and readout.
 
     Of the runs that finished: seeds (how many), mean, sd (between seeds, n - 1; NaN with one), low and high (the 95%
     interval of the mean over seeds and examples) and degenerate (how many). Of all: failed (how many), majority
-    (the baseline), learning_rate (the one chosen of rates_tried) and seconds (mean wall time of a run).
+    (the baseline), learning_rate (the one chosen of rates_tried) and seconds (mean wall time of a run). anisotropy is
+    NaN where rows do not say it.
     """
-    return pd.DataFrame(
-        _summary(cell, evaluation, folder) for cells, evaluation in evaluations(grid(rows)) for cell in cells.values()
-    )
+    lines = []
+    for of_regime in by_regime(rows).values():
+        for cells, evaluation in evaluations(grid(of_regime)):
+            bounds = _intervals(list(cells.values()), evaluation, folder)
+            lines += [_summary(cell, evaluation, *bounds[readout]) for readout, cell in cells.items()]
+    return pd.DataFrame(lines)
+
+
+def is_grid(readouts: list[str]) -> bool:
+    """True for every combination of several layers and several poolings, which are best seen as a map."""
+    parts = [tuple(readout.split("/")) for readout in readouts]
+    if {len(part) for part in parts} != {3}:
+        return False
+    sizes = [len({part[i] for part in parts}) for i in range(3)]
+    return min(sizes[:2]) > 1 and len(set(parts)) == math.prod(sizes)
+
+
+def references(readouts: list[str]) -> dict[str, str]:
+    """What each readout is compared with: the first one; in a grid, the first pooling at the same layers."""
+    if not is_grid(readouts):
+        return dict.fromkeys(readouts, readouts[0])
+    first = readouts[0].split("/")[1]
+    parts = {readout: readout.split("/") for readout in readouts}
+    return {readout: f"{layers}/{first}/{projection}" for readout, (layers, _, projection) in parts.items()}
 
 
 def differences(rows: list[Row], folder: Path, reference: str | None = None) -> pd.DataFrame:
-    """Each other readout minus the reference on every task and evaluation set: columns `IDENTITY` and `FIGURES`.
+    """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY` and `FIGURES`.
 
     Only seeds that finished on both sides are compared, and `pairs` says how many; with none the figures are NaN.
     p_adjusted is corrected for the comparisons in the frame (Holm).
 
     Args:
-        reference: a readout; by default the first in the rows.
+        reference: a readout; by default what `references` says.
 
     Raises:
         InputError: no row has the reference, or runs of one task were scored on different labels.
     """
     readouts = list(dict.fromkeys(row.readout for row in rows))
-    reference = reference or readouts[0]
-    if reference not in readouts:
+    if reference is not None and reference not in readouts:
         raise unknown("readout", reference, readouts)
-    sides = [
-        (cells[reference], cell, evaluation)
-        for cells, evaluation in evaluations(grid(rows))
-        for readout, cell in cells.items()
-        if readout != reference and reference in cells
-    ]
-    resamples = max(RESAMPLES, RESAMPLES_PER_COMPARISON * len(sides))
-    frame = pd.DataFrame([_difference(*side, folder, resamples) for side in sides], columns=IDENTITY + FIGURES)
+    compare: list[tuple[list[tuple[Cell, Cell]], str]] = []
+    for of_regime in by_regime(rows).values():
+        its_own = references(list(dict.fromkeys(row.readout for row in of_regime)))
+        to = dict.fromkeys(readouts, reference) if reference else its_own
+        for cells, evaluation in evaluations(grid(of_regime)):
+            others = [readout for readout in cells if to[readout] != readout and to[readout] in cells]
+            compare.append(([(cells[to[readout]], cells[readout]) for readout in others], evaluation))
+    resamples = max(RESAMPLES, RESAMPLES_PER_COMPARISON * sum(len(pairs) for pairs, _ in compare))
+    lines = [line for pairs, evaluation in compare for line in _differences(pairs, evaluation, folder, resamples)]
+    frame = pd.DataFrame(lines, columns=IDENTITY + FIGURES)
     return frame.assign(p_adjusted=adjust(frame["p"].to_numpy(float)))
 
 
 def _choose_rate(rows: list[Row]) -> Cell:
     evaluation = next(iter(rows[0].majority))
-    rates: dict[float, list[Row]] = {}
+    rates: dict[float | None, list[Row]] = {}
     for row in rows:
         rates.setdefault(row.learning_rate, []).append(row)
     # A failed run counts as the majority baseline, so that a rate that often fails is not chosen for its luck.
 
-    def merit(rate: float) -> tuple[float, int]:
+    def merit(rate: float | None) -> tuple[float, int]:
         mean = np.mean([row.score(evaluation) for row in rates[rate]])
         return float(np.nan_to_num(mean, nan=-1)), sum(row.ok for row in rates[rate])
 
@@ -131,11 +159,28 @@ def _stack(rows: list[Row], evaluation: str, folder: Path) -> tuple[np.ndarray, 
     return np.stack([predictions for predictions, _ in loaded]), labels
 
 
-def _summary(cell: Cell, evaluation: str, folder: Path) -> dict[str, Any]:
+def _intervals(cells: list[Cell], evaluation: str, folder: Path) -> dict[str, tuple[float, float]]:
+    """readout -> the interval of its mean; cells with the same seeds share their draws."""
+    found = {cell.rows[0].readout: (math.nan, math.nan) for cell in cells}
+    for seeds in dict.fromkeys(tuple(cell.ok) for cell in cells if cell.ok):
+        alike = [cell for cell in cells if tuple(cell.ok) == seeds]
+        first, (sides, labels) = alike[0].rows[0], _sides(alike, seeds, evaluation, folder)
+        bounds = intervals(first.metric, sides, labels, groups=first.groups())
+        found |= {cell.rows[0].readout: bound for cell, bound in zip(alike, bounds, strict=True)}
+    return found
+
+
+def _sides(cells: list[Cell], seeds: Sequence[int], evaluation: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(predictions [M S N] of some seeds of each cell, labels [N])."""
+    predictions, labels = _stack([cell.ok[seed] for cell in cells for seed in seeds], evaluation, folder)
+    return predictions.reshape(len(cells), len(seeds), -1), labels
+
+
+def _summary(cell: Cell, evaluation: str, low: float, high: float) -> dict[str, Any]:
     first, ok = cell.rows[0], list(cell.ok.values())
     scores = 100 * np.array([row.score(evaluation) for row in ok])
-    low, high = interval(first.metric, *_stack(ok, evaluation, folder)) if ok else (math.nan, math.nan)
     return {
+        "regime": first.regime,
         "label": label(first, evaluation),
         "task": first.task,
         "evaluation": evaluation,
@@ -152,21 +197,29 @@ def _summary(cell: Cell, evaluation: str, folder: Path) -> dict[str, Any]:
         "learning_rate": first.learning_rate,
         "rates_tried": cell.rates_tried,
         "seconds": np.mean([row.seconds for row in cell.rows]),
+        "anisotropy": np.mean([row.details.get("anisotropy", math.nan) for row in cell.rows]),
     }
 
 
-def _difference(a: Cell, b: Cell, evaluation: str, folder: Path, resamples: int) -> dict[str, Any]:
-    first = b.rows[0]
-    seeds = [seed for seed in a.ok if seed in b.ok]
-    figures = [math.nan] * 4
-    if seeds:
-        rows = [a.ok[seed] for seed in seeds] + [b.ok[seed] for seed in seeds]
-        predictions, labels = _stack(rows, evaluation, folder)
-        one, other = np.split(predictions, 2)
-        found = paired_bootstrap(first.metric, one, other, labels, resamples=resamples)
-        figures = [100 * found.mean, 100 * found.low, 100 * found.high, found.p_value]
-    names = [label(first, evaluation), first.task, evaluation, first.readout, a.rows[0].readout]
-    return dict(zip(IDENTITY + FIGURES, [*names, len(seeds), *figures], strict=True))
+def _differences(pairs: list[tuple[Cell, Cell]], evaluation: str, folder: Path, resamples: int) -> list[dict[str, Any]]:
+    """A line for each pair (reference, other) of cells of one task; pairs with the same seeds share their draws."""
+    shared = [tuple(seed for seed in a.ok if seed in b.ok) for a, b in pairs]
+    figures = [[math.nan] * 4 for _ in pairs]
+    for seeds in dict.fromkeys(filter(None, shared)):
+        alike = [i for i, common in enumerate(shared) if common == seeds]
+        cells = list(dict.fromkeys(cell for i in alike for cell in pairs[i]))
+        sides, labels = _sides(cells, seeds, evaluation, folder)
+        places = [(cells.index(pairs[i][0]), cells.index(pairs[i][1])) for i in alike]
+        first = cells[0].rows[0]
+        found = paired_bootstraps(first.metric, sides, places, labels, groups=first.groups(), resamples=resamples)
+        for i, difference in zip(alike, found, strict=True):
+            figures[i] = [*(100 * value for value in difference[:3]), difference.p_value]
+    lines = []
+    for (a, b), seeds, values in zip(pairs, shared, figures, strict=True):
+        first = b.rows[0]
+        names = [first.regime, label(first, evaluation), first.task, evaluation, first.readout, a.rows[0].readout]
+        lines.append(dict(zip(IDENTITY + FIGURES, [*names, len(seeds), *values], strict=True)))
+    return lines
 
 
 def short_names(readouts: list[str]) -> dict[str, str]:

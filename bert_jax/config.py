@@ -1,6 +1,7 @@
 """Settings as frozen dataclasses. A field's docstring is its `--help`."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -210,6 +211,45 @@ class SiameseConfig:
         _require(self.temperature > 0, f"temperature must be positive, not {self.temperature}")
         if self.training_projection is not None:
             parse_spec(self.training_projection)
+@@@
+class ProbeConfig:
+    """A linear head over frozen sentence vectors: SentEval's protocol (arXiv 1803.05449), with a wider choice of C."""
+
+    pairs: Literal["separate", "joint"] = "separate"
+    """separate: the two texts are read apart, and the head sees [|u-v|, u*v] as in SentEval, with u and v before it
+    where the order of the texts matters; joint: they are read together as in fine-tuning."""
+    c_values: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    """C (1 / alpha of ridge) to choose from, for features of mean variance 1: all are divided by one number, and none
+    is standardised by itself. The best on held-out rows is taken; of equals the smallest."""
+    folds: int = 10
+    """Folds of the training rows to choose it on, where a task has no validation set for that."""
+    max_length: int = 128
+    """Longer inputs are truncated to this many tokens."""
+    batch_size: int = 64
+    """Texts that the encoder reads in a step, all devices together."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.c_values), "c_values names nothing")
+        for value in self.c_values:
+            _require(0 < value < math.inf, f"c_values {value}: C must be a positive number")
+        _require(self.folds >= 2, f"folds must be at least 2, not {self.folds}")
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+
+
+@dataclass(frozen=True)
+class StsConfig:
+    """Similarity without any training: the cosine of two sentence vectors against a human score."""
+
+    aggregation: Literal["all", "mean", "wmean"] = "all"
+    """Over the subsets of a SemEval set: all is one correlation over all pairs; mean is that of the subsets'
+    correlations, and wmean weights them by their pairs. Numbers of different aggregations cannot be compared."""
+    max_length: int = 256
+    """Longer inputs are truncated to this many tokens."""
+    batch_size: int = 64
+    """Texts that the encoder reads in a step, all devices together."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Pretrained:
             raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
         spec = ReadoutConfig(layers, pooling, projection)
         check_batch_size(batch_size, "batch_size")
-        params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
+        params = {"encoder": self.checkpoint.encoder, "reader": self.reader_params(spec)}
         limit = min(max_length or self.config.max_length, self.config.max_length)
         encodings = encode_texts(self.tokenizer, texts, None, limit)
         if not encodings:
@@ -79,10 +79,16 @@ class Pretrained:
         save_checkpoint(folder, self.checkpoint)
         self.tokenizer.save(folder)
 
-    def _reader_params(self, spec: ReadoutConfig) -> Params:
-        """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
+    def reader_params(self, spec: ReadoutConfig) -> Params:
+        """The readout's parameters: the trained pooler's, or constants; never an untrained draw.
+
+        Raises:
+            InputError: the readout is unknown, or has weights that have not been trained.
+        """
         readouts.check(spec, self.config)
         model = SentenceEncoder(self.config, spec)
+        if not jax.eval_shape(model.init, jax.random.key(0), _DUMMY)["params"].get("reader"):
+            return {}
         draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
         one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
         same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)

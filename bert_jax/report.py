@@ -1,6 +1,8 @@
 """Tables and figures are functions of rows: `write_report(folder)` makes them all again.
 
-Where a learning rate was chosen on the evaluation set, the report says so.
+Runs of one regime make a long table, a line for each readout. Several regimes stand side by side as its columns, and
+a grid of layers and poolings has the poolings as its columns. Where a learning rate was chosen on the evaluation set,
+the report says so.
 """
 
 import math
@@ -13,68 +15,152 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bert_jax.comparison import differences, label, short_names, summarise
+from bert_jax.comparison import differences, is_grid, label, short_names, summarise
 from bert_jax.errors import InputError
-from bert_jax.figure import draw
-from bert_jax.results import Row, read_experiment, read_rows, writing
+from bert_jax.figure import REGIMES, SIGNIFICANT, draw, draw_heat_maps, draw_regimes
+from bert_jax.results import Absent, Row, read_absent, read_experiment, read_rows, writing
 
-WORDS = ("Task", "Metric", "Readout")
+WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""
 
 
 def write_report(folder: Path) -> None:
     """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table.
 
+    A grid of layers and poolings is drawn as heatmap.png; only with several regimes is there figure.png as well.
+
     Raises:
         InputError: the folder has no finished run, is damaged or cannot be written.
     """
     folder = Path(folder)
-    rows, experiment = read_rows(folder), read_experiment(folder)
+    rows, experiment, absent = read_rows(folder), read_experiment(folder), read_absent(folder)
     if not rows:
-        raise InputError(f"{folder} has no finished run to report")
+        reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
+        raise InputError(f"{folder} has no finished run to report{reasons}")
     summary, compared = summarise(rows, folder), differences(rows, folder)
-    table, protocol, notes = _table(summary, compared), _protocol(rows, experiment), _notes(summary, compared)
-    figure = draw(rows, summary, compared)
+    several, mapped = summary["regime"].nunique() > 1 or len(absent) > 1, is_grid(list(summary["readout"].unique()))
+    make = _side_by_side if several else _map if mapped else _table
+    table, notes = make(summary, compared, absent), _notes(summary, compared) + _absent_notes(absent)
+    protocol = _protocol(rows, experiment)
+    if several or mapped:
+        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
+    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
+    if several or not mapped:
+        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
     with writing(folder):
         (folder / "table.md").write_text(_markdown(table, protocol, notes), encoding="utf-8")
         (folder / "table.tex").write_text(_latex(table, " ".join([protocol, *notes])), encoding="utf-8")
-        figure.savefig(folder / "figure.png", dpi=150)
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=150)
     _print(table, protocol, notes)
 
 
-def _table(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    keys = ["regime", "task", "evaluation", "readout"]
+    return summary.merge(compared.drop(columns="label"), "left", on=keys, suffixes=("_of_mean", ""))
+
+
+def _table(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
     """The two frames as one table of text; a column that would say nothing is left out."""
-    keys = ["task", "evaluation", "readout"]
-    merged = summary.merge(compared.drop(columns="label"), "left", on=keys, suffixes=("_of_mean", ""))
     names = short_names(list(summary["readout"].unique()))
-    table = pd.DataFrame([_texts(line, names) for _, line in merged.iterrows()])
+    table = pd.DataFrame([_texts(line, names) for _, line in _merge(summary, compared).iterrows()])
     empty = [name for name in ("Difference", "p") if compared.empty]
-    return table.drop(columns=empty + ["Rate"] * (table["Rate"].nunique() == 1))
+    empty += ["Rate"] * (table["Rate"].nunique() == 1) + ["Anisotropy"] * (not table["Anisotropy"].any())
+    table = table.drop(columns=empty)
+    missing = [{"Task": title, "Score": "absent"} for tasks in absent.values() for title in tasks]
+    return pd.concat([table, pd.DataFrame(missing, columns=table.columns)]).fillna("") if missing else table
+
+
+def _side_by_side(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
+    """A line for each task and readout, a column for each regime."""
+    names = short_names(list(summary["readout"].unique()))
+    merged = _merge(summary, compared)
+    regimes = list(dict.fromkeys([*summary["regime"], *absent]))
+    labels = dict.fromkeys([*summary["label"], *(title for tasks in absent.values() for title in tasks)])
+    lines = []
+    for name in labels:
+        here = merged[merged["label"] == name]
+        for readout in here["readout"].unique():
+            line = {"Task": name, "Readout": names[readout]}
+            for regime in regimes:
+                cell = here[(here["readout"] == readout) & (here["regime"] == regime)]
+                gap = "n/a" if name in absent.get(regime, {}) else ""
+                metric = "" if cell.empty else f" {cell['metric'].iloc[0]}"
+                line[REGIMES.get(regime, regime)] = gap if cell.empty else _cell(cell.iloc[0]) + metric
+            lines.append(line)
+        if here.empty:
+            lines.append({"Task": name, "Readout": ""} | {REGIMES.get(regime, regime): "n/a" for regime in regimes})
+    return pd.DataFrame(lines)
+
+
+def _map(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
+    """A line for each task and layers (with their projection), a column for each pooling."""
+    merged = _merge(summary, compared)
+    parts = merged["readout"].str.split("/", expand=True)
+    several = parts[2].nunique() > 1
+    merged["rows"] = parts[0] + "/" + parts[2] if several else parts[0]
+    merged["columns"] = parts[1]
+    lines = []
+    for (name, rows), cells in merged.groupby(["label", "rows"], sort=False):
+        line = {"Task": name, "Metric": cells["metric"].iloc[0], "Layers": rows}
+        lines.append(line | {cell["columns"]: _cell(cell) for _, cell in cells.iterrows()})
+        if cells["anisotropy"].notna().any():
+            known = [
+                f"{pooling} {value:.2f}" for pooling, value in zip(cells["columns"], cells["anisotropy"], strict=True)
+            ]
+            lines[-1]["Anisotropy"] = ", ".join(known)
+    lines += [{"Task": title, "Layers": "absent"} for tasks in absent.values() for title in tasks]
+    return pd.DataFrame(lines).fillna("")
+
+
+def _cell(line: pd.Series) -> str:
+    """Score, difference and what went wrong, in one cell."""
+    text = _score(line)
+    if line["pairs"] > 0:
+        star = "*" if line["p_adjusted"] < SIGNIFICANT else ""
+        text += f" ({_change(line)}{star})"
+    return ", ".join(filter(None, [text, *_troubles(line)]))
+
+
+def _digits(line: pd.Series) -> int:
+    """Decimals of a score: fine-tuning moves more from seed to seed than a second one could say."""
+    return 1 if line["regime"] == "finetune" else 2
+
+
+def _score(line: pd.Series) -> str:
+    digits = _digits(line)
+    sd = "" if math.isnan(line["sd"]) else f" \N{PLUS-MINUS SIGN} {line['sd']:.{digits}f}"
+    return f"{line['mean']:.{digits}f}{sd}" if line["seeds"] else ""
+
+
+def _change(line: pd.Series) -> str:
+    digits = _digits(line)
+    return f"{line['difference']:+.{digits}f} [{line['low']:.{digits}f}, {line['high']:.{digits}f}]"
+
+
+def _troubles(line: pd.Series) -> list[str]:
+    runs = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
+    return runs + ([f"{line['pairs']:.0f} paired"] if line["pairs"] < line["seeds"] else [])
 
 
 def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
-    sd = "" if math.isnan(line["sd"]) else f" \N{PLUS-MINUS SIGN} {line['sd']:.1f}"
-    difference, p = "", ""
-    if line["pairs"] > 0:
-        difference = f"{line['difference']:+.1f} [{line['low']:.1f}, {line['high']:.1f}]"
-        p = f"{line['p_adjusted']:.3f}"
-    runs = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
-    runs += [f"{line['pairs']:.0f} paired"] if line["pairs"] < line["seeds"] else []
+    paired = line["pairs"] > 0
     return {
         "Task": line["label"],
         "Metric": line["metric"],
         "Readout": names[line["readout"]],
-        "Score": f"{line['mean']:.1f}{sd}" if line["seeds"] else "",
-        "Difference": difference,
-        "p": p,
-        "Runs": ", ".join([str(line["seeds"]), *runs]),
+        "Score": _score(line),
+        "Difference": _change(line) if paired else "",
+        "p": f"{line['p_adjusted']:.3f}" if paired else "",
+        "Runs": ", ".join([str(line["seeds"]), *_troubles(line)]),
         "Rate": _rate(line["learning_rate"]),
+        "Anisotropy": "" if math.isnan(line["anisotropy"]) else f"{line['anisotropy']:.3f}",
         "Time": f"{line['seconds']:.0f} s",
     }
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:g}".replace("e-0", "e-")
+def _rate(rate: float | None) -> str:
+    return "" if rate is None or math.isnan(rate) else f"{rate:g}".replace("e-0", "e-")
 
 
 def _plural(number: int, noun: str) -> str:
@@ -92,27 +178,62 @@ def _protocol(rows: list[Row], experiment: dict[str, Any]) -> str:
     match experiment:
         case {"finetune": {"epochs": epochs, "batch_size": size, "max_length": length}}:
             parts.append(f"{_plural(epochs, 'epoch')}, batch size {size}, at most {length} tokens")
-    rates = sorted({row.learning_rate for row in rows})
-    parts.append(f"learning rate {' or '.join(_rate(rate) for rate in rates)}")
+    if rates := sorted({row.learning_rate for row in rows if row.learning_rate is not None}):
+        parts.append(f"learning rate {' or '.join(_rate(rate) for rate in rates)}")
+    done = {(row.regime, row.protocol): None for row in rows if row.protocol}
+    for regime, phrase in done:
+        titles = dict.fromkeys(row.title for row in rows if (row.regime, row.protocol) == (regime, phrase))
+        parts.append(f"{REGIMES.get(regime, regime).lower()}: {phrase} ({', '.join(titles)})")
     parts.append(_plural(len({row.seed for row in rows}), "seed"))
-    parts.append(f"readouts {', '.join(dict.fromkeys(row.readout for row in rows))}")
+    parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.readout for row in rows)))}")
     sizes = {label(row, name): (size, name) for row in rows for name, size in row.evaluation_examples.items()}
     scored = ", ".join(f"{label} {name} ({size:,})" for label, (size, name) in sizes.items())
     text = f"{'; '.join(parts)}; scored on {scored}."
     return text[0].upper() + text[1:]
 
 
+def _list_readouts(readouts: list[str]) -> str:
+    """All of them, or the axes of their grid."""
+    if not is_grid(readouts):
+        return ", ".join(readouts)
+    axes = (list(dict.fromkeys(parts)) for parts in zip(*(readout.split("/") for readout in readouts), strict=True))
+    return " x ".join("{" + ", ".join(axis) + "}" for axis in axes)
+
+
+def _absent_notes(absent: Absent) -> list[str]:
+    """A line for each reason for which a regime has no row of a task."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for regime, tasks in absent.items():
+        for title, reason in tasks.items():
+            reasons.setdefault((regime, reason), []).append(title)
+    return [
+        f"{REGIMES.get(regime, regime)} has nothing of {', '.join(titles)}: {reason}."
+        for (regime, reason), titles in reasons.items()
+    ]
+
+
+def _wide_note(rows: list[Row]) -> str:
+    total = sum(row.seconds for row in rows)
+    return (
+        "In brackets the difference; a star where its corrected p is below 0.05. Degenerate runs are no better than "
+        f"the majority baseline. All {len(rows)} runs took {total:.0f} s."
+    )
+
+
 def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """What the reader must know to read the table."""
     notes = ["Score: the metric times 100, mean \N{PLUS-MINUS SIGN} s.d. over the runs that finished."]
     if not compared.empty:
-        reference, number = compared["reference"].iloc[0], int(compared["p"].notna().sum())
+        to, number = compared["reference"].unique(), int(compared["p"].notna().sum())
+        reference = to[0] if len(to) == 1 else f"{to[0].split('/')[1]} at the same layers"
         notes.append(
             f"Difference: to {reference}, paired by seed, with the 95% interval of a multi-bootstrap over seeds "
             f"and examples; p is corrected for {_plural(number, 'comparison')} (Holm)."
         )
     notes.append("Runs: those that finished; degenerate ones are no better than the majority baseline.")
     notes.append("Time: mean wall time of a run.")
+    if summary["anisotropy"].notna().any():
+        notes.append("Anisotropy: the mean cosine of the vectors of two different texts of the set.")
     if (summary["rates_tried"] > 1).any():
         notes.append("Where several learning rates were tried, the rate was chosen on the evaluation set.")
     pairs = compared["pairs"][compared["pairs"] > 0]
@@ -141,14 +262,15 @@ def _print(table: pd.DataFrame, protocol: str, notes: list[str]) -> None:
     """The table, narrow enough for most terminals: the metric goes under the task, and long readouts are folded."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     least = {"Readout": 12, "Runs": len("degenerate,")}
-    for name in table.columns.drop("Metric"):
+    columns = table.columns.drop("Metric", errors="ignore")
+    for name in columns:
         width = min(least.get(name, 80), max(len(text) for text in [name, *table[name]]))
         shown.add_column(name, no_wrap=name not in least, overflow="fold", min_width=width)
         shown.columns[-1].justify = "left" if name in WORDS else "right"
     for _, group in table.groupby("Task", sort=False):
-        task, metric = group["Task"].iloc[0], group["Metric"].iloc[0]
-        firsts = [task, metric] + [""] * len(group) if len(group) > 1 else [f"{task}\n{metric}"]
-        for first, line in zip(firsts, group.drop(columns=["Task", "Metric"]).to_numpy(), strict=False):
+        task, metric = group["Task"].iloc[0], group["Metric"].iloc[0] if "Metric" in group else ""
+        firsts = [task, metric] + [""] * len(group) if len(group) > 1 else [f"{task}\n{metric}".strip()]
+        for first, line in zip(firsts, group[columns].drop(columns="Task").to_numpy(), strict=False):
             shown.add_row(first, *line)
         shown.add_section()
     # Where a terminal is too narrow, rich would drop columns: let the terminal wrap lines instead.

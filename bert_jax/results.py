@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,10 @@ Scores = dict[str, dict[str, float]]
 Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """evaluation -> (predictions [N], labels [N]): classes, or scores of a regression task."""
 
-EXPERIMENT, RESULTS, PREDICTIONS = "experiment.json", "results.jsonl", "predictions"
+Absent = dict[str, dict[str, str]]
+"""regime -> title of a task -> why it has no row."""
+
+EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Row:
     """True where predictions and labels are scores and not classes."""
     readout: str
     """layers/pooling/projection."""
-    learning_rate: float
-    """Peak learning rate."""
+    learning_rate: float | None
+    """Peak learning rate; None where nothing is trained by steps."""
     seed: int
     """Runs of two readouts with one seed are a pair."""
     status: Literal["ok", "failed"]
@@ -65,6 +68,13 @@ class Row:
     """What the best constant answer reaches (0 for a correlation), of a failed run too."""
     config: dict[str, Any]
     """Everything that decides the run."""
+    regime: str = "finetune"
+    """How the readout was used: finetune, probe, sts ..."""
+    protocol: str = ""
+    """What was done, where the regime alone does not say it: a phrase for the report."""
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
+    the mean cosine of two vectors. `c`: what was chosen for each head of a probe."""
 
     @property
     def ok(self) -> bool:
@@ -74,6 +84,11 @@ class Row:
     def score(self, evaluation: str) -> float:
         """The headline metric on one evaluation set; of a failed run, the majority baseline's."""
         return (self.metrics if self.ok else self.majority)[evaluation][self.metric]
+
+    def groups(self) -> np.ndarray | None:
+        """The subset of each example [N], where the evaluation set has subsets."""
+        sizes = list(self.details.get("subsets", {}).values())
+        return np.repeat(np.arange(len(sizes)), sizes) if sizes else None
 
     def is_degenerate(self, evaluation: str) -> bool:
         """True for a run that finished but scores no better than the majority baseline."""
@@ -111,16 +126,17 @@ class ResultStore:
         folder: made if it is not there; if it is, the experiment goes on.
         experiment: the settings that all rows share. A folder with other settings is refused. The report's
             heading uses `encoder` and `finetune` where they are present.
+        sections: names in the experiment that only some rows need: one may be new to the folder, or stay away.
 
     Raises:
         InputError: the folder holds another experiment, is damaged, or cannot be written.
     """
 
-    def __init__(self, folder: Path, experiment: Any) -> None:
+    def __init__(self, folder: Path, experiment: Any, sections: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         with writing(self.folder):
             (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
-            _claim(self.folder, plain(experiment))
+            _claim(self.folder, plain(experiment), sections)
             # Found here, a folder that cannot be written costs nothing; found at the first row, it costs a run.
             with open(self.folder / RESULTS, "ab"):
                 pass
@@ -129,6 +145,18 @@ class ResultStore:
     def finished(self) -> set[str]:
         """The ids of the runs that need not be run again, failed ones among them: they would fail again."""
         return set(self._finished)
+
+    def note_absent(self, absent: Absent) -> None:
+        """Keep for the report which tasks have no row and why, beside what the folder says of others.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        kept = read_absent(self.folder)
+        merged = {regime: kept.get(regime, {}) | absent.get(regime, {}) for regime in dict.fromkeys([*kept, *absent])}
+        text = json.dumps(merged, indent=2)
+        with writing(self.folder):
+            _replace(self.folder / ABSENT, lambda file: file.write(f"{text}\n".encode()))
 
     def append(self, row: Row, predictions: Predictions) -> None:
         """Write the predictions, then the row; both are on the disk when this returns.
@@ -163,6 +191,26 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     if not isinstance(experiment, dict):
         raise InputError(f"{path} holds no settings; restore it, or use another --out")
     return experiment
+
+
+def read_absent(folder: Path) -> Absent:
+    """Which tasks were asked for and have no row, and why. One that has got its row since is not among them.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = Path(folder) / ABSENT
+    if not path.exists():
+        return {}
+    try:
+        noted = json.loads(_read(path))
+        there = {(row.regime, row.title) for row in read_rows(folder)}
+        return {
+            regime: {title: reason for title, reason in tasks.items() if (regime, title) not in there}
+            for regime, tasks in noted.items()
+        }
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"cannot read {path} ({error}); delete it, and give the command again") from None
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -221,14 +269,23 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
 
 
-def _claim(folder: Path, experiment: dict[str, Any]) -> None:
+def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
     if (folder / EXPERIMENT).exists():
-        _require_same(folder, read_experiment(folder), experiment)
+        old = read_experiment(folder)
+        optional = [name for name in sections if (name in old) != (name in experiment)]
+        shared = ({k: v for k, v in settings.items() if k not in optional} for settings in (old, experiment))
+        _require_same(folder, *shared)
+        if not experiment.keys() <= old.keys():
+            _write_experiment(folder, old | experiment)
     elif (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
         raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
     else:
-        text = json.dumps(experiment, indent=2, allow_nan=False) + "\n"
-        _replace(folder / EXPERIMENT, lambda file: file.write(text.encode()))
+        _write_experiment(folder, experiment)
+
+
+def _write_experiment(folder: Path, experiment: dict[str, Any]) -> None:
+    text = json.dumps(experiment, indent=2, allow_nan=False) + "\n"
+    _replace(folder / EXPERIMENT, lambda file: file.write(text.encode()))
 
 
 def _require_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ draws seeds and, independently, evaluation examples with replacement, and both s
 same draw. S seeds, N examples, R resamples, C classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,29 +47,76 @@ def paired_bootstrap(
     Raises:
         InputError: the metric is unknown, or the shapes do not agree.
     """
-    a, b, labels = _checked(metric, a, b, labels)
-    point = _scores(metric, b, labels) - _scores(metric, a, labels)
-    draws = np.concatenate(
-        [
-            _seed_mean(score_b - score_a, picks)
-            for picks, (score_a, score_b) in _resampled(metric, (a, b), labels, resamples, seed)
-        ]
-    )
+    if np.shape(a) != np.shape(b) or np.shape(a)[1:] != np.shape(labels):
+        shapes = f"{np.shape(a)}, {np.shape(b)} and {np.shape(labels)}"
+        raise InputError(f"expected predictions [S N] twice and labels [N], at least one of each, not {shapes}")
+    return paired_bootstraps(metric, np.stack([a, b]), [(0, 1)], labels, resamples=resamples, seed=seed)[0]
+
+
+def paired_bootstraps(
+    metric: str,
+    sides: np.ndarray,
+    pairs: Sequence[tuple[int, int]],
+    labels: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """`paired_bootstrap` of several pairs of sides (a, b), all on the same draws.
+
+    Args:
+        metric: a name in `RESAMPLED`; or one with `_mean` or `_wmean` after it, the average of the metric over groups
+            of examples, weighted by their sizes with `_wmean`.
+        sides: [M S N] predictions of M sides.
+        pairs: which of them to compare.
+        labels: [N].
+        groups: [N] the group of each example.
+    """
+    sides, labels = _checked(metric, sides, labels, groups)
+    score = _scorer(metric, sides, labels, groups)
+    point = score(np.ones((1, len(labels)), int))[0].mean(-1)
+    draws: list[list[np.ndarray]] = [[] for _ in pairs]
+    for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed):
+        for drawn, (a, b) in zip(draws, pairs, strict=True):
+            drawn.append(_seed_mean(scores[:, b] - scores[:, a], picks))
+    return [
+        _difference(float(point[b] - point[a]), np.concatenate(drawn))
+        for drawn, (a, b) in zip(draws, pairs, strict=True)
+    ]
+
+
+def _difference(mean: float, draws: np.ndarray) -> Difference:
     low, high = np.quantile(draws, [0.025, 0.975])
     tail = min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1
-    return Difference(float(point.mean()), float(low), float(high), min(1.0, float(2 * tail / (resamples + 1))))
+    return Difference(mean, float(low), float(high), min(1.0, float(2 * tail / (len(draws) + 1))))
 
 
 def interval(
     metric: str, predictions: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """The 95% interval of one side's mean score, over seeds and examples; arguments as in `paired_bootstrap`."""
-    predictions, _, labels = _checked(metric, predictions, predictions, labels)
+    return intervals(metric, np.asarray(predictions)[None], labels, resamples=resamples, seed=seed)[0]
+
+
+def intervals(
+    metric: str,
+    sides: np.ndarray,
+    labels: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """The 95% interval of each side's mean score, all on the same draws; arguments as in `paired_bootstraps`."""
+    sides, labels = _checked(metric, sides, labels, groups)
+    score = _scorer(metric, sides, labels, groups)
     draws = [
-        _seed_mean(scores, picks) for picks, (scores,) in _resampled(metric, (predictions,), labels, resamples, seed)
+        np.stack([_seed_mean(side, picks) for side in scores.swapaxes(0, 1)])
+        for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed)
     ]
-    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
-    return float(low), float(high)
+    low, high = np.quantile(np.concatenate(draws, 1), [0.025, 0.975], axis=1)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def adjust(p_values: np.ndarray) -> np.ndarray:
@@ -87,30 +134,52 @@ def is_degenerate(value: float, majority: float) -> bool:
     return not value > majority + 1e-9
 
 
-def _checked(metric: str, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    if metric not in RESAMPLED:
+def _checked(
+    metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    name, _, over = metric.partition("_")
+    if name not in RESAMPLED or over not in ("", *OVER_GROUPS):
         raise unknown("metric", metric, RESAMPLED)
-    a, b, labels = (np.asarray(array) for array in arrays)
-    if a.ndim != 2 or a.shape != b.shape or a.shape[1:] != labels.shape or not a.size:
-        shapes = f"{a.shape}, {b.shape} and {labels.shape}"
-        raise InputError(f"expected predictions [S N] twice and labels [N], at least one of each, not {shapes}")
-    return a, b, labels
+    if over and groups is None:
+        raise InputError(f"metric {metric} is over groups of examples, and there are none")
+    sides, labels = np.asarray(sides), np.asarray(labels)
+    if sides.ndim != 3 or sides.shape[2:] != labels.shape or not sides.size:
+        raise InputError(
+            f"expected predictions [M S N] and labels [N], at least one of each, not {sides.shape}, {labels.shape}"
+        )
+    return sides, labels
 
 
 def _resampled(
-    metric: str, sides: tuple[np.ndarray, ...], labels: np.ndarray, resamples: int, seed: int
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Chunks of resamples: (seeds drawn [r S], for each side its scores [r S])."""
-    num_seeds, num_examples = sides[0].shape
+    score: "Scorer", num_seeds: int, num_examples: int, resamples: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunks of resamples: (seeds drawn [r S], the sides' scores [r M S])."""
     seed_key, example_key = np.random.SeedSequence(seed).spawn(2)
     picks = np.random.default_rng(seed_key).integers(num_seeds, size=(resamples, num_seeds))
     example_rng = np.random.default_rng(example_key)
-    scorers = [RESAMPLED[metric](side, labels) for side in sides]
     size = max(1, CELLS // num_examples)
     for start in range(0, resamples, size):
         chunk = picks[start : start + size]
-        counts = _draw_counts(example_rng, len(chunk), num_examples)
-        yield chunk, [scorer(counts) for scorer in scorers]
+        yield chunk, score(_draw_counts(example_rng, len(chunk), num_examples))
+
+
+def _scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> "Scorer":
+    """Counts [R N] to scores [R M S]."""
+    name, _, over = metric.partition("_")
+    flat = sides.reshape(-1, sides.shape[2])
+    if not over:
+        whole = RESAMPLED[name](flat, labels)
+        return lambda counts: whole(counts).reshape(len(counts), *sides.shape[:2])
+    members = [groups == group for group in np.unique(groups)]
+    sizes = np.array([member.sum() for member in members])
+    weights = OVER_GROUPS[over](sizes)
+    parts = [RESAMPLED[name](flat[:, member], labels[member]) for member in members]
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        each = [w * part(counts[:, member]) for w, part, member in zip(weights, parts, members, strict=True)]
+        return np.sum(each, 0).reshape(len(counts), *sides.shape[:2])
+
+    return score
 
 
 def _draw_counts(rng: np.random.Generator, resamples: int, num_examples: int) -> np.ndarray:
@@ -124,13 +193,8 @@ def _seed_mean(scores: np.ndarray, picks: np.ndarray) -> np.ndarray:
     return np.take_along_axis(scores, picks, axis=1).mean(axis=1)
 
 
-def _scores(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[S]: the metric on the examples as they are."""
-    return RESAMPLED[metric](predictions, labels)(np.ones((1, len(labels)), int))[0]
-
-
 Scorer = Callable[[np.ndarray], np.ndarray]
-"""Counts [R N] to scores [R S]."""
+"""Counts [R N] to scores [R S], or [R M S] of M sides."""
 
 
 def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -140,7 +204,12 @@ def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
     correct = (predictions == labels).T.astype(np.float32)
-    return lambda counts: _count(counts, correct) / len(labels)
+    return lambda counts: _count(counts, correct) / _total(counts)
+
+
+def _total(counts: np.ndarray) -> np.ndarray:
+    """[R 1]: examples in each resample; of a group of them the number varies."""
+    return np.maximum(counts.sum(1, keepdims=True), 1)
 
 
 def _count(counts: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -162,9 +231,9 @@ def _mcc(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
     said = (predictions.T[:, :, None] == classes).astype(np.float32)
     true = (labels[:, None] == classes).astype(np.float32)
     correct = (predictions == labels).T.astype(np.float32)
-    n = float(len(labels))
 
     def score(counts: np.ndarray) -> np.ndarray:
+        n = _total(counts).astype(float)
         said_counts = _count(counts, said.reshape(len(said), -1)).reshape(len(counts), *said.shape[1:])
         true_counts = _count(counts, true)
         both = n * _count(counts, correct) - np.einsum("rsc,rc->rs", said_counts, true_counts)
@@ -182,7 +251,7 @@ def _pearson(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
     num_seeds = len(predictions)
 
     def score(counts: np.ndarray) -> np.ndarray:
-        moments = counts.astype(float) @ columns / len(labels)
+        moments = counts.astype(float) @ columns / _total(counts)
         x, xx, xy = (moments[:, i * num_seeds : (i + 1) * num_seeds] for i in range(3))
         y, yy = moments[:, -2:-1], moments[:, -1:]
         return _correlation(xy - x * y, xx - x * x, yy - y * y)
@@ -249,3 +318,9 @@ RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
     "spearman": _spearman,
 }
 """Metrics by name: from predictions [S N] and labels [N] to a function that scores many resamples at once."""
+
+OVER_GROUPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda sizes: np.ones(len(sizes)) / len(sizes),
+    "wmean": lambda sizes: sizes / sizes.sum(),
+}
+"""How the scores of groups are weighted, from the groups' sizes."""

@@ -64,6 +64,7 @@ _ROWS = (
         classes=_NLI,
         metrics=("accuracy",),
         evaluations=("validation_matched", "validation_mismatched"),
+        directed=True,
         needs="Whether the premise makes the hypothesis true, false or neither, in several genres.",
     ),
     Task(
@@ -72,6 +73,7 @@ _ROWS = (
         texts=("question", "sentence"),
         classes=("entailment", "not_entailment"),
         metrics=("accuracy",),
+        directed=True,
         needs="Whether the sentence holds the kind of thing the question asks for.",
     ),
     Task(
@@ -80,6 +82,7 @@ _ROWS = (
         texts=("sentence1", "sentence2"),
         classes=("entailment", "not_entailment"),
         metrics=("accuracy",),
+        directed=True,
         needs="Whether a news passage makes a short statement true, often by world knowledge.",
     ),
     Task(
@@ -88,6 +91,7 @@ _ROWS = (
         texts=("sentence1", "sentence2"),
         classes=("not_entailment", "entailment"),
         metrics=("accuracy",),
+        directed=True,
         needs="What a pronoun refers to; the development set contradicts the training set by design.",
     ),
     # AX has no training rows: a model trained on MNLI, which has the same texts and classes, is scored on it.
@@ -100,6 +104,7 @@ _ROWS = (
         evaluations=("test",),
         train="",
         trained_on="mnli",
+        directed=True,
         needs="Inference that turns on one phenomenon at a time: negation, quantifiers, coreference, knowledge.",
     ),
 )

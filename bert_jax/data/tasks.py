@@ -26,6 +26,12 @@ class Task:
     """TFDS split to train on; empty for a diagnostic set, which is only scored."""
     trained_on: str = ""
     """The task whose training split serves a diagnostic set."""
+    folds: int = 0
+    """In how many folds its rows take turns at being scored, where it has no split for that; 0 where it has."""
+    validation: str = ""
+    """The split on which a probe's regularisation is chosen; by default folds of the training rows."""
+    directed: bool = False
+    """True where exchanging the two texts may change the answer, as with premise and hypothesis."""
     needs: str = ""
     """What a reader of the sentence must know to solve it; one sentence."""
 

@@ -11,14 +11,14 @@ from bert_jax.errors import InputError
 Columns = Sequence[str | int]
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file, ended by "\\n" or "\\r\\n" only, without a byte-order mark.
+def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, ended by "\\n" or "\\r\\n" only, without a byte-order mark.
 
     Raises:
         InputError: the file is missing, unreadable, empty or not UTF-8.
     """
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
         row = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, row {row}: byte {error.start} is not UTF-8; convert the file to UTF-8") from error

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float, Int
 
@@ -24,6 +25,21 @@ class SentenceEncoder(nn.Module):
 
     def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B E"]:
         return self.reader(self.encoder(tokens, train), tokens)
+
+
+class SentenceReadouts(nn.Module):
+    """One pass of an encoder read out in several ways: sentence vectors [B E], one after the other on the last axis."""
+
+    config: BertConfig
+    readouts: tuple[ReadoutConfig, ...]
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config)
+        self.readers = [Readout(readout, self.config) for readout in self.readouts]
+
+    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
+        states = self.encoder(tokens)
+        return jnp.concatenate([reader(states, tokens) for reader in self.readers], -1)
 
 
 class SequenceClassifier(nn.Module):

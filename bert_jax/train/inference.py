@@ -1,6 +1,6 @@
 """A program over every row of a data set exactly once, on any number of devices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,37 @@ def predict_rows(
     batch_size: int,
     buckets: Sequence[int],
 ) -> np.ndarray:
-    """Outputs [rows ...] in row order of a step mapped by `parallel.map_predict_step`.
+    """Outputs [rows ...] in row order of a step mapped by `parallel.map_predict_step`; arguments as `predict_batches`.
+
+    There must be at least one row.
+    """
+    outputs = None
+    for rows, values in predict_batches(predict_step, params, encodings, special, batch_size, buckets):
+        outputs = np.empty((len(encodings), *values.shape[1:]), values.dtype) if outputs is None else outputs
+        outputs[rows] = values
+    assert outputs is not None, "there must be at least one row"
+    return outputs
+
+
+def predict_batches(
+    predict_step: Callable[..., Any],
+    params: Params,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    batch_size: int,
+    buckets: Sequence[int],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batch by batch, which rows [n] and what the step gives for them [n ...]; every row comes once.
 
     Args:
         predict_step: `(params, tokens) -> [devices B ...]`.
         params: its parameters.
-        encodings: the rows, at least one.
+        encodings: the rows.
         special: what fills a batch.
         batch_size: rows in a step, all devices together.
         buckets: lengths to pad to, see `choose_buckets`.
     """
     lengths = np.array([len(e.ids) for e in encodings])
-    outputs = None
     # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
     pending: list[tuple[np.ndarray, Any]] = []
     for plan in [*epoch_plan(lengths, buckets, batch_size), None]:
@@ -39,8 +58,4 @@ def predict_rows(
             pending.append((plan.rows, predict_step(params, split_batch(tokens))))
         while pending and (plan is None or len(pending) > 1):
             rows, result = pending.pop(0)
-            values = np.asarray(result).reshape(batch_size, *result.shape[2:])[: len(rows)]
-            outputs = np.empty((len(encodings), *values.shape[1:]), values.dtype) if outputs is None else outputs
-            outputs[rows] = values
-    assert outputs is not None, "there must be at least one row"
-    return outputs
+            yield rows, np.asarray(result).reshape(batch_size, *result.shape[2:])[: len(rows)]

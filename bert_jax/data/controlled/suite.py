@@ -74,6 +74,7 @@ TASKS = {
             TWO,
             ("entailment", "not_entailment"),
             ("accuracy",),
+            directed=True,
             needs="Logic: whether every, some, no and not every let a word grow narrower or wider, and in which of the "
             "two sentences it is wider; the words alone say nothing.",
         ),
