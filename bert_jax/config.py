@@ -211,7 +211,9 @@ class SiameseConfig:
         _require(self.temperature > 0, f"temperature must be positive, not {self.temperature}")
         if self.training_projection is not None:
             parse_spec(self.training_projection)
-@@@
+
+
+@dataclass(frozen=True)
 class ProbeConfig:
     """A linear head over frozen sentence vectors: SentEval's protocol (arXiv 1803.05449), with a wider choice of C."""
 

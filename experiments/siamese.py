@@ -162,8 +162,18 @@ def _train(
         metrics={name: metrics.score(task, *pair) for name, pair in cosines.items()},
         majority={name: metrics.majority(task, labels) for name, labels in gold.items()},
         config=run.settings,
+        regime="siamese",
+        protocol=_protocol(config),
     )
     return row, cosines, trained
+
+
+def _protocol(config: SiameseRun) -> str:
+    """What was done, in a phrase."""
+    settings, names = config.siamese, ", ".join(Path(name).name for name in config.train)
+    extra = f", {settings.training_projection} in training only" if settings.training_projection else ""
+    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    return f"{config.objective} on {names}, {epochs}, batch size {settings.batch_size}{extra}, scored by cosine"
 
 
 def _save(config: SiameseRun, pretrained: Pretrained, trained: Trained, run: Run) -> None:
