@@ -85,10 +85,9 @@ class Pretrained:
         Raises:
             InputError: the readout is unknown, or has weights that have not been trained.
         """
-        readouts.check(spec, self.config)
-        model = SentenceEncoder(self.config, spec)
-        if not jax.eval_shape(model.init, jax.random.key(0), _DUMMY)["params"].get("reader"):
+        if not readouts.trace(spec, self.config).has_weights:
             return {}
+        model = SentenceEncoder(self.config, spec)
         draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
         one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
         same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)

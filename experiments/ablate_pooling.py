@@ -1,53 +1,29 @@
-"""Ablate the readout: fine-tune one encoder with several readouts on several tasks over several seeds.
+"""Ablate the readout: one encoder, several readouts and tasks; fine-tuned over several seeds, probed, or as it is.
 
 Ends with a table of every readout on every task, the paired differences with 95% intervals, and a figure.
 An interrupted run goes on where it was when the same command is given again.
 """
 
-import dataclasses
 import itertools
-import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rich.progress import Progress
-
-from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
-from bert_jax.data import glue
-from bert_jax.data.tasks import Split, Task
+from bert_jax.config import BertConfig
+from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError
-from bert_jax.model.huggingface import fingerprint, read_config, resolve
+from bert_jax.model.huggingface import read_config, resolve
 from bert_jax.model.readout import check
-from bert_jax.pretrained import Pretrained, load
-from bert_jax.report import write_report
-from bert_jax.results import ResultStore, Row, plain, run_id
-from bert_jax.train import metrics
-from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task, with_learning_rate
-from bert_jax.train.loop import Diverged
+from bert_jax.results import plain
 from bert_jax.train.parallel import cache_compilations, check_batch_size
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
-from experiments.progress import progress_bar
+from experiments.regimes import Run, Settings, open_store, run_grid, why_not
 from experiments.settings import SUITES, Ablation, PretrainRun
-
-
-class Run(NamedTuple):
-    """A cell of the grid and a seed. settings: everything that decides the run, as plain JSON."""
-
-    task: Task
-    readout: ReadoutConfig
-    learning_rate: float
-    seed: int
-    settings: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The same settings give the same id."""
-        return run_id(self.settings)
+from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 
 
 def main(config: Ablation) -> None:
@@ -57,84 +33,43 @@ def main(config: Ablation) -> None:
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
     for readout in config.readouts():
         check(readout, _architecture(config))
-    grid = list(_grid(config))
-    store = ResultStore(config.out, _experiment(config))
-    pending = [run for run in grid if run.id not in store.finished()]
-    splits = {run.task.name: _read_task(config, run.task) for run in {run.task.name: run for run in pending}.values()}
-    if pending:
-        pretrained = load(_encoder_dir(config))
-        with progress_bar() as bar:
-            total = bar.add_task("runs", total=len(grid), completed=len(grid) - len(pending), note="")
-            for name, runs in itertools.groupby(pending, key=lambda run: run.task.name):
-                data = _tokenize(config, pretrained, *splits[name])
-                for run in runs:
-                    store.append(*_finetune(pretrained, data, run, config.finetune, bar))
-                    bar.advance(total)
-    write_report(config.out)
-
-
-def _finetune(
-    pretrained: Pretrained, data: TaskData, run: Run, config: FinetuneConfig, bar: Progress
-) -> tuple[Row, dict[str, Any]]:
-    """One run as a row and its predictions. A run that diverges is a row too."""
-    task, config = run.task, with_learning_rate(config, run.learning_rate)
-    labels = {name: examples.labels for name, examples in data.evaluations.items()}
-    line = bar.add_task(f"{task.title} {run.readout} seed {run.seed}", total=num_steps(data, config), note="")
-    failed, predictions = None, {}
-    start = time.perf_counter()
-
-    def on_step(step: int, values: dict[str, float]) -> None:
-        bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
-
-    try:
-        logits = finetune(pretrained, data, run.readout, config, run.seed, on_step)
-        predictions = {name: (metrics.predict(rows, task), labels[name]) for name, rows in logits.items()}
-    except Diverged as error:
-        failed = error.step
-    finally:
-        bar.remove_task(line)
-    row = Row(
-        id=run.id,
-        task=task.name,
-        title=task.title,
-        metric=task.metrics[0],
-        is_regression=task.is_regression,
-        readout=str(run.readout),
-        learning_rate=run.learning_rate,
-        seed=run.seed,
-        status="ok" if failed is None else "failed",
-        failed_step=failed,
-        seconds=round(time.perf_counter() - start, 3),
-        train_examples=len(data.train.encodings),
-        evaluation_examples={name: len(values) for name, values in labels.items()},
-        metrics={name: metrics.score(task, *pair) for name, pair in predictions.items()},
-        majority={name: metrics.majority(task, values) for name, values in labels.items()},
-        config=run.settings,
-    )
-    return row, predictions
+    tasks = {name: SUITES[config.suite][name] for name in config.tasks}
+    gaps = {regime: {task.title: why_not(regime, task) for task in tasks.values()} for regime in config.regimes}
+    absent = {regime: {title: why for title, why in said.items() if why} for regime, said in gaps.items()}
+    settings = Settings(config.finetune, config.probe, config.sts)
+    store = open_store(config.out, _shared(config), settings, config.regimes, {k: v for k, v in absent.items() if v})
+    read = partial(_read, config)
+    run_grid(config.out, store, list(_grid(config)), read, partial(_encoder_dir, config), settings)
 
 
 def _grid(config: Ablation) -> Iterator[Run]:
-    """All runs, task by task; within one, seeds vary slowest, so that pairs finish together."""
-    experiment = _experiment(config)
-    rates = config.learning_rates or (config.finetune.optim.learning_rate,)
+    """All runs, regime by regime and task by task; within one, seeds vary slowest, so that pairs finish together."""
     tasks = [SUITES[config.suite][name] for name in config.tasks]
-    for task, seed, rate, readout in itertools.product(tasks, range(config.seeds), rates, config.readouts()):
-        settings = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
-        yield Run(task, readout, rate, seed, plain(experiment | settings))
+    for regime, task in itertools.product(config.regimes, tasks):
+        if why_not(regime, task):
+            continue
+        its_own = _shared(config) | {regime: getattr(config, regime)}
+        seeds = range(1 if regime == "sts" else config.seeds)
+        if regime != "finetune":
+            for seed, readout in itertools.product(seeds, config.readouts()):
+                cell = {"regime": regime, "task": task.name, "readout": readout, "seed": seed}
+                yield Run(regime, task, readout, None, seed, plain(its_own | cell))
+            continue
+        rates = config.learning_rates or (config.finetune.optim.learning_rate,)
+        for seed, rate, readout in itertools.product(seeds, rates, config.readouts()):
+            cell = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
+            yield Run(regime, task, readout, rate, seed, plain(its_own | cell))
 
 
 @lru_cache
-def _experiment(config: Ablation) -> dict[str, Any]:
-    """What all rows share. Seeds, tasks and readouts are not in it: a run folder can grow by them."""
-    shared = {"suite": config.suite, "train_rows": config.train_rows, "finetune": config.finetune}
+def _shared(config: Ablation) -> dict[str, Any]:
+    """What all rows share. Regimes, seeds, tasks and readouts are not in it: a run folder can grow by them."""
+    shared = {"suite": config.suite, "train_rows": config.train_rows}
     if config.encoder is None:
         own = f"{config.pretrain.preset} pretrained on {config.documents} embedded documents"
         corpus = {"documents": config.documents, "vocab": config.vocab}
         return plain(shared | {"encoder": own, "pretrain": config.pretrain} | corpus)
-    folder = _encoder_dir(config)
-    name = folder.resolve().name if Path(config.encoder).exists() else config.encoder
-    return plain(shared | {"encoder": name, "encoder_weights": fingerprint(folder)})
+    return plain(shared | describe_encoder(config.encoder))
 
 
 def _architecture(config: Ablation) -> BertConfig:
@@ -154,39 +89,10 @@ def _encoder_dir(config: Ablation) -> Path:
     return pretrain_encoder(PretrainRun(out, None, config.documents, config.vocab, config.pretrain))
 
 
-def _read_task(config: Ablation, task: Task) -> tuple[Task, Split, dict[str, Split]]:
-    source = SUITES[config.suite][task.trained_on or task.name]
-    train = _read_split(config, source, source.train)
-    if config.train_rows is not None:
-        train = train.head(config.train_rows)
-    return task, train, {name: _read_split(config, task, name) for name in task.evaluations}
-
-
-def _tokenize(
-    config: Ablation, pretrained: Pretrained, task: Task, train: Split, evaluations: dict[str, Split]
-) -> TaskData:
-    limit = min(config.finetune.max_length, pretrained.config.max_length)
-    settings = dataclasses.replace(config.finetune, max_length=limit)
-    return prepare_task(task, pretrained.tokenizer, train, evaluations, settings)
-
-
-def _read_split(config: Ablation, task: Task, name: str) -> Split:
-    split = _find_split(config, task, name)
-    if split.labels is None:
-        raise InputError(f"{task.title}: the labels of its {name} split are not published here, so it cannot be scored")
-    return split
-
-
-def _find_split(config: Ablation, task: Task, name: str) -> Split:
-    if config.suite == "glue" and config.glue_dir is not None:
-        return glue.read_tsv(task, config.glue_dir, name)
-    from bert_jax.data import tfds  # slow to import, and not needed for published TSV folders
-    from bert_jax.data.controlled.builder import prepared
-
-    if config.suite == "glue":
-        return tfds.read(tfds.glue_builder(task), task, name)
-    return tfds.read(prepared(task, config.out / "data"), task, name)
+def _read(config: Ablation, regime: str, task: Task) -> TaskSplits:
+    source = Source(config.suite, config.out / "data", config.glue_dir, train_rows=config.train_rows)
+    return read_task(source, task)
 
 
 if __name__ == "__main__":
-    run(main, named(Ablation))
+    run(main, named(Ablation), default="embedded")

@@ -14,7 +14,10 @@ NamedConfigs = dict[str, tuple[str, Config]]
 
 
 def run(
-    main: Callable[[Config], None], configs: NamedConfigs[Config] | type[Config], args: Sequence[str] | None = None
+    main: Callable[[Config], None],
+    configs: NamedConfigs[Config] | type[Config],
+    args: Sequence[str] | None = None,
+    default: str | None = None,
 ) -> None:
     """Parse the command line, then call `main`.
 
@@ -26,9 +29,13 @@ def run(
         configs: a dataclass to fill; or several filled ones by name, of which the first argument
             chooses one (even where there is one only) and the others override fields.
         args: the arguments; by default the process's own.
+        default: the configuration that is meant where the first argument is a flag (but --help lists them all).
     """
+    args = sys.argv[1:] if args is None else args
+    if default is not None and args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+        args = [default, *args]
     try:
-        main(parse(configs, sys.argv[1:] if args is None else args))
+        main(parse(configs, args))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,19 +3,29 @@
 import itertools
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from bert_jax.config import FinetuneConfig, PretrainConfig, ReadoutConfig, SiameseConfig, VocabConfig
-from bert_jax.data import controlled, glue
+from bert_jax.config import (
+    FinetuneConfig,
+    PretrainConfig,
+    ProbeConfig,
+    ReadoutConfig,
+    SiameseConfig,
+    StsConfig,
+    VocabConfig,
+)
+from bert_jax.data import controlled, glue, senteval, sts
 from bert_jax.data.prepare import TextConfig
 from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError, unknown
 
-SUITES: dict[str, dict[str, Task]] = {"embedded": controlled.TASKS, "glue": glue.TASKS}
+SUITES: dict[str, dict[str, Task]] = {"embedded": controlled.TASKS, "glue": glue.TASKS, "senteval": senteval.TASKS}
+Regime = Literal["finetune", "probe", "sts"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class PrepareCorpus:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A grid of fine-tuning runs: tasks x readouts x learning rates x seeds."""
+    """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
 
     suite: Literal["embedded", "glue"]
     """Which tasks: the generated ones that come with the package, or GLUE."""
@@ -135,10 +145,13 @@ class Ablation:
     """Model directory or hub id. Without it (embedded suite only) a tiny BERT is pretrained first."""
     glue_dir: Path | None = None
     """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    regimes: tuple[Regime, ...] = ("finetune",)
+    """How the readouts are compared: finetune trains all weights; probe fits a linear head on frozen vectors; sts takes
+    the cosine of two of them, on tasks of pairs with scores. Several stand side by side in the report."""
     poolings: tuple[str, ...] = ("cls", "mean")
     """Pooling specs; the first is the reference that the others are compared with."""
     layers: tuple[str, ...] = ("last",)
-    """Layers specs."""
+    """Layers specs. With several layers and several poolings, poolings are compared at the same layers."""
     projections: tuple[str, ...] = ("none",)
     """Projection specs."""
     seeds: int = 5
@@ -149,6 +162,8 @@ class Ablation:
     train_rows: int | None = None
     """Train on the first rows only."""
     finetune: FinetuneConfig = FinetuneConfig()
+    probe: ProbeConfig = ProbeConfig()
+    sts: StsConfig = StsConfig()
     pretrain: PretrainConfig = PretrainConfig()
     """How the embedded suite's own encoder is made."""
     documents: int = 2000
@@ -157,19 +172,80 @@ class Ablation:
     """The vocabulary of that encoder."""
 
     def __post_init__(self) -> None:
+        _check_counts(self.seeds, self.train_rows)
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
-        fields = ("tasks", "poolings", "layers", "projections", "learning_rates")
-        _check_grid(self, fields, may_be_empty=("learning_rates",))
-        for task in self.tasks:
-            if task not in SUITES[self.suite]:
-                raise unknown("task", task, SUITES[self.suite])
+        _check_lists(self, "regimes", "tasks", "poolings", "layers", "projections")
+        _check_lists(self, "learning_rates", may_be_empty=True)
+        _check_tasks(self.tasks, SUITES[self.suite])
         self.readouts()
 
     def readouts(self) -> list[ReadoutConfig]:
         """Every combination of layers, pooling and projection, poolings varying fastest."""
-        return _readouts(self.layers, self.projections, self.poolings)
+        return make_grid(self.layers, self.poolings, self.projections)
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """A linear probe on every layer and pooling of a frozen encoder, which reads every text once for all of them."""
+
+    suite: Literal["senteval", "glue", "embedded"]
+    """Which tasks: SentEval's transfer sets, GLUE, or the generated ones that come with the package."""
+    tasks: tuple[str, ...]
+    """Tasks of the suite. Those of SentEval that are not in the folder are marked absent."""
+    out: Path
+    """Run folder: rows, predictions, tables and the heat map."""
+    encoder: str | None = None
+    """Model directory or hub id."""
+    senteval_dir: Path | None = None
+    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    layers: tuple[str, ...] = ("all",)
+    """Layers specs; all is every layer by itself, from 0, the embeddings."""
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; at each layer the first is the reference that the others are compared with."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs: none, or tanh for the checkpoint's own pooler."""
+    seeds: int = 1
+    """Seeds per cell: 0, 1, ... They decide the folds; nothing else is random."""
+    train_rows: int | None = None
+    """Use the first training rows only; of a set that is scored by folds so many, evenly spread."""
+    probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
+
+    def __post_init__(self) -> None:
+        _check_counts(self.seeds, self.train_rows)
+        _check_lists(self, "tasks", "poolings", "layers", "projections")
+        _check_tasks(self.tasks, SUITES[self.suite])
+        make_grid(self.layers, self.poolings, self.projections)
+
+
+@dataclass(frozen=True)
+class StsRun:
+    """Semantic similarity without any training: the cosine of two sentence vectors against a human score."""
+
+    sets: tuple[str, ...]
+    """Sets: sts12 to sts16, stsb, sickr. Those that are not in the folder are marked absent."""
+    out: Path
+    """Run folder: rows, predictions, tables and figures."""
+    encoder: str | None = None
+    """Model directory or hub id."""
+    sts_dir: Path | None = None
+    """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/; or SentEval's data/downstream."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs; all is every layer by itself, from 0, the embeddings."""
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; the first is the reference that the others are compared with."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs: none; tanh for the checkpoint's own pooler; whiten or whiten(size=256), which is fitted on the
+    texts of each set without their scores (arXiv 2103.15316)."""
+    sts: OmitArgPrefixes[StsConfig] = StsConfig()
+
+    def __post_init__(self) -> None:
+        _check_lists(self, "sets", "poolings", "layers", "projections")
+        _check_tasks(self.sets, sts.SETS)
+        make_grid(self.layers, self.poolings, self.projections)
 
 
 @dataclass(frozen=True)
@@ -205,28 +281,44 @@ class SiameseRun:
     siamese: SiameseConfig = SiameseConfig()
 
     def __post_init__(self) -> None:
-        _check_grid(self, ("train", "poolings", "layers", "projections"))
+        _check_counts(self.seeds, self.train_rows)
+        _check_lists(self, "train", "poolings", "layers", "projections")
         self.readouts()
 
     def readouts(self) -> list[ReadoutConfig]:
         """Every combination of layers, pooling and projection, poolings varying fastest."""
-        return _readouts(self.layers, self.projections, self.poolings)
+        return make_grid(self.layers, self.poolings, self.projections)
 
 
-def _check_grid(config: "Ablation | SiameseRun", fields: tuple[str, ...], may_be_empty: tuple[str, ...] = ()) -> None:
-    if config.seeds < 1:
-        raise InputError(f"--seeds {config.seeds}: at least one seed is needed")
-    if config.train_rows is not None and config.train_rows < 1:
-        raise InputError(f"--train-rows {config.train_rows}: at least one row is needed")
-    for field in fields:
-        values = getattr(config, field)
-        flag = field.replace("_", "-")
-        if not values and field not in may_be_empty:
-            raise InputError(f"--{flag} names nothing")
-        if len(set(values)) < len(values):
-            raise InputError(f"--{flag} names something twice: {' '.join(map(str, values))}")
-
-
-def _readouts(layers: tuple[str, ...], projections: tuple[str, ...], poolings: tuple[str, ...]) -> list[ReadoutConfig]:
+def make_grid(layers: Sequence[str], poolings: Sequence[str], projections: Sequence[str]) -> list[ReadoutConfig]:
+    """Every combination of layers, projection and pooling, poolings varying fastest."""
     grid = itertools.product(layers, projections, poolings)
     return [ReadoutConfig(layer, pooling, projection) for layer, projection, pooling in grid]
+
+
+def expand_layers(layers: Sequence[str], num_layers: int) -> list[str]:
+    """Layers specs with `all` as every layer of an encoder by itself, from 0, the embeddings."""
+    every = map(str, range(num_layers + 1))
+    return list(dict.fromkeys(one for spec in layers for one in (every if spec == "all" else [spec])))
+
+
+def _check_counts(seeds: int, train_rows: int | None) -> None:
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: at least one seed is needed")
+    if train_rows is not None and train_rows < 1:
+        raise InputError(f"--train-rows {train_rows}: at least one row is needed")
+
+
+def _check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+    for field in fields:
+        values = getattr(settings, field)
+        if not values and not may_be_empty:
+            raise InputError(f"--{field.replace('_', '-')} names nothing")
+        if len(set(values)) < len(values):
+            raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
+
+
+def _check_tasks(tasks: Sequence[str], known: dict[str, Task]) -> None:
+    for task in tasks:
+        if task not in known:
+            raise unknown("task", task, known)

@@ -126,6 +126,7 @@ _TREC = {"train": "train_5500.label", "test": "TREC_10.label"}
 _MRPC = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
 _SNLI = {"train": "train", "validation": "dev", "test": "test"}
 _SICK = {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"}
+_FILES = {"SST/binary": _SST, "SST/fine": _SST, "TREC": _TREC, "MRPC": _MRPC, "SNLI": _SNLI, "SICK": _SICK}
 
 
 def read_senteval(task: Task, folder: Path, split: str) -> Split:
@@ -150,6 +151,25 @@ def read_senteval(task: Task, folder: Path, split: str) -> Split:
         _file({"train": ""}, task, split)
         return _read_polar([home / file for file in polar])
     return _READERS[task.name](task, home, split)
+
+
+def why_absent(task: Task, folder: Path) -> str | None:
+    """Which of a task's files are not in the folder, or None where all are.
+
+    Raises:
+        InputError: the folder itself is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give --senteval-dir the folder that holds MR/, CR/ and the like")
+    name, polar = _FOLDERS[task.name]
+    files = polar or [
+        file.format(_FILES[name][split])
+        for split in ("train", task.validation, *task.evaluations)
+        if split
+        for file in (("s1.{}", "s2.{}", "labels.{}") if name == "SNLI" else ("{}",))
+    ]
+    missing = [file for file in files if not (folder / name / file).is_file()]
+    return f"{folder / name} has no {', '.join(missing)}" if missing else None
 
 
 def _file(files: dict[str, str], task: Task, split: str) -> str:

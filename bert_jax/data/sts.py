@@ -8,9 +8,42 @@ SICK (Marelli et al. 2014).
 from pathlib import Path
 from typing import NamedTuple
 
-from bert_jax.data.tasks import Split
+from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tsv import Columns, parse_scores, read_columns
 from bert_jax.errors import InputError, unknown
+
+
+def _set(name: str, title: str, needs: str) -> Task:
+    return Task(name, title, ("sentence1", "sentence2"), (), ("spearman",), ("test",), train="", needs=needs)
+
+
+SETS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        _set("sts12", "STS12", "News, captions and machine translations."),
+        _set("sts13", "STS13", "Headlines and dictionary glosses; SMT, which is licensed, is in no published copy."),
+        _set("sts14", "STS14", "Forums, news, headlines, captions, glosses and tweets."),
+        _set("sts15", "STS15", "Forums, students' answers, belief, headlines and captions."),
+        _set("sts16", "STS16", "Answers, headlines, plagiarism, post-editing and questions."),
+        _set("stsb", "STS-B", "The benchmark's selection of 2012 to 2017."),
+        _set("sickr", "SICK-R", "Plain sentences about scenes, with negations and exchanged roles."),
+    )
+}
+"""The similarity sets by name."""
+
+_FOLDERS = {f"sts{year}": f"STS{year}-en-test" for year in range(12, 17)} | {"stsb": "STSBenchmark", "sickr": "SICK"}
+
+
+def find_set(task: Task, folder: Path) -> Path | None:
+    """The folder of one of the `SETS`, in `folder` or in its `STS/` as SentEval has it; None if it is not there.
+
+    Raises:
+        InputError: `folder` itself is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give --sts-dir the folder that holds STS12-en-test/ and the like")
+    name = _FOLDERS[task.name]
+    return next((path for path in (folder / name, folder / "STS" / name) if path.is_dir()), None)
 
 
 class _Layout(NamedTuple):

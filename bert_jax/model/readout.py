@@ -2,7 +2,8 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,19 @@ def check(spec: ReadoutConfig, config: BertConfig) -> None:
         InputError: an unknown name, a setting that its class does not take, a layer the encoder lacks, or
             a vector that does not come out.
     """
+    trace(spec, config)
+
+
+class Traced(NamedTuple):
+    """width: of the vectors. has_weights: whether there is anything to be trained or loaded."""
+
+    width: int
+    has_weights: bool
+
+
+@lru_cache(maxsize=1024)
+def trace(spec: ReadoutConfig, config: BertConfig) -> Traced:
+    """What a readout gives and needs; errors as `check`."""
     layers = build("layers", parse_spec(spec.layers), LAYERS)
     if isinstance(layers, (Layers, Mix)):
         _check_indices(spec, layers.indices, config.num_layers)
@@ -133,13 +147,14 @@ def check(spec: ReadoutConfig, config: BertConfig) -> None:
     ids, mask = np.zeros((2, 8), np.int32), np.ones((2, 8), bool)
     init = Readout(spec, config).init_with_output
     try:
-        out, _ = jax.eval_shape(init, jax.random.key(0), states, Tokens(ids, ids, mask, mask))
+        out, variables = jax.eval_shape(init, jax.random.key(0), states, Tokens(ids, ids, mask, mask))
     except InputError:
         raise
     except Exception as error:  # whatever a class of the user's own may raise
         raise InputError(f"readout {spec} does not fit this encoder: {_first_line(error)}") from error
     if out.ndim != 2 or len(out) != 2:
         raise InputError(f"readout {spec} gives {out.shape} for two sentences, where one vector each is needed")
+    return Traced(out.shape[1], bool(jax.tree.leaves(variables)))
 
 
 def _check_indices(spec: ReadoutConfig, indices: tuple[int, ...], num_layers: int) -> None:

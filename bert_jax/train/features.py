@@ -3,21 +3,20 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import choose_buckets
 from bert_jax.data.tokenizer import Encoding
 from bert_jax.model.bert import SentenceReadouts
+from bert_jax.model.readout import trace
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.inference import predict_batches
 from bert_jax.train.parallel import check_batch_size, map_predict_step
-from bert_jax.types import Params, Tokens
+from bert_jax.types import Params
 
 Features = dict[ReadoutConfig, np.ndarray]
 """readout -> sentence vectors [texts E], float32."""
@@ -25,18 +24,6 @@ Features = dict[ReadoutConfig, np.ndarray]
 IN_MEMORY = 2 * 2**30
 """Bytes of features that are kept in memory; more lie in a temporary file that is read readout by readout."""
 NUM_BUCKETS = 8
-
-
-def every_layer(num_layers: int) -> tuple[str, ...]:
-    """The layers specs of an encoder's states, one by one: 0, the embeddings, to num_layers."""
-    return tuple(map(str, range(num_layers + 1)))
-
-
-def make_grid(
-    layers: Sequence[str], poolings: Sequence[str], projections: Sequence[str] = ("none",)
-) -> list[ReadoutConfig]:
-    """Every combination of layers, projection and pooling, poolings varying fastest."""
-    return [ReadoutConfig(layer, pooling, way) for layer, way, pooling in product(layers, projections, poolings)]
 
 
 def extract_features(
@@ -68,7 +55,7 @@ def extract_features(
     for place, readout in enumerate(readouts):
         if reader := pretrained.reader_params(readout):
             params[f"readers_{place}"] = reader
-    widths = [_width(pretrained.config, readout) for readout in readouts]
+    widths = [trace(readout, pretrained.config).width for readout in readouts]
     features = dict(zip(readouts, _allocate(len(encodings), widths, scratch), strict=True))
     if not encodings:
         return features
@@ -92,14 +79,6 @@ def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np
             np.memmap(file, np.float32, "w+", int(start), (rows, width))
             for start, width in zip(starts, widths, strict=True)
         ]
-
-
-@lru_cache(maxsize=512)
-def _width(config: BertConfig, readout: ReadoutConfig) -> int:
-    model = SentenceReadouts(config, (readout,))
-    ids, mask = np.zeros((1, 8), np.int32), np.ones((1, 8), bool)
-    out, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), Tokens(ids, ids, mask, mask))
-    return out.shape[1]
 
 
 @lru_cache(maxsize=32)

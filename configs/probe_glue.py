@@ -1,0 +1,11 @@
+"""Linear probes on GLUE's small tasks, [CLS] and mean pooling at every layer.
+
+python -m experiments.probe glue --encoder DIR_OR_HUB_ID
+"""
+
+from pathlib import Path
+
+from experiments.settings import ProbeRun
+
+NAME = "glue"
+config = ProbeRun(suite="glue", tasks=("cola", "mrpc", "stsb", "rte"), out=Path("runs/probe-glue"))
