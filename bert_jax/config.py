@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,12 +91,22 @@ PRESETS = {
 def preset(name: str, **changes: object) -> BertConfig:
     """The architecture called `name`, with some fields changed.
 
+    Args:
+        name: of a published size; or layers/hidden/heads, as BERT's Table 6 has it, with a feed-forward layer of 4 D.
+
     Raises:
         InputError: there is no preset of that name.
+
+    >>> preset("6/768/3").num_heads
+    3
     """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return dataclasses.replace(PRESETS[name], **changes)
+    if name in PRESETS:
+        return dataclasses.replace(PRESETS[name], **changes)
+    if not re.fullmatch(r"\d+/\d+/\d+", name):
+        raise unknown("preset", name, [*PRESETS, "LAYERS/HIDDEN/HEADS"])
+    layers, width, heads = map(int, name.split("/"))
+    sizes = {"num_layers": layers, "hidden_size": width, "num_heads": heads, "intermediate_size": 4 * width}
+    return BertConfig(**(sizes | changes))
 
 
 @dataclass(frozen=True)
@@ -306,7 +317,7 @@ class PretrainConfig:
     """One pretraining run from random initialisation, apart from its corpus."""
 
     preset: str = "tiny"
-    """Architecture: tiny, mini, small, medium, base or large."""
+    """Architecture: tiny, mini, small, medium, base, large, or layers/hidden/heads such as 6/768/12."""
     max_length: int = 128
     """Tokens in an example, both segments together."""
     steps: int = 2000

@@ -3,7 +3,7 @@
 The paper trains on SNLI and MultiNLI together, about a million pairs, and has 80.78 (mean), 79.07 (max) and 79.80
 ([CLS]) on the STS benchmark's development set. Not run for the record at that size yet. Name the training files:
 
-python -m experiments.siamese sbert-nli --train FILES --sts DIR
+python -m experiments.siamese sbert-nli --train FILES --sts-dir DIR
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 The paper trains one epoch on a million sentences of Wikipedia and keeps the best checkpoint by the STS benchmark's
 development set, where it has 82.5 (Table 6); here the last one is kept. Not run for the record yet. Name the sentences:
 
-python -m experiments.siamese simcse --train SENTENCES.txt --sts DIR
+python -m experiments.siamese simcse --train SENTENCES.txt --sts-dir DIR
 """
 
 from pathlib import Path

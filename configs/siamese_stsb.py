@@ -3,7 +3,7 @@
 The paper has 87.44 (mean), 69.92 (max) and 86.62 ([CLS]) on the development set, with bert-base and ten seeds. Not run
 for the record yet.
 
-python -m experiments.siamese sbert-stsb --sts DIR
+python -m experiments.siamese sbert-stsb --sts-dir DIR
 """
 
 from pathlib import Path

@@ -172,12 +172,12 @@ class Ablation:
     """The vocabulary of that encoder."""
 
     def __post_init__(self) -> None:
-        _check_counts(self.seeds, self.train_rows)
+        check_counts(self.seeds, self.train_rows)
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
-        _check_lists(self, "regimes", "tasks", "poolings", "layers", "projections")
-        _check_lists(self, "learning_rates", may_be_empty=True)
+        check_lists(self, "regimes", "tasks", "poolings", "layers", "projections")
+        check_lists(self, "learning_rates", may_be_empty=True)
         _check_tasks(self.tasks, SUITES[self.suite])
         self.readouts()
 
@@ -215,8 +215,8 @@ class ProbeRun:
     probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
 
     def __post_init__(self) -> None:
-        _check_counts(self.seeds, self.train_rows)
-        _check_lists(self, "tasks", "poolings", "layers", "projections")
+        check_counts(self.seeds, self.train_rows)
+        check_lists(self, "tasks", "poolings", "layers", "projections")
         _check_tasks(self.tasks, SUITES[self.suite])
         make_grid(self.layers, self.poolings, self.projections)
 
@@ -243,7 +243,7 @@ class StsRun:
     sts: OmitArgPrefixes[StsConfig] = StsConfig()
 
     def __post_init__(self) -> None:
-        _check_lists(self, "sets", "poolings", "layers", "projections")
+        check_lists(self, "sets", "poolings", "layers", "projections")
         _check_tasks(self.sets, sts.SETS)
         make_grid(self.layers, self.poolings, self.projections)
 
@@ -257,13 +257,13 @@ class SiameseRun:
     sentence again, under other dropout, among those of the batch."""
     train: tuple[str, ...]
     """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), embedded.
-    sts: stsb (the training set of --sts), embedded. simcse: any of these, or a text file with a sentence a line."""
+    sts: stsb (the benchmark's), embedded. simcse: any of these, or a text file with a sentence a line."""
     encoder: str
     """Model directory or hub id."""
     out: Path
     """Run folder: rows, predictions, tables and the figure; with --save also models."""
-    sts: Path | None = None
-    """Folder of the STS benchmark or of SICK. Without it, the embedded similarity task is scored."""
+    sts_dir: Path | None = None
+    """Folder with STSBenchmark/, whose development and test sets are scored. Without it, the embedded similarity is."""
     glue_dir: Path | None = None
     """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
     poolings: tuple[str, ...] = ("cls", "mean")
@@ -281,8 +281,8 @@ class SiameseRun:
     siamese: SiameseConfig = SiameseConfig()
 
     def __post_init__(self) -> None:
-        _check_counts(self.seeds, self.train_rows)
-        _check_lists(self, "train", "poolings", "layers", "projections")
+        check_counts(self.seeds, self.train_rows)
+        check_lists(self, "train", "poolings", "layers", "projections")
         self.readouts()
 
     def readouts(self) -> list[ReadoutConfig]:
@@ -302,14 +302,16 @@ def expand_layers(layers: Sequence[str], num_layers: int) -> list[str]:
     return list(dict.fromkeys(one for spec in layers for one in (every if spec == "all" else [spec])))
 
 
-def _check_counts(seeds: int, train_rows: int | None) -> None:
+def check_counts(seeds: int, train_rows: int | None) -> None:
+    """Refuse numbers of seeds and rows that cannot be."""
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least one seed is needed")
     if train_rows is not None and train_rows < 1:
         raise InputError(f"--train-rows {train_rows}: at least one row is needed")
 
 
-def _check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+    """Refuse lists that name nothing, or something twice."""
     for field in fields:
         values = getattr(settings, field)
         if not values and not may_be_empty:

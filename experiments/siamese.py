@@ -19,13 +19,12 @@ import numpy as np
 from rich.progress import Progress
 
 from bert_jax.config import ReadoutConfig
-from bert_jax.data import controlled, glue
+from bert_jax.data import controlled, glue, sts
 from bert_jax.data.nli import CLASSES, read_nli
-from bert_jax.data.sts import read_sts
 from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tsv import read_lines
 from bert_jax.errors import InputError
-from bert_jax.model.huggingface import fingerprint, read_config, resolve
+from bert_jax.model.huggingface import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.provenance import read_history, tunings, write_history
@@ -48,6 +47,7 @@ from configs import named
 from experiments.cli import run
 from experiments.progress import progress_bar
 from experiments.settings import SiameseRun
+from experiments.sources import describe_encoder
 
 MODELS = "models"
 EMBEDDED = "embedded"
@@ -92,7 +92,7 @@ def run_missing(config: SiameseRun, seeds: Iterable[int]) -> None:
     pending = [run for run in grid if not _is_done(run, config, store)]
     if not pending:
         return
-    task, evaluations = read_evaluations(config.sts)
+    task, evaluations = read_evaluations(config.sts_dir, config.objective)
     pretrained = load(_encoder_dir(config))
     limit = min(config.siamese.max_length, pretrained.config.max_length)
     settings = dataclasses.replace(config.siamese, max_length=limit)
@@ -203,12 +203,11 @@ def _experiment(config: SiameseRun, train: Split) -> dict[str, Any]:
         {
             "objective": config.objective,
             "train": {"names": [Path(name).name for name in config.train], "rows": len(train.a), "sha256": digest},
-            "sts": EMBEDDED if config.sts is None else config.sts.resolve().name,
+            "scored_on": EMBEDDED if config.sts_dir is None else "STSBenchmark",
             "siamese": config.siamese,
-            "encoder": folder.resolve().name if Path(config.encoder).exists() else config.encoder,
-            "encoder_weights": fingerprint(folder),
             "tuned_before": tunings(folder),
         }
+        | describe_encoder(config.encoder)
     )
 
 
@@ -217,18 +216,24 @@ def _encoder_dir(config: SiameseRun) -> Path:
     return resolve(config.encoder)
 
 
-def read_evaluations(folder: Path | None) -> tuple[Task, dict[str, Split]]:
-    """The similarity set that cosines are scored on: a folder with development and test files, or the embedded one."""
+def read_evaluations(folder: Path | None, objective: str) -> tuple[Task, dict[str, Split]]:
+    """The similarity set that cosines are scored on, as a task named after the objective: the STS benchmark's
+    development and test sets, or the embedded one's."""
     if folder is None:
-        task = dataclasses.replace(controlled.TASKS["similarity"], metrics=("spearman", "pearson"))
-        return task, {"validation": controlled.read(task, "validation")}
-    splits = {}
-    for name in ("validation", "test"):
-        (splits[name],) = read_sts(folder, name).values()
-    task = dataclasses.replace(glue.TASKS["stsb"], metrics=("spearman", "pearson"))
-    if "SICK" in folder.name.upper():
-        task = dataclasses.replace(task, name="sickr", title="SICK-R")
-    return task, splits
+        task = dataclasses.replace(controlled.TASKS["similarity"], name=objective, metrics=("spearman", "pearson"))
+        return task, {"validation": controlled.read(controlled.TASKS["similarity"], "validation")}
+    task = dataclasses.replace(sts.SETS["stsb"], name=objective, metrics=("spearman", "pearson"))
+    return task, {name: _read_stsb(folder, name) for name in ("validation", "test")}
+
+
+def _read_stsb(folder: Path | None, split: str) -> Split:
+    if folder is None:
+        raise InputError("--train stsb needs --sts-dir, the folder that holds STSBenchmark/")
+    home = sts.find_set(sts.SETS["stsb"], folder)
+    if home is None:
+        raise InputError(f"{folder}: no STSBenchmark/ in it; give --sts-dir the folder that holds it")
+    (pairs,) = sts.read_sts(home, split).values()
+    return pairs
 
 
 def read_training(config: SiameseRun) -> tuple[Split, int]:
@@ -257,10 +262,7 @@ def _read_source(config: SiameseRun, name: str) -> tuple[Split, int]:
         task = controlled.TASKS[_EMBEDDED_TASKS[kind]]
         return controlled.read(task, "train"), len(task.classes)
     if name == "stsb" and config.objective != "nli":
-        if config.sts is None:
-            raise InputError("--train stsb needs --sts, the folder of the STS benchmark")
-        (split,) = read_sts(config.sts, "train").values()
-        return split, 0
+        return _read_stsb(config.sts_dir, "train"), 0
     if config.objective == "sts":
         raise InputError(f"--train {name}: the objective sts learns from scores, of stsb or embedded")
     if name == "mnli":
