@@ -196,12 +196,12 @@ def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -
     """
     if is_pretrained_here(encoder, config):
         return pretrain_encoder(pretraining_run(config, encoder, seed))
-    folder = resolve(config.given().get(encoder.name) or encoder.published)
+    folder = resolve(config.given_for(encoder.name) or encoder.published)
     before = tunings(folder)
     if table.plain and before:
         raise InputError(
-            f"{folder} was tuned on {'; '.join(before)}, but {table.name} starts from plain encoders: its numbers would be "
-            "of another protocol. Give --encoder one that was only pretrained"
+            f"{folder} was tuned on {'; '.join(before)}, but {table.name} starts from plain encoders: its numbers "
+            "would be of another protocol. Give --encoder one that was only pretrained"
         )
     return folder
 

@@ -114,7 +114,7 @@ def protocol(table: Table, config: Reproduce) -> str:
     """How the published and the measured numbers came about."""
     source = f"{table.source}{' (secondary: read in a quotation)' if table.secondary else ''}"
     published = f"{table.protocol}; scores are of the {table.published_on} set" if table.published_on else "nothing"
-    encoders = {encoder.name: config.given().get(encoder.name) or config.given().get("") for encoder in table.encoders}
+    encoders = {encoder.name: config.given_for(encoder.name) for encoder in table.encoders}
     made = [encoder.name for encoder in table.encoders if is_pretrained_here(encoder, config)]
     parts = [f"{name} is {place}" for name, place in encoders.items() if place]
     parts += [f"pretrained here for {config.pretrain.steps:,} steps: {', '.join(made)}"] if made else []
@@ -126,8 +126,8 @@ def protocol(table: Table, config: Reproduce) -> str:
     )
     if table.published_on and config.scale != "base":
         text.append(
-            f"SCALE {config.scale.upper()} IS NOT THE SOURCE'S: published and measured numbers are of other sizes and data, "
-            "and do not compare. No difference is shown."
+            f"SCALE {config.scale.upper()} IS NOT THE SOURCE'S: published and measured numbers are of other sizes and "
+            "data, and do not compare. No difference is shown."
         )
     return "\n".join(text)
 
@@ -233,7 +233,7 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
         notes.append("One pretraining of each encoder: intervals say nothing about others (--pretrain-seeds).")
     if len(found.lines) > 1:
         notes.append(
-            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p below 0.05 after Holm's method."
+            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm)."
         )
     notes += ["Fewer than 10 seeds: intervals are too short where seeds matter more than examples."] * (
         config.seeds < 10
@@ -262,8 +262,8 @@ def print_list() -> None:
         for scale in SCALES:
             console.print(f"    {scale}: {describe_needs(table, scale)}", highlight=False, markup=False)
     console.print(
-        "Times are of pretraining alone, and the least possible: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU cores "
-        "at 60 GFLOP/s. Models smaller than base use an accelerator less well."
+        "Times are of pretraining alone, and the least possible: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU "
+        "cores at 60 GFLOP/s. Models smaller than base use an accelerator less well."
     )
 
 

@@ -10,6 +10,7 @@ from tyro.conf import Suppress
 
 from bert_jax.config import (
     FinetuneConfig,
+    LongPhase,
     OptimConfig,
     PretrainConfig,
     ProbeConfig,
@@ -97,6 +98,10 @@ class Reproduce:
         split = [one.partition("=") if "=" in one else ("", "=", one) for one in self.encoder]
         return {name: place for name, _, place in split}
 
+    def given_for(self, encoder: str) -> str:
+        """The user's own in place of one of the table's encoders; empty where there is none."""
+        return self.given().get(encoder) or self.given().get("", "")
+
 
 class Scale(NamedTuple):
     """What a scale means. settings: dotted settings in which it differs from the defaults."""
@@ -145,6 +150,7 @@ SCALES = {
             preset="base",
             steps=1_000_000,
             batch_size=256,
+            long=LongPhase(steps=100_000, max_length=512, batch_size=256),
             optim=OptimConfig(learning_rate=1e-4, warmup=0.01),
         ),
         {"seeds": 5},
@@ -193,7 +199,12 @@ def pretraining(encoder: Encoder, config: Reproduce, seed: int = 0) -> PretrainC
 
 def is_pretrained_here(encoder: Encoder, config: Reproduce) -> bool:
     """False where the source's own checkpoint is taken, or one of the user's."""
-    return encoder.name not in config.given() and not (encoder.published and config.scale == "base")
+    return not config.given_for(encoder.name) and not (encoder.published and config.scale == "base")
+
+
+def _slots(settings: PretrainConfig, length: int) -> int:
+    """Tokens of a sequence that are predicted."""
+    return length if settings.objective.tokens == "ltr" else round(settings.objective.mask_rate * length)
 
 
 def hours(table: Table, config: Reproduce) -> float:
@@ -203,6 +214,10 @@ def hours(table: Table, config: Reproduce) -> float:
         if is_pretrained_here(encoder, config):
             settings = pretraining(encoder, config)
             bert = preset(settings.preset, vocab_size=config.vocab.size if config.scale == "tiny" else 30_000)
-            slots = round(settings.objective.mask_rate * settings.max_length)
-            total += settings.steps * settings.batch_size * flops_per_sequence(bert, settings.max_length, slots)
+            long = settings.long
+            for steps, size, length in (
+                (settings.steps - long.steps, settings.batch_size, settings.max_length),
+                (long.steps, long.batch_size, long.max_length),
+            ):
+                total += steps * size * flops_per_sequence(bert, length, _slots(settings, length))
     return total * config.pretrain_seeds / 3600
