@@ -12,9 +12,15 @@ from bert_jax.config import preset
 from bert_jax.model.readout import check
 from bert_jax.train.siamese import training_readout
 from experiments.cli import parse
-from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, SiameseRun
+from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, SiameseRun, StsRun
 
-KINDS = {"ablate_pooling": Ablation, "pretrain": PretrainRun, "siamese": SiameseRun}
+KINDS = {
+    "ablate_pooling": Ablation,
+    "pretrain": PretrainRun,
+    "probe": ProbeRun,
+    "siamese": SiameseRun,
+    "sts": StsRun,
+}
 MODULES = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(configs.__path__)]
 EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 
