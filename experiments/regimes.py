@@ -79,7 +79,20 @@ def run_grid(
     encoder: Callable[[], Path],
     settings: Settings,
 ) -> None:
-    """Run what is missing of a grid, then report. What can be wrong with the data is found before anything is run.
+    """Run what is missing of a grid, then report; arguments as `run_missing`."""
+    run_missing(out, store, grid, read, encoder, settings)
+    write_report(out)
+
+
+def run_missing(
+    out: Path,
+    store: ResultStore,
+    grid: Sequence[Run],
+    read: Callable[[str, Task], TaskSplits],
+    encoder: Callable[[], Path],
+    settings: Settings,
+) -> None:
+    """Run what is missing of a grid. What can be wrong with the data is found before anything is run.
 
     Args:
         out: the run folder that `store` writes to.
@@ -103,7 +116,6 @@ def run_grid(
                 for made in _REGIMES[key[0]](Bench(pretrained, bar, out), splits[key], runs, settings):
                     store.append(*made)
                     bar.advance(total)
-    write_report(out)
 
 
 def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -40,3 +41,13 @@ def accuracy(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weigh
     """Rows whose label has the largest logit, alone, by weight. (To count is far faster than `argmax` on a CPU.)"""
     own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
     return Ratio((((logits >= own).sum(-1) == 1) * weights).sum(), weights.sum())
+
+
+def cosine(u: Float[Array, "*rows E"], v: Float[Array, "*rows E"]) -> Float[Array, "*rows"]:
+    """`u v / (|u| |v|)` of each row; 0 where a vector is 0."""
+    return (unit(u) * unit(v)).sum(-1)
+
+
+def unit(x: Float[Array, "*rows E"]) -> Float[Array, "*rows E"]:
+    """The rows at length 1; a row of zeros stays, and its gradient is finite."""
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))
