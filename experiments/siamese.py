@@ -93,7 +93,7 @@ def run_missing(config: SiameseRun, seeds: Iterable[int]) -> None:
     if not pending:
         return
     task, evaluations = read_evaluations(config.sts_dir, config.objective)
-    pretrained = load(_encoder_dir(config))
+    pretrained = load(_encoder_dir(config), encoder_only=True)
     limit = min(config.siamese.max_length, pretrained.config.max_length)
     settings = dataclasses.replace(config.siamese, max_length=limit)
     data = prepare_pairs(pretrained.tokenizer, train, evaluations, settings, num_classes)
