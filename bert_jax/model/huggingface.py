@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ _HEADS = {
     "mlm/bias": "cls.predictions.bias",
     **{f"nsp/dense/{ours}": f"cls.seq_relationship.{t}" for ours, t in _DENSE.items()},
 }
+_CLASSIFIER = {f"classifier/dense/{ours}": f"classifier.{theirs}" for ours, theirs in _DENSE.items()}
 # Copies of tied weights, and a buffer, that some versions of transformers write. They hold nothing of their own.
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
@@ -74,6 +75,7 @@ class Checkpoint(NamedTuple):
 
     encoder: the parameters of `Encoder`. pooler: {kernel, bias} of BERT's trained pooler, or None.
     mlm, nsp: the parameters of the pretraining heads, or None.
+    classifier: {"dense": {kernel, bias}} of a `BertForSequenceClassification`, which reads the pooler, or None.
     """
 
     config: BertConfig
@@ -81,6 +83,7 @@ class Checkpoint(NamedTuple):
     pooler: Params | None = None
     mlm: Params | None = None
     nsp: Params | None = None
+    classifier: Params | None = None
 
 
 def read_config(folder: Path) -> BertConfig:
@@ -134,20 +137,35 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(_weights_file(folder).read_bytes()).hexdigest()[:12]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back."""
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> None:
+    """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back.
+
+    Args:
+        folder: is made if need be.
+        checkpoint: what to write.
+        settings: more fields for config.json, such as the names of a classifier's outputs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[checkpoint.config.activation]
     raw |= {"model_type": "bert", "pad_token_id": 0}
-    raw["architectures"] = ["BertForPreTraining" if checkpoint.mlm else "BertModel"]
+    raw |= {"architectures": [_architecture(checkpoint)], **(settings or {})}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
     flat = dict(_flatten({name: part for name, part in checkpoint._asdict().items() if name != "config" and part}))
-    table = _names(checkpoint.config)
+    table = _names(checkpoint.config) | _CLASSIFIER
     tensors = {table[ours]: _to_theirs(ours, np.asarray(value)) for ours, value in flat.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / "model.safetensors")
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    """The class of `transformers` that has the same heads."""
+    if checkpoint.classifier:
+        return "BertForSequenceClassification"
+    if checkpoint.mlm:
+        return "BertForPreTraining" if checkpoint.nsp else "BertForMaskedLM"
+    return "BertForNextSentencePrediction" if checkpoint.nsp else "BertModel"
 
 
 def resolve(name: str) -> Path:
