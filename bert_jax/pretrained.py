@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.card import CARD, plain_card
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import choose_buckets, encode_texts
+from bert_jax.data.fast_tokenizer import save_for_transformers
 from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
@@ -74,10 +76,17 @@ class Pretrained:
         step = _embed_step(self.config, spec)
         return predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
 
-    def save(self, folder: Path) -> None:
-        """Write a Hugging Face model directory: config.json, model.safetensors and the tokenizer's files."""
+    def save(self, folder: Path, card: str | None = None) -> None:
+        """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
+
+        Args:
+            folder: is made if need be.
+            card: the text of its README.md, see `bert_jax.card`; by default one that says what is known.
+        """
         save_checkpoint(folder, self.checkpoint)
-        self.tokenizer.save(folder)
+        save_for_transformers(self.tokenizer, folder, self.config.max_length)
+        card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
+        (folder / CARD).write_text(card, encoding="utf-8")
 
     def _reader_params(self, spec: ReadoutConfig) -> Params:
         """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
@@ -144,6 +153,13 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
             f"{spec.layers}/{spec.pooling} gives {fresh[0]}; use mlp, the same layer fresh"
         )
     return {**reader, "projection": {"dense": checkpoint.pooler}}
+
+
+def use_of(checkpoint: Checkpoint) -> str:
+    """What a checkpoint's heads are good for, as a pipeline tag of the hub."""
+    if checkpoint.classifier:
+        return "text-classification"
+    return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))

@@ -7,22 +7,25 @@ An interrupted run goes on where it was when the same command is given again.
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
+from bert_jax.card import finetuning_card
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data import glue
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
+from bert_jax.exchange import save_tuned
+from bert_jax.model.export import target_of
 from bert_jax.model.huggingface import fingerprint, read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.report import write_report
-from bert_jax.results import ResultStore, Row, plain, run_id
+from bert_jax.results import ResultStore, Row, plain, read_rows, run_id
 from bert_jax.train import metrics
 from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
@@ -33,6 +36,8 @@ from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
 from experiments.progress import progress_bar
 from experiments.settings import SUITES, Ablation, PretrainRun
+
+MODELS = "models"
 
 
 class Run(NamedTuple):
@@ -51,15 +56,34 @@ class Run(NamedTuple):
 
 
 def main(config: Ablation) -> None:
-    """Run what is missing of the grid, then report. What can be wrong is found before anything is trained."""
+    """Run the grid, then report."""
+    run_grid(config, list(_grid(config)), lambda run: config.out / MODELS / run.id)
+    write_report(config.out)
+
+
+def run_grid(config: Ablation, grid: list[Run], model_of: Callable[[Run], Path]) -> None:
+    """Run what is missing of some runs. What can be wrong is found before anything is trained.
+
+    Args:
+        config: what they share.
+        grid: the runs.
+        model_of: where the model of each is kept, if models are.
+
+    Raises:
+        InputError: whatever is wrong.
+    """
     cache_compilations()
     for field in ("batch_size", "eval_batch_size"):
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
     for readout in config.readouts():
         check(readout, _architecture(config))
-    grid = list(_grid(config))
+        if config.save_models:
+            target_of(readout, _architecture(config))
     store = ResultStore(config.out, _experiment(config))
-    pending = [run for run in grid if run.id not in store.finished()]
+    # A run that diverged has no model, and would diverge again.
+    trained = {row.id for row in read_rows(config.out) if row.ok and config.save_models}
+    done = store.finished()
+    pending = [run for run in grid if run.id not in done or (run.id in trained and not model_of(run).exists())]
     splits = {run.task.name: _read_task(config, run.task) for run in {run.task.name: run for run in pending}.values()}
     if pending:
         pretrained = load(_encoder_dir(config))
@@ -68,26 +92,30 @@ def main(config: Ablation) -> None:
             for name, runs in itertools.groupby(pending, key=lambda run: run.task.name):
                 data = _tokenize(config, pretrained, *splits[name])
                 for run in runs:
-                    store.append(*_finetune(pretrained, data, run, config.finetune, bar))
+                    model = model_of(run) if config.save_models else None
+                    row, predictions = _finetune(pretrained, data, run, config.finetune, bar, model)
+                    if row.id not in store.finished():
+                        store.append(row, predictions)
                     bar.advance(total)
-    write_report(config.out)
 
 
 def _finetune(
-    pretrained: Pretrained, data: TaskData, run: Run, config: FinetuneConfig, bar: Progress
+    pretrained: Pretrained, data: TaskData, run: Run, config: FinetuneConfig, bar: Progress, model: Path | None
 ) -> tuple[Row, dict[str, Any]]:
-    """One run as a row and its predictions. A run that diverges is a row too."""
+    """One run as a row and its predictions. A run that diverges is a row too. The model is written first, if it is
+    wanted: where there is a row, there is its model.
+    """
     task, config = run.task, with_learning_rate(config, run.learning_rate)
     labels = {name: examples.labels for name, examples in data.evaluations.items()}
     line = bar.add_task(f"{task.title} {run.readout} seed {run.seed}", total=num_steps(data, config), note="")
     failed, predictions = None, {}
-    start = time.perf_counter()
+    start, trained = time.perf_counter(), []
 
     def on_step(step: int, values: dict[str, float]) -> None:
         bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
 
     try:
-        logits = finetune(pretrained, data, run.readout, config, run.seed, on_step)
+        logits = finetune(pretrained, data, run.readout, config, run.seed, on_step, trained.append)
         predictions = {name: (metrics.predict(rows, task), labels[name]) for name, rows in logits.items()}
     except Diverged as error:
         failed = error.step
@@ -111,17 +139,26 @@ def _finetune(
         majority={name: metrics.majority(task, values) for name, values in labels.items()},
         config=run.settings,
     )
+    if model is not None:
+        for tuned in trained:
+            limit = min(config.max_length, pretrained.config.max_length)
+            card = partial(finetuning_card, f"{task.name}-{run.id}", config=pretrained.config, row=row)
+            save_tuned(model, tuned, pretrained.tokenizer, limit, card)
     return row, predictions
 
 
 def _grid(config: Ablation) -> Iterator[Run]:
     """All runs, task by task; within one, seeds vary slowest, so that pairs finish together."""
-    experiment = _experiment(config)
     rates = config.learning_rates or (config.finetune.optim.learning_rate,)
     tasks = [SUITES[config.suite][name] for name in config.tasks]
     for task, seed, rate, readout in itertools.product(tasks, range(config.seeds), rates, config.readouts()):
-        settings = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
-        yield Run(task, readout, rate, seed, plain(experiment | settings))
+        yield cell(config, task, readout, rate, seed)
+
+
+def cell(config: Ablation, task: Task, readout: ReadoutConfig, rate: float, seed: int) -> Run:
+    """One run of an ablation."""
+    settings = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
+    return Run(task, readout, rate, seed, plain(_experiment(config) | settings))
 
 
 @lru_cache

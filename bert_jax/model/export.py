@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -59,7 +59,7 @@ class Expressed(NamedTuple):
     denses: list[tuple[np.ndarray, np.ndarray, str]]
 
 
-def target_of(readout: ReadoutConfig, config: BertConfig) -> str:
+def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingface", "sentence-transformers"]:
     """Where a classifier with this readout can go: "huggingface" if it can, or else "sentence-transformers".
 
     Raises:
