@@ -129,11 +129,9 @@ def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
     return make_card(name, use, summary, config, sections, results)
 
 
-def plain_card(name: str, use: str, config: BertConfig, origin: str | None = None, details: str = "") -> str:
+def plain_card(name: str, use: str, config: BertConfig, origin: str = "Saved by bert_jax.") -> str:
     """The card of a model of which is known only where it comes from."""
-    source = f"Saved from {origin} by" if origin else "Saved by"
-    summary = f"{source} bert_jax, which was not told how it was trained. {details}".strip()
-    return make_card(name, use, summary, config, {})
+    return make_card(name, use, f"{origin} How it was trained was not recorded.", config, {})
 
 
 def carried_card(source: Path, use: str, note: str) -> str:

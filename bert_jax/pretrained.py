@@ -11,15 +11,15 @@ import numpy as np
 
 from bert_jax.card import CARD, plain_card
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.batching import choose_buckets, encode_texts
+from bert_jax.data.batching import encode_texts, length_steps, pack_rows
 from bert_jax.data.fast_tokenizer import save_for_transformers
-from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
+from bert_jax.data.tokenizer import Encoding, Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.huggingface import Checkpoint, load_checkpoint, resolve, save_checkpoint
-from bert_jax.train.inference import predict_rows
-from bert_jax.train.parallel import check_batch_size, map_predict_step
+from bert_jax.train.inference import predict_packs
+from bert_jax.train.parallel import check_batch_size, least_batch, map_predict_step, replicate
 from bert_jax.types import Params, Tokens
 
 
@@ -41,7 +41,7 @@ class Pretrained:
         pooling: str = "mean",
         layers: str = "last",
         projection: str = "none",
-        batch_size: int = 64,
+        batch_size: int | None = None,
         max_length: int | None = None,
     ) -> np.ndarray:
         """Sentence vectors, float32 [texts, width], in input order.
@@ -51,7 +51,7 @@ class Pretrained:
             pooling: a pooling spec, see `bert_jax.model.pooling`.
             layers: a layers spec, see `bert_jax.model.readout`.
             projection: none, or tanh for the checkpoint's own pooler.
-            batch_size: texts in a step.
+            batch_size: texts in a step; by default few long ones or many short ones.
             max_length: tokens, special ones included, that longer texts are cut to; by default, and
                 at most, the encoder's limit.
 
@@ -60,21 +60,8 @@ class Pretrained:
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        if max_length is not None and max_length < 3:
-            raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
-        spec = ReadoutConfig(layers, pooling, projection)
-        check_batch_size(batch_size, "batch_size")
-        params = {"encoder": self.checkpoint.encoder, "reader": self._reader_params(spec)}
-        limit = min(max_length or self.config.max_length, self.config.max_length)
-        encodings = encode_texts(self.tokenizer, texts, None, limit)
-        if not encodings:
-            return np.zeros((0, *jax.eval_shape(_embed(self.config, spec), params, _DUMMY).shape[1:]), np.float32)
-        # Rounded up to the limit, and not to the longest of these texts: other texts then find the program compiled.
-        buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), 8, limit)
-        step = _embed_step(self.config, spec)
-        return predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
+        embedder = Embedder(self, ReadoutConfig(layers, pooling, projection), batch_size, max_length)
+        return embedder.vectors(embedder.tokenize(texts))
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
@@ -88,7 +75,7 @@ class Pretrained:
         card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
         (folder / CARD).write_text(card, encoding="utf-8")
 
-    def _reader_params(self, spec: ReadoutConfig) -> Params:
+    def reader(self, spec: ReadoutConfig) -> Params:
         """The readout's parameters: the trained pooler's, or constants; never an untrained draw."""
         readouts.check(spec, self.config)
         model = SentenceEncoder(self.config, spec)
@@ -98,6 +85,46 @@ class Pretrained:
         if not all(jax.tree.leaves(same)):
             raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
         return one
+
+
+class Embedder:
+    """Texts to sentence vectors in two parts, so that one can be done while the other is.
+
+    Args:
+        pretrained: the encoder.
+        spec: how it is read out.
+        batch_size: texts in a step; by default few long ones or many short ones.
+        max_length: tokens that longer texts are cut to.
+
+    Raises:
+        InputError: as `Pretrained.embed`.
+    """
+
+    def __init__(
+        self, pretrained: Pretrained, spec: ReadoutConfig, batch_size: int | None = None, max_length: int | None = None
+    ) -> None:
+        if batch_size is not None:
+            check_batch_size(batch_size, "batch_size")
+        if max_length is not None and max_length < 3:
+            raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
+        config, self.tokenizer = pretrained.config, pretrained.tokenizer
+        self.limit = min(max_length or config.max_length, config.max_length)
+        params = {"encoder": pretrained.checkpoint.encoder, "reader": pretrained.reader(spec)}
+        self.width: int = jax.eval_shape(_embed(config, spec), params, _DUMMY).shape[1]
+        self._params, self._step, self._batch_size = replicate(params), _embed_step(config, spec), batch_size
+
+    def tokenize(self, texts: Sequence[str]) -> list[Encoding]:
+        """The tokens of each text, cut to the limit."""
+        return encode_texts(self.tokenizer, texts, None, self.limit)
+
+    def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
+        """Their vectors, float32 [texts, width], in input order."""
+        if not encodings:
+            return np.zeros((0, self.width), np.float32)
+        # Steps up to the limit, and not to the longest of these texts: other texts then find the program compiled.
+        lengths, steps = np.array([len(e.ids) for e in encodings]), length_steps(self.limit)
+        packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
+        return predict_packs(self._step, self._params, encodings, self.tokenizer.special, packs)
 
 
 def load(name: str | Path) -> Pretrained:
@@ -162,6 +189,8 @@ def use_of(checkpoint: Checkpoint) -> str:
     return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
+_TOKENS = 2048
+"""In a step, padding included: enough to keep the cores busy, few enough for their caches."""
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 
