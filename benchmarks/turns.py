@@ -24,6 +24,9 @@ new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_cont
 note = functools.partial(print, file=sys.stderr, flush=True)
 """Print a line of progress, apart from the table."""
 
+PEERS = ("torch", "transformers", "sentence-transformers")
+"""What `pip install -e '.[parity]'` brings."""
+
 STEP_HEAD = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
 
 
@@ -45,7 +48,7 @@ def check(config: Any) -> None:
     """Refuse to measure what cannot be measured, and warn where the machine is busy."""
     from bert_jax.errors import InputError
 
-    if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
+    if missing := [name for name in PEERS if importlib.util.find_spec(name.replace("-", "_")) is None]:
         raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
     for field in ("rounds", "steps", "rows"):
         if (value := getattr(config, field, None)) is not None and value < 1:
@@ -70,6 +73,6 @@ def describe_machine(module: str) -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
     cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "torch", "transformers"))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", *PEERS))
     command = f"`python -m benchmarks.{module} {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
     return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."

@@ -12,9 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.card import CARD, plain_card
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.batching import choose_buckets, encode_texts
-from bert_jax.data.tokenizer import Tokenizer, load_tokenizer
+from bert_jax.data.batching import encode_texts, length_steps, pack_rows
+from bert_jax.data.fast_tokenizer import save_for_transformers
+from bert_jax.data.tokenizer import Encoding, Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
@@ -22,8 +24,8 @@ from bert_jax.model.checkpoint import HEADS, Checkpoint
 from bert_jax.model.directory import describe_format, encoder_folder, load_checkpoint, resolve
 from bert_jax.model.huggingface import save_checkpoint
 from bert_jax.model.sentence_transformers import read_pipeline
-from bert_jax.train.inference import predict_rows
-from bert_jax.train.parallel import check_batch_size, map_predict_step
+from bert_jax.train.inference import predict_packs
+from bert_jax.train.parallel import check_batch_size, least_batch, map_predict_step, replicate
 from bert_jax.types import Params, Tokens
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class Pretrained:
         pooling: str | None = None,
         layers: str | None = None,
         projection: str | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         max_length: int | None = None,
         normalize: bool | None = None,
     ) -> np.ndarray:
@@ -87,7 +89,7 @@ class Pretrained:
             pooling: a pooling spec, see `bert_jax.model.pooling`; mean by default.
             layers: a layers spec, see `bert_jax.model.readout`; last by default.
             projection: none, the default, or tanh for the checkpoint's own pooler.
-            batch_size: texts in a step.
+            batch_size: texts in a step; by default few long ones or many short ones.
             max_length: tokens, special ones included, that longer texts are cut to; by default the limit of
                 the model's directory, and at most the encoder's.
             normalize: divide each vector by its length.
@@ -97,31 +99,33 @@ class Pretrained:
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        if max_length is not None and max_length < 3:
-            raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
-        if self.readout and (pooling, layers, projection, normalize) == (None,) * 4:
-            spec, normalize = self.readout, self.normalize
-        else:
-            spec = ReadoutConfig(layers or "last", pooling or "mean", projection or "none")
-        check_batch_size(batch_size, "batch_size")
-        params = {"encoder": self.checkpoint.encoder, "reader": self.reader_params(spec)}
-        limit = min(max_length or self.max_length or self.config.max_length, self.config.max_length)
-        encodings = encode_texts(self.tokenizer, texts, None, limit)
-        if not encodings:
-            return np.zeros((0, *jax.eval_shape(_embed(self.config, spec), params, _DUMMY).shape[1:]), np.float32)
-        # Rounded up to the limit, and not to the longest of these texts: other texts then find the program compiled.
-        buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), 8, limit)
-        step = _embed_step(self.config, spec)
-        vectors = predict_rows(step, params, encodings, self.tokenizer.special, batch_size, buckets)
-        # A vector of zeros has no direction and stays as it is, as in torch.nn.functional.normalize.
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12) if normalize else vectors
+        spec, normalize = self.choose(pooling, layers, projection, normalize)
+        embedder = Embedder(self, spec, batch_size, max_length, normalize)
+        return embedder.vectors(embedder.tokenize(texts))
 
-    def save(self, folder: Path) -> None:
-        """Write a Hugging Face model directory: config.json, model.safetensors and the tokenizer's files."""
+    def choose(
+        self,
+        pooling: str | None = None,
+        layers: str | None = None,
+        projection: str | None = None,
+        normalize: bool | None = None,
+    ) -> tuple[ReadoutConfig, bool]:
+        """The readout that `embed` takes for these arguments, and whether it makes vectors of length 1."""
+        if self.readout and (pooling, layers, projection, normalize) == (None,) * 4:
+            return self.readout, self.normalize
+        return ReadoutConfig(layers or "last", pooling or "mean", projection or "none"), bool(normalize)
+
+    def save(self, folder: Path, card: str | None = None) -> None:
+        """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
+
+        Args:
+            folder: is made if need be.
+            card: the text of its README.md, see `bert_jax.card`; by default one that says what is known.
+        """
         save_checkpoint(folder, self.checkpoint)
-        self.tokenizer.save(folder)
+        save_for_transformers(self.tokenizer, folder, self.config.max_length)
+        card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
+        (folder / CARD).write_text(card, encoding="utf-8")
 
     def reader_params(self, spec: ReadoutConfig) -> Params:
         """The readout's parameters: the trained pooler's, or constants; never an untrained draw.
@@ -140,6 +144,56 @@ class Pretrained:
         if not all(jax.tree.leaves(same)):
             raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
         return one
+
+
+class Embedder:
+    """Texts to sentence vectors in two parts, so that one can be done while the other is.
+
+    Args:
+        pretrained: the encoder.
+        spec: how it is read out.
+        batch_size: texts in a step; by default few long ones or many short ones.
+        max_length: tokens that longer texts are cut to; by default the limit of the encoder's directory.
+        normalize: divide each vector by its length.
+
+    Raises:
+        InputError: as `Pretrained.embed`.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        spec: ReadoutConfig,
+        batch_size: int | None = None,
+        max_length: int | None = None,
+        normalize: bool = False,
+    ) -> None:
+        if batch_size is not None:
+            check_batch_size(batch_size, "batch_size")
+        if max_length is not None and max_length < 3:
+            raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
+        config, self.tokenizer = pretrained.config, pretrained.tokenizer
+        self.limit = min(max_length or pretrained.max_length or config.max_length, config.max_length)
+        params = {"encoder": pretrained.checkpoint.encoder, "reader": pretrained.reader_params(spec)}
+        self.width: int = jax.eval_shape(_embed(config, spec), params, _DUMMY).shape[1]
+        self._params, self._step, self._batch_size = replicate(params), _embed_step(config, spec), batch_size
+        self._normalize = normalize
+
+    def tokenize(self, texts: Sequence[str]) -> list[Encoding]:
+        """The tokens of each text, cut to the limit."""
+        return encode_texts(self.tokenizer, texts, None, self.limit)
+
+    def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
+        """Their vectors, float32 [texts, width], in input order."""
+        # Steps up to the limit, and not to the longest of these texts: other texts then find the program compiled.
+        lengths, steps = np.array([len(e.ids) for e in encodings], int), length_steps(self.limit)
+        packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
+        vectors = np.empty((len(encodings), self.width), np.float32)
+        for rows, values in predict_packs(self._step, self._params, encodings, self.tokenizer.special, packs):
+            vectors[rows] = values
+        if self._normalize:  # a vector of zeros has no direction and stays as it is, as in torch's own
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
 
 
 def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
@@ -229,6 +283,15 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
     return {**reader, "projection": {"dense": checkpoint.pooler}}
 
 
+def use_of(checkpoint: Checkpoint) -> str:
+    """What a checkpoint's heads are good for, as a pipeline tag of the hub."""
+    if checkpoint.classifier:
+        return "text-classification"
+    return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
+
+
+_TOKENS = 2048
+"""In a step, padding included: enough to keep the cores busy, few enough for their caches."""
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 

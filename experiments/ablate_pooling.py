@@ -5,41 +5,63 @@ An interrupted run goes on where it was when the same command is given again.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from bert_jax.config import BertConfig
+from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError
 from bert_jax.model.directory import read_config, resolve
+from bert_jax.model.export import target_of
 from bert_jax.model.readout import check
+from bert_jax.report import write_report
 from bert_jax.results import plain
 from bert_jax.train.parallel import check_batch_size, prepare_process
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
-from experiments.regimes import Run, Settings, open_store, run_grid, why_not
+from experiments.regimes import Run, Settings, open_store, run_missing, why_not
 from experiments.settings import SUITES, Ablation, PretrainRun
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 
+MODELS = "models"
+
 
 def main(config: Ablation) -> None:
-    """Run what is missing of the grid, then report. What can be wrong is found before anything is trained."""
+    """Run what is missing of the grid, then report."""
+    run_ablation(config, list(_grid(config)), lambda run: config.out / MODELS / run.id)
+    write_report(config.out)
+
+
+def run_ablation(config: Ablation, grid: Sequence[Run], model_of: Callable[[Run], Path]) -> None:
+    """Run what is missing of some runs. What can be wrong is found before anything is trained.
+
+    Args:
+        config: what they share.
+        grid: the runs.
+        model_of: where the model of a fine-tuning is kept, if models are.
+
+    Raises:
+        InputError: whatever is wrong.
+    """
     prepare_process()
     for field in ("batch_size", "eval_batch_size"):
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
     for readout in config.readouts():
         check(readout, _architecture(config))
+        if config.save_models:
+            target_of(readout, _architecture(config))
     tasks = {name: SUITES[config.suite][name] for name in config.tasks}
     gaps = {regime: {task.title: why_not(regime, task) for task in tasks.values()} for regime in config.regimes}
     absent = {regime: {title: why for title, why in said.items() if why} for regime, said in gaps.items()}
     settings = Settings(config.finetune, config.probe, config.sts)
     store = open_store(config.out, _shared(config), settings, config.regimes, {k: v for k, v in absent.items() if v})
     read = partial(_read, config)
-    run_grid(config.out, store, list(_grid(config)), read, partial(_encoder_dir, config), settings)
+    keep = model_of if config.save_models else None
+    run_missing(config.out, store, grid, read, partial(_encoder_dir, config), settings, keep)
 
 
 def _grid(config: Ablation) -> Iterator[Run]:
@@ -48,17 +70,23 @@ def _grid(config: Ablation) -> Iterator[Run]:
     for regime, task in itertools.product(config.regimes, tasks):
         if why_not(regime, task):
             continue
-        its_own = _shared(config) | {regime: getattr(config, regime)}
         seeds = range(1 if regime == "sts" else config.seeds)
         if regime != "finetune":
+            its_own = _shared(config) | {regime: getattr(config, regime)}
             for seed, readout in itertools.product(seeds, config.readouts()):
-                cell = {"regime": regime, "task": task.name, "readout": readout, "seed": seed}
-                yield Run(regime, task, readout, None, seed, plain(its_own | cell))
+                settings = {"regime": regime, "task": task.name, "readout": readout, "seed": seed}
+                yield Run(regime, task, readout, None, seed, plain(its_own | settings))
             continue
         rates = config.learning_rates or (config.finetune.optim.learning_rate,)
         for seed, rate, readout in itertools.product(seeds, rates, config.readouts()):
-            cell = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
-            yield Run(regime, task, readout, rate, seed, plain(its_own | cell))
+            yield finetuning(config, task, readout, rate, seed)
+
+
+def finetuning(config: Ablation, task: Task, readout: ReadoutConfig, rate: float, seed: int) -> Run:
+    """One fine-tuning run of an ablation."""
+    settings = {"task": task.name, "readout": readout, "learning_rate": rate, "seed": seed}
+    shared = _shared(config) | {"finetune": config.finetune}
+    return Run("finetune", task, readout, rate, seed, plain(shared | settings))
 
 
 @lru_cache

@@ -4,6 +4,7 @@ With several hosts, each runs the same command: every one computes its own part 
 alone writes the run folder.
 """
 
+import json
 import shutil
 import sys
 import warnings
@@ -14,6 +15,7 @@ from signal import Signals
 from types import TracebackType
 from typing import Any
 
+from bert_jax.card import pretraining_card
 from bert_jax.curves import draw_curves
 from bert_jax.data import controlled
 from bert_jax.data.prepare import prepare_documents
@@ -243,7 +245,9 @@ class Keeper:
         partial = model.with_name(model.name + ".partial")
         with writing(self._config.out):
             shutil.rmtree(partial, ignore_errors=True)
-            self._job.pretrained(state.params).save(partial)
+            settings = json.loads((self._config.out / CONFIG).read_text(encoding="utf-8"))
+            card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
+            self._job.pretrained(state.params).save(partial, card)
             partial.replace(model)
 
     def _draw(self) -> None:

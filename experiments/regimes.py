@@ -7,17 +7,21 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
+from bert_jax.card import finetuning_card
 from bert_jax.config import FinetuneConfig, ProbeConfig, ReadoutConfig, StsConfig
 from bert_jax.data.tasks import Task
 from bert_jax.data.tokenizer import Encoding
+from bert_jax.exchange import save_tuned
+from bert_jax.model.export import Tuned
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.report import write_report
-from bert_jax.results import Absent, Predictions, ResultStore, Row, run_id
+from bert_jax.results import Absent, Predictions, ResultStore, Row, read_rows, run_id
 from bert_jax.train import metrics
 from bert_jax.train.features import Features, extract_features
 from bert_jax.train.finetune import finetune, num_steps, prepare_task, with_learning_rate
@@ -54,12 +58,17 @@ class Settings(NamedTuple):
     sts: StsConfig = StsConfig()
 
 
+ModelOf = Callable[[Run], Path] | None
+"""Where the model of a fine-tuning is kept; None if it is not."""
+
+
 class Bench(NamedTuple):
-    """An encoder at work: where its progress is shown, and a folder for temporary files."""
+    """An encoder at work: where its progress is shown, a folder for temporary files, and where models are kept."""
 
     pretrained: Pretrained
     bar: Progress
     scratch: Path
+    model_of: ModelOf = None
 
 
 def why_not(regime: str, task: Task) -> str | None:
@@ -91,6 +100,7 @@ def run_missing(
     read: Callable[[str, Task], TaskSplits],
     encoder: Callable[[], Path],
     settings: Settings,
+    model_of: ModelOf = None,
 ) -> None:
     """Run what is missing of a grid. What can be wrong with the data is found before anything is run.
 
@@ -100,8 +110,10 @@ def run_missing(
         read: the splits of a task for a regime.
         encoder: gives the encoder's folder; not called where nothing is missing.
         settings: of the regimes.
+        model_of: where the models of fine-tunings are kept; a run without its model is run again.
     """
-    pending = [run for run in grid if run.id not in store.finished()]
+    finished = store.finished()
+    pending = [run for run in grid if run.id not in finished or _lacks_model(out, run, model_of)]
     groups = [
         (key, list(runs)) for key, runs in itertools.groupby(pending, key=lambda run: (run.regime, run.task.name))
     ]
@@ -113,13 +125,21 @@ def run_missing(
         with progress_bar() as bar:
             total = bar.add_task("runs", total=len(grid), completed=len(grid) - len(pending), note="")
             for key, runs in groups:
-                for made in _REGIMES[key[0]](Bench(pretrained, bar, out), splits[key], runs, settings):
-                    store.append(*made)
+                for made in _REGIMES[key[0]](Bench(pretrained, bar, out, model_of), splits[key], runs, settings):
+                    if made[0].id not in finished:
+                        store.append(*made)
                     bar.advance(total)
 
 
+def _lacks_model(out: Path, run: Run, model_of: ModelOf) -> bool:
+    """Whether a finished run is to be run again for its model. One that diverged has none, and would diverge again."""
+    if model_of is None or run.regime != "finetune" or model_of(run).exists():
+        return False
+    return any(row.id == run.id and row.ok for row in read_rows(out))
+
+
 def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
-    """Fine-tuning runs of one task. A run that diverges is a row too."""
+    """Fine-tuning runs of one task. A run that diverges is a row too. A model is written before its row."""
     assert splits.train is not None, "fine-tuning needs training rows"
     limit = min(settings.finetune.max_length, bench.pretrained.config.max_length)
     config = dataclasses.replace(settings.finetune, max_length=limit)
@@ -128,19 +148,24 @@ def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: S
         tuned = config if run.learning_rate is None else with_learning_rate(config, run.learning_rate)
         name = f"{splits.task.title} {run.readout} seed {run.seed}"
         line = bench.bar.add_task(name, total=num_steps(data, tuned), note="")
+        trained: list[Tuned] = []
         failed, predictions, start = None, {}, time.perf_counter()
 
         def on_step(step: int, values: dict[str, float], line: Any = line) -> None:
             bench.bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
 
         try:
-            logits = finetune(bench.pretrained, data, run.readout, tuned, run.seed, on_step)
+            logits = finetune(bench.pretrained, data, run.readout, tuned, run.seed, on_step, trained.append)
             predictions = {name: metrics.predict(rows, splits.task) for name, rows in logits.items()}
         except Diverged as error:
             failed = error.step
         finally:
             bench.bar.remove_task(line)
-        yield _row(run, splits, predictions, time.perf_counter() - start, failed_step=failed)
+        made = _row(run, splits, predictions, time.perf_counter() - start, failed_step=failed)
+        for model in trained if bench.model_of else ():
+            card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
+            save_tuned(bench.model_of(run), model, bench.pretrained.tokenizer, limit, card)
+        yield made
 
 
 def _probe(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:

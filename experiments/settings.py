@@ -132,6 +132,56 @@ class PrepareCorpus:
 
 
 @dataclass(frozen=True)
+class FinetuneRun:
+    """Fine-tune an encoder on one task, and keep the model as a directory that transformers or sentence-transformers
+    opens."""
+
+    encoder: str
+    """Model directory or hub id."""
+    task: str
+    """cola, mrpc, stsb, ... of GLUE, or a task of the embedded suite."""
+    out: Path
+    """Run folder: model, the result as a row, predictions."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    pooling: str = "cls"
+    """Pooling spec."""
+    layers: str = "last"
+    """Layers spec."""
+    projection: str = "tanh"
+    """Projection spec; tanh is BERT's own pooler."""
+    seed: int = 0
+    """Decides the fresh weights, the order of the examples and the dropout."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: it must not be negative")
+        known = {name for suite in SUITES.values() for name in suite}
+        if self.task not in known:
+            raise unknown("task", self.task, known)
+
+    def ablation(self) -> "Ablation":
+        """The ablation that this is one cell of."""
+        return Ablation(
+            suite="glue" if self.task in SUITES["glue"] else "embedded",
+            tasks=(self.task,),
+            out=self.out,
+            encoder=self.encoder,
+            glue_dir=self.glue_dir,
+            poolings=(self.pooling,),
+            layers=(self.layers,),
+            projections=(self.projection,),
+            seeds=1,
+            train_rows=self.train_rows,
+            save_models=True,
+            finetune=self.finetune,
+        )
+
+
+@dataclass(frozen=True)
 class Ablation:
     """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
 
@@ -161,6 +211,8 @@ class Ablation:
     By default the one of finetune.optim."""
     train_rows: int | None = None
     """Train on the first rows only."""
+    save_models: bool = False
+    """Keep the model of every run, under models/ID, for transformers or, by its readout, for sentence-transformers."""
     finetune: FinetuneConfig = FinetuneConfig()
     probe: ProbeConfig = ProbeConfig()
     sts: StsConfig = StsConfig()

@@ -40,6 +40,14 @@ class Plan(NamedTuple):
     length: int
 
 
+class Pack(NamedTuple):
+    """A plan whose batch has a size of its own."""
+
+    rows: np.ndarray
+    length: int
+    size: int
+
+
 def encode_texts(tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int) -> list[Encoding]:
     """Tokenise texts or pairs of texts, truncated to `max_length` tokens."""
     first = tokenizer.pieces(a)
@@ -79,6 +87,46 @@ def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tu
         chosen.append(int(sizes[j - 1]))
         k, j = k - 1, int(cut[k, j])
     return tuple(reversed(chosen))
+
+
+def length_steps(max_length: int) -> tuple[int, ...]:
+    """Lengths to pad to that fit any texts, each at most a fifth above the one below it.
+
+    >>> length_steps(40)
+    (4, 8, 12, 16, 20, 24, 28, 32, 40)
+    """
+    steps, length = [], 0
+    while length < max_length:
+        length += max(4, 1 << max(length.bit_length() - 3, 0))
+        steps.append(min(length, max_length))
+    return tuple(steps)
+
+
+def pack_rows(
+    lengths: np.ndarray, steps: Sequence[int], tokens: int, share: int, batch_size: int | None = None
+) -> Iterator[Pack]:
+    """Batches of about so many tokens that hold every row once: long rows first, many short ones together.
+
+    Sizes are powers of two times `share`, so that the batches of other rows have the same shapes: the short ones too,
+    which are cut to what is left.
+
+    Args:
+        lengths: of the rows [rows].
+        steps: lengths to pad to, see `length_steps`; the last one is at least that of the longest row.
+        tokens: in a batch, padding included, at most; if a row is longer, the batch holds `share` rows.
+        share: what the size of a batch must be a multiple of.
+        batch_size: rows in every batch, instead of what `tokens` says.
+    """
+    order, first = np.argsort(-lengths, kind="stable"), 0
+    while first < len(order):
+        length = int(steps[np.searchsorted(steps, lengths[order[first]])])
+        size, left = batch_size, len(order) - first
+        if size is None:
+            size = share
+            while 2 * size * length <= tokens and size < left:
+                size *= 2
+        yield Pack(order[first : first + size], length, size)
+        first += size
 
 
 def epoch_plan(

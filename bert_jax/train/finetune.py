@@ -14,6 +14,8 @@ from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_
 from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tokenizer import Tokenizer
 from bert_jax.model.bert import SequenceClassifier
+from bert_jax.model.checkpoint import Checkpoint
+from bert_jax.model.export import Tuned
 from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
 from bert_jax.train.inference import predict_rows
 from bert_jax.train.loop import Diverged, fit
@@ -63,8 +65,11 @@ def finetune(
     config: FinetuneConfig,
     seed: int,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    on_trained: Callable[[Tuned], None] = lambda tuned: None,
 ) -> dict[str, np.ndarray]:
     """Fine-tune all weights on a task; gives the logits [rows C] of each evaluation set.
+
+    `on_step` is told of every step, `on_trained` of the model that gave these logits.
 
     The seed decides the fresh weights, the order of the examples and the dropout. Two readouts with one
     seed see the same batches in the same order.
@@ -88,7 +93,14 @@ def finetune(
     # A finite loss says nothing of the weights that its own step made.
     if not all(np.isfinite(rows).all() for rows in logits.values()):
         raise Diverged(step, "predictions are not finite after the update")
+    on_trained(_tuned(pretrained, data.task, readout, trained.params))
     return logits
+
+
+def _tuned(pretrained: Pretrained, task: Task, readout: ReadoutConfig, params: Params) -> Tuned:
+    params = jax.device_get(params)
+    checkpoint = Checkpoint(pretrained.config, params["encoder"])
+    return Tuned(checkpoint, readout, params.get("reader", {}), params["classifier"], task.classes)
 
 
 def initial_params(

@@ -1,11 +1,12 @@
 """A program over every row of a data set exactly once, on any number of devices."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from bert_jax.data.batching import epoch_plan, pad_tokens
+from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
 from bert_jax.data.tokenizer import Encoding, SpecialIds
 from bert_jax.train.parallel import split_batch
 from bert_jax.types import Params
@@ -50,12 +51,24 @@ def predict_batches(
         buckets: lengths to pad to, see `choose_buckets`.
     """
     lengths = np.array([len(e.ids) for e in encodings])
+    packs = (Pack(plan.rows, plan.length, batch_size) for plan in epoch_plan(lengths, buckets, batch_size))
+    yield from predict_packs(predict_step, params, encodings, special, packs)
+
+
+def predict_packs(
+    predict_step: Callable[..., Any],
+    params: Params,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    packs: Iterable[Pack],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `predict_batches`, over batches that are planned already; together they hold every row."""
     # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
     pending: list[tuple[np.ndarray, Any]] = []
-    for plan in [*epoch_plan(lengths, buckets, batch_size), None]:
-        if plan is not None:
-            tokens = pad_tokens([encodings[i] for i in plan.rows], special, batch_size, plan.length)
-            pending.append((plan.rows, predict_step(params, split_batch(tokens))))
-        while pending and (plan is None or len(pending) > 1):
+    for pack in itertools.chain(packs, [None]):
+        if pack is not None:
+            tokens = pad_tokens([encodings[i] for i in pack.rows], special, pack.size, pack.length)
+            pending.append((pack.rows, predict_step(params, split_batch(tokens))))
+        while pending and (pack is None or len(pending) > 1):
             rows, result = pending.pop(0)
-            yield rows, np.asarray(result).reshape(batch_size, *result.shape[2:])[: len(rows)]
+            yield rows, np.asarray(result).reshape(-1, *result.shape[2:])[: len(rows)]

@@ -87,6 +87,11 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
         )
 
 
+def least_batch() -> int:
+    """Rows of the smallest batch that the devices here can share: one each."""
+    return jax.local_device_count()
+
+
 def device_kind() -> tuple[str, int]:
     """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
     return jax.devices()[0].device_kind, jax.device_count()

@@ -1,0 +1,124 @@
+"""Sentence vectors of a file on a CPU, in fp32: ours beside sentence-transformers'.
+
+Prints a table for `benchmarks/README.md`, where it stands what is measured and how. Each side works in a process of its
+own, so that no pool of threads waits on another's. They import this module: its head imports neither jax nor torch.
+"""
+
+import functools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
+
+HEAD = ("file", "sentences", "ours, s", "theirs, s", "ours, sentences/s", "theirs, sentences/s", "ratio")
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class EmbedBenchmark:
+    """Sentences per second of sentence embedding, ours and sentence-transformers' in turn, on the same files."""
+
+    encoder: str
+    """Model directory or hub id, for example of all-MiniLM-L6-v2."""
+    inputs: tuple[Path, ...]
+    """Files with a sentence a line."""
+    pooling: str = "mean"
+    """Pooling spec that sentence-transformers has, too."""
+    max_length: int = 256
+    """Tokens that longer sentences are cut to."""
+    rounds: int = 5
+    """Times that both sides take their turns."""
+    rows: int | None = None
+    """Embed the first lines only, for a quick look."""
+
+
+def main(config: EmbedBenchmark) -> None:
+    """Measure, then print the table."""
+    check(config)
+    machine, rows = describe_machine("embed"), []
+    with tempfile.TemporaryDirectory() as folder:
+        with new_process() as process:  # not here: neither side is to find anything imported
+            process.submit(export, config, folder).result()
+        for path in config.inputs:
+            with new_process() as theirs, new_process() as ours:
+                sides = {
+                    "theirs": functools.partial(theirs.submit, embed, their_encode, folder, path, config),
+                    "ours": functools.partial(ours.submit, embed, our_encode, folder, path, config),
+                }
+                rows.append(measure(path, sides, config))
+    print(f"\n{machine}\n\n{markdown(HEAD, rows)}")
+
+
+def measure(path: Path, sides: dict[str, Callable[[], Any]], config: EmbedBenchmark) -> tuple[str, ...]:
+    """A row under `HEAD`. The first round is not counted: ours compiles in it, and both must agree."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(config.rounds + 1):
+        found = {}
+        for side in list(sides)[:: -1 if number % 2 else 1]:
+            time_taken, found[side] = sides[side]().result()
+            seconds[side].append(time_taken)
+        difference = float(np.abs(found["ours"] - found["theirs"]).max())
+        assert difference < TOLERANCE, f"the sides differ by {difference}"
+        note(f"{path.name}: ours {seconds['ours'][-1]:.2f} s, theirs {seconds['theirs'][-1]:.2f} s")
+    ours, theirs = seconds["ours"][1:], seconds["theirs"][1:]
+    count, medians = len(found["ours"]), (statistics.median(ours), statistics.median(theirs))
+    ratio = spread([b / a for a, b in zip(ours, theirs, strict=True)])
+    cells = [f"{x:.2f}" for x in medians] + [f"{count / x:.0f}" for x in medians]
+    return path.name, f"{count:,}", *cells, ratio
+
+
+def export(config: EmbedBenchmark, folder: str) -> None:
+    """Both sides read what `experiments.convert` writes."""
+    from experiments.convert import ConvertConfig
+    from experiments.convert import main as convert
+
+    target = Path(folder) / "model"
+    convert(
+        ConvertConfig(config.encoder, target, "sentence-transformers", config.pooling, max_length=config.max_length)
+    )
+
+
+def embed(make: Callable[..., Any], folder: str, path: Path, config: EmbedBenchmark) -> tuple[float, np.ndarray]:
+    """Seconds from texts to vectors, and the vectors. `make` loads its model once."""
+    encode = make(f"{folder}/model", config.pooling, config.max_length)
+    texts = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")[: config.rows]
+    start = time.perf_counter()
+    vectors = encode(texts)
+    return time.perf_counter() - start, vectors
+
+
+@functools.cache
+def their_encode(folder: str, pooling: str, max_length: int) -> Callable[[list[str]], np.ndarray]:
+    """`SentenceTransformer.encode` with its defaults."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    transformers.logging.disable_progress_bar()
+    model = SentenceTransformer(folder, device="cpu")
+    return lambda texts: model.encode(texts, show_progress_bar=False)
+
+
+@functools.cache
+def our_encode(folder: str, pooling: str, max_length: int) -> Callable[[list[str]], np.ndarray]:
+    """`Pretrained.embed` with its defaults."""
+    from bert_jax.pretrained import load
+    from bert_jax.train.parallel import prepare_process
+
+    prepare_process()
+    model = load(folder)
+    return lambda texts: model.embed(texts, pooling, max_length=max_length)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run
+
+    run(main, EmbedBenchmark)

@@ -1,0 +1,106 @@
+"""Write a model directory anew for transformers or sentence-transformers.
+
+python -m experiments.convert bert-base-uncased runs/bert --to sentence-transformers --pooling mean
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from bert_jax.card import CARD, carried_card, plain_card
+from bert_jax.config import ReadoutConfig
+from bert_jax.data.fast_tokenizer import save_for_transformers
+from bert_jax.errors import InputError
+from bert_jax.exchange import check_new, write_folder
+from bert_jax.model.directory import resolve
+from bert_jax.model.export import Tuned, resize_vocabulary, save_sentence_transformers
+from bert_jax.model.huggingface import save_checkpoint
+from bert_jax.pretrained import Pretrained, load, use_of
+from experiments.cli import run
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Write a model for transformers or for sentence-transformers."""
+
+    src: tyro.conf.Positional[str]
+    """What bert_jax.load takes: a model directory or a hub id."""
+    dst: tyro.conf.Positional[Path]
+    """Directory to write; it must not be there, or be empty."""
+    to: Literal["huggingface", "sentence-transformers"]
+    """Which library is to open it."""
+    pooling: str | None = None
+    """For sentence-transformers: cls, mean, max, mean_sqrt_len, weightedmean, last_token, or several joined by +. By
+    default the classifier of a model that has one, or the readout of a sentence-transformers directory, or else mean."""
+    layers: str | None = None
+    """For sentence-transformers: last, the default, an index (-2), avg(1,-1)."""
+    projection: Literal["none", "tanh"] | None = None
+    """For sentence-transformers: none, the default, or tanh for the checkpoint's own pooler."""
+    max_length: int | None = None
+    """Tokens that longer texts are cut to there; by default the limit of the model's directory."""
+    pad_vocab_to: int | None = None
+    """Fill the vocabulary up to a multiple of it, such as 8 or 128, for speed; 1 takes such filling away."""
+
+    def __post_init__(self) -> None:
+        if self.to == "huggingface" and (self.pooling, self.layers, self.projection) != (None,) * 3:
+            raise InputError("--pooling, --layers and --projection have no place in transformers: leave them out")
+        if self.max_length is not None and self.max_length < 3:
+            raise InputError(f"--max-length {self.max_length}: at least 3 are needed, for [CLS], a word and [SEP]")
+        if self.pad_vocab_to is not None and self.pad_vocab_to < 1:
+            raise InputError(f"--pad-vocab-to {self.pad_vocab_to}: it must be at least 1; 8 and 128 are usual")
+
+
+def main(config: ConvertConfig) -> None:
+    """Convert as `config` says."""
+    check_new(config.dst)
+    source = resolve(config.src)
+    # For transformers, what a sentence-transformers directory has after its encoder is no part of the model.
+    model = load(source, encoder_only=config.to == "huggingface")
+    limit = min(config.max_length or model.max_length or model.config.max_length, model.config.max_length)
+    if config.pad_vocab_to is not None:
+        padded = resize_vocabulary(model.checkpoint, model.tokenizer.vocab_size, config.pad_vocab_to)
+        model = dataclasses.replace(model, checkpoint=padded)
+    tuned = _tuned(model, config) if config.to == "sentence-transformers" else None
+    use = "sentence-similarity" if tuned else use_of(model.checkpoint)
+
+    def write(folder: Path) -> None:
+        if tuned is None:
+            save_checkpoint(folder, model.checkpoint)
+        else:
+            save_sentence_transformers(folder, tuned, limit)
+        save_for_transformers(model.tokenizer, folder, limit)
+        (folder / CARD).write_text(_card(config, source, use, model, tuned), encoding="utf-8")
+
+    write_folder(config.dst, write)
+    print(f"wrote {config.dst} for {'transformers' if tuned is None else 'sentence-transformers'}")
+
+
+def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
+    """What sentence-transformers is to have: the model's classifier, or its own readout, or one that the user names."""
+    checkpoint = model.checkpoint
+    if config.pooling is None and checkpoint.classifier is not None:
+        if (config.layers, config.projection) != (None, None):
+            raise InputError("--layers and --projection are the classifier's own; name a --pooling to leave it out")
+        reader = {"projection": {"dense": checkpoint.pooler}}
+        return Tuned(
+            checkpoint, ReadoutConfig(projection="tanh"), reader, checkpoint.classifier, checkpoint.labels.names
+        )
+    readout, normalize = model.choose(config.pooling, config.layers, config.projection)
+    return Tuned(checkpoint, readout, model.reader_params(readout), normalize=normalize)
+
+
+def _card(config: ConvertConfig, source: Path, use: str, model: Pretrained, tuned: Tuned | None) -> str:
+    """The card of the source, which says how the model was made and its licence, with a note; or a plain one."""
+    note = f"Converted from {config.src if not Path(config.src).exists() else source.resolve().name} by bert_jax."
+    if tuned is not None and tuned.classifier is None:
+        note += f" The sentence is read as {tuned.readout} (layers/pooling/projection)."
+    if (source / CARD).is_file():
+        return carried_card(source / CARD, use, note)
+    return plain_card(config.dst.resolve().name, use, model.config, note)
+
+
+if __name__ == "__main__":
+    run(main, ConvertConfig)

@@ -1,0 +1,166 @@
+"""Sentence vectors of a large file, a text a line, as an array with a row for each line.
+
+python -m experiments.embed --encoder all-MiniLM-L6-v2 --input sentences.txt --pooling mean --out vectors.npy
+
+The file is read as a stream and the array written as one, so neither need fit in memory. Until the array is whole its
+name ends in .partial, with a note beside it of how far it is; the same command goes on from there.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.lines import blocks, read_lines
+from bert_jax.errors import InputError
+from bert_jax.folder import write_whole
+from bert_jax.model.directory import fingerprint, resolve
+from bert_jax.pretrained import Embedder, load
+from bert_jax.results import plain, writing
+from bert_jax.train.parallel import prepare_process
+from bert_jax.train.prefetch import Prefetch
+from experiments.cli import run
+from experiments.progress import progress_bar
+
+_ROWS, _CHARACTERS = 8192, 8 << 20
+"""Lines that are in memory at a time, at most, and about how many characters of them."""
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """Embed every line of a file; a run that was interrupted goes on where it was when the command is given again."""
+
+    encoder: str
+    """Model directory or hub id."""
+    input: Path
+    """A text a line, UTF-8; as it is or as .gz, .xz, .zst or .bz2. An empty line is a text, too."""
+    out: Path
+    """Array to write, float32 [lines, width], such as vectors.npy."""
+    pooling: str | None = None
+    """Pooling spec. Where none of pooling, layers, projection and normalize is given, a sentence-transformers directory
+    is read out as it says itself; otherwise the default is mean."""
+    layers: str | None = None
+    """Layers spec; by default last."""
+    projection: str | None = None
+    """none, the default, or tanh for the checkpoint's own pooler."""
+    normalize: bool | None = None
+    """Divide each vector by its length."""
+    max_length: int | None = None
+    """Tokens, special ones included, that longer lines are cut to; by default the limit of the model's directory, at
+    most the encoder's."""
+    batch_size: int | None = None
+    """Lines in a step; by default few long ones or many short ones."""
+    field: str | None = None
+    """Where each line is a JSON object (.jsonl): the name of the text in it."""
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".npy":
+            raise InputError(f"--out {self.out}: it is a NumPy array, so its name must end in .npy")
+
+
+def main(config: EmbedConfig) -> None:
+    """Embed as `config` says."""
+    prepare_process()
+    if config.out.exists():
+        raise InputError(f"{config.out} exists; name another --out, or remove it")
+    folder = resolve(config.encoder)
+    pretrained = load(folder)
+    spec, normalize = pretrained.choose(config.pooling, config.layers, config.projection, config.normalize)
+    embedder = Embedder(pretrained, spec, config.batch_size, config.max_length, normalize)
+    vectors = {"weights": fingerprint(folder), "readout": spec, "normalize": normalize, "limit": embedder.limit}
+    settings = plain(vectors | {"field": config.field})
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=None, note="")
+        # Read as a whole first: what is wrong with a line is said before anything is computed.
+        total = sum(1 for _ in read_lines(config.input, config.field))
+        bar.update(task, total=total, description="embedding")
+        output = Output(config.out, settings | {"input": _identity(config.input)}, total, embedder.width)
+        bar.update(task, completed=output.done, note=f"going on from line {output.done + 1}" if output.done else "")
+        with Prefetch(_tokenized(config, embedder, output.done), depth=1) as parts:
+            for encodings in parts:
+                output.append(embedder.vectors(encodings))
+                bar.update(task, completed=output.done)
+    output.finish()
+    print(f"wrote {config.out}: {total:,} vectors of {embedder.width}")
+
+
+def _tokenized(config: EmbedConfig, embedder: Embedder, skip: int) -> Iterator[Any]:
+    """The tokens of the lines, block by block, made on another thread while vectors are computed."""
+    for block in blocks(read_lines(config.input, config.field, skip), _ROWS, _CHARACTERS):
+        yield embedder.tokenize(block)
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What tells a file from another, without reading it."""
+    found = path.stat()
+    return {"path": str(path.resolve()), "size": found.st_size, "modified": found.st_mtime_ns}
+
+
+class Output:
+    """An array that grows row by row on the disk, under another name until it is whole.
+
+    Args:
+        path: of the finished array.
+        settings: what its rows are, as plain JSON; a partial array with others is begun anew.
+        rows: that it has in the end.
+        width: of a row.
+
+    Raises:
+        InputError: the place cannot be written, or what is there is damaged.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], rows: int, width: int) -> None:
+        self.path, self._settings, self.done = path, settings, 0
+        self._partial, self._note = (path.with_name(f"{path.name}{end}") for end in (".partial", ".partial.json"))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._partial.exists() and self._note.exists():
+                self.done = self._found(rows, width)
+            if not self.done:
+                self._create(rows, width)
+            # An array without rows cannot be mapped, and has nothing to be written.
+            self._array = np.load(self._partial, mmap_mode="r+" if rows else None, allow_pickle=False)
+
+    def append(self, vectors: np.ndarray) -> None:
+        """Write the next rows, then note that they are there."""
+        with writing(self.path):
+            self._array[self.done : self.done + len(vectors)] = vectors
+            self._array.flush()
+            self.done += len(vectors)
+            self._write_note()
+
+    def finish(self) -> None:
+        """Give the array its name."""
+        assert self.done == len(self._array), "rows are missing"
+        with writing(self.path):
+            self._partial.replace(self.path)
+            self._note.unlink(missing_ok=True)
+
+    def _found(self, rows: int, width: int) -> int:
+        """Rows that an earlier run has left, if it was the same."""
+        try:
+            note = json.loads(self._note.read_bytes())
+            shape = np.load(self._partial, mmap_mode="r", allow_pickle=False).shape if rows else (0, width)
+        except ValueError as error:
+            raise InputError(f"{self._partial} is damaged ({error}); remove it to begin anew") from None
+        return int(note["done"]) if note["settings"] == self._settings and shape == (rows, width) else 0
+
+    def _create(self, rows: int, width: int) -> None:
+        self._note.unlink(missing_ok=True)
+        if rows:
+            np.lib.format.open_memmap(self._partial, "w+", np.float32, (rows, width)).flush()
+        else:
+            with open(self._partial, "wb") as file:
+                np.save(file, np.zeros((0, width), np.float32))
+        self._write_note()
+
+    def _write_note(self) -> None:
+        text = json.dumps({"done": self.done, "settings": self._settings})
+        write_whole(self._note, lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    run(main, EmbedConfig)
