@@ -56,7 +56,7 @@ def make_card(
     from huggingface_hub import ModelCardData  # slow to import, and not needed by what does not write cards
 
     library, code = _USES[use]
-    more = {"model_name": name, "eval_results": list(results)} if results else {}
+    more: dict[str, Any] = {"model_name": name, "eval_results": list(results)} if results else {}
     data = ModelCardData(library_name=library, pipeline_tag=use, tags=["bert", "jax", "bert_jax"], **more)
     architecture = {key: value for key, value in plain(config).items() if key != "compute"}
     parts = [f"---\n{data.to_yaml()}\n---", f"# {name}", summary, f"```python\n{code.format(name=name)}```"]

@@ -20,7 +20,7 @@ from bert_jax.data import glue
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
 from bert_jax.exchange import save_tuned
-from bert_jax.model.export import target_of
+from bert_jax.model.export import Tuned, target_of
 from bert_jax.model.huggingface import fingerprint, read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
@@ -109,7 +109,8 @@ def _finetune(
     labels = {name: examples.labels for name, examples in data.evaluations.items()}
     line = bar.add_task(f"{task.title} {run.readout} seed {run.seed}", total=num_steps(data, config), note="")
     failed, predictions = None, {}
-    start, trained = time.perf_counter(), []
+    trained: list[Tuned] = []
+    start = time.perf_counter()
 
     def on_step(step: int, values: dict[str, float]) -> None:
         bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")

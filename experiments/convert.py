@@ -68,7 +68,9 @@ def main(config: ConvertConfig) -> None:
 
     def write(folder: Path) -> None:
         if tuned is None:
-            kept = {name: settings[name] for name in ("id2label", "label2id", "problem_type") if name in settings}
+            kept: dict[str, Any] = {
+                name: settings[name] for name in ("id2label", "label2id", "problem_type") if name in settings
+            }
             save_checkpoint(folder, checkpoint, kept if checkpoint.classifier else None)
         else:
             save_sentence_transformers(folder, tuned, limit)
