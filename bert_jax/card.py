@@ -91,13 +91,14 @@ def pretraining_card(
     }
     corpus = settings_table(settings) if "corpus" in settings else _EMBEDDED + settings_table(settings)
     sections = {"Results": results, "Data": corpus, "Training": pretrain}
-    tokens = "masked tokens" if pretrain["objective"]["tokens"] == "mlm" else "every next token"
+    masked = pretrain["objective"]["tokens"] == "mlm"
+    tokens = "masked tokens" if masked else "every next token"
     summary = (
         f"A BERT pretrained from random initialisation with bert_jax on {tokens}, "
         f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
         "By itself it gives hidden states; it is to be fine-tuned."
     )
-    return make_card(name, "fill-mask" if "mlm" in tokens else "feature-extraction", summary, config, sections)
+    return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
 
 
 def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
