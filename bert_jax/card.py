@@ -56,7 +56,7 @@ def make_card(
     from huggingface_hub import ModelCardData  # slow to import, and not needed by what does not write cards
 
     library, code = _USES[use]
-    more = {"model_name": name, "eval_results": list(results)} if results else {}
+    more: dict[str, Any] = {"model_name": name, "eval_results": list(results)} if results else {}
     data = ModelCardData(library_name=library, pipeline_tag=use, tags=["bert", "jax", "bert_jax"], **more)
     architecture = {key: value for key, value in plain(config).items() if key != "compute"}
     parts = [f"---\n{data.to_yaml()}\n---", f"# {name}", summary, f"```python\n{code.format(name=name)}```"]
@@ -91,13 +91,14 @@ def pretraining_card(
     }
     corpus = settings_table(settings) if "corpus" in settings else _EMBEDDED + settings_table(settings)
     sections = {"Results": results, "Data": corpus, "Training": pretrain}
-    tokens = "masked tokens" if pretrain["objective"]["tokens"] == "mlm" else "every next token"
+    masked = pretrain["objective"]["tokens"] == "mlm"
+    tokens = "masked tokens" if masked else "every next token"
     summary = (
         f"A BERT pretrained from random initialisation with bert_jax on {tokens}, "
         f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
         "By itself it gives hidden states; it is to be fine-tuned."
     )
-    return make_card(name, "fill-mask" if "mlm" in tokens else "feature-extraction", summary, config, sections)
+    return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
 
 
 def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:

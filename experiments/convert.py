@@ -34,7 +34,7 @@ class ConvertConfig:
     """Which library is to open it."""
     pooling: str | None = None
     """For sentence-transformers: cls, mean, max, mean_sqrt_len, weightedmean, last_token, or several joined by +. By
-    default the classifier of a model that has one, or the readout of a sentence-transformers directory, or else mean."""
+    default a model's classifier, or the readout of a sentence-transformers directory, or else mean."""
     layers: str | None = None
     """For sentence-transformers: last, the default, an index (-2), avg(1,-1)."""
     projection: Literal["none", "tanh"] | None = None

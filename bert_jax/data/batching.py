@@ -90,7 +90,7 @@ def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tu
 
 
 def length_steps(max_length: int) -> tuple[int, ...]:
-    """Lengths to pad to that fit any texts, each at most a fifth above the one below it.
+    """Lengths to pad to that fit any texts, each 4 or at most a quarter above the one below it.
 
     >>> length_steps(40)
     (4, 8, 12, 16, 20, 24, 28, 32, 40)

@@ -51,7 +51,7 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _check(proto: sentencepiece_model_pb2.ModelProto) -> None:
+def _check(proto: Any) -> None:
     trainer = proto.trainer_spec
     problems = {
         f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
@@ -66,7 +66,7 @@ def _check(proto: sentencepiece_model_pb2.ModelProto) -> None:
         raise InputError(f"this SentencePiece model has no equal tokenizer.json: {'; '.join(found)}")
 
 
-def _normalizer(proto: sentencepiece_model_pb2.ModelProto) -> normalizers.Normalizer:
+def _normalizer(proto: Any) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
@@ -82,7 +82,7 @@ def _normalizer(proto: sentencepiece_model_pb2.ModelProto) -> normalizers.Normal
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
 
 
-def _model(proto: sentencepiece_model_pb2.ModelProto) -> models.Model:
+def _model(proto: Any) -> models.Model:
     pieces = [piece.piece for piece in proto.pieces]
     if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
         return models.Unigram([(piece.piece, piece.score) for piece in proto.pieces], unk_id=1, byte_fallback=False)
@@ -90,7 +90,7 @@ def _model(proto: sentencepiece_model_pb2.ModelProto) -> models.Model:
     return models.BPE(vocabulary, list(_merges(proto)), unk_token=pieces[1], fuse_unk=True)
 
 
-def _merges(proto: sentencepiece_model_pb2.ModelProto) -> Iterator[tuple[str, str]]:
+def _merges(proto: Any) -> Iterator[tuple[str, str]]:
     """Every way to make a piece of two others, best piece first: SentencePiece knows pieces and no merges."""
     known = {piece.piece for piece in proto.pieces[5:]}
     for piece in sorted(proto.pieces[5:], key=lambda piece: -piece.score):

@@ -154,6 +154,7 @@ def express(tuned: Tuned) -> Expressed:
     if tuned.classifier is not None:
         denses.append((*_dense(tuned.classifier["dense"]), "Identity"))
     if "layers" in tuned.reader:
+        assert weights is not None, "a mix has a weight for every layer"
         mix = {name: np.asarray(value, np.float32) for name, value in tuned.reader["layers"].items()}
         shares = np.exp(mix["weights"] - mix["weights"].max())
         indices = parse_spec(readout.layers).args or range(len(weights))

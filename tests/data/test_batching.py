@@ -12,6 +12,8 @@ from bert_jax.data.batching import (
     encode_split,
     encode_texts,
     epoch_plan,
+    length_steps,
+    pack_rows,
     pad_tokens,
     task_batch,
     task_batches,
@@ -161,3 +163,28 @@ def test_a_split_keeps_its_rows_and_labels_in_file_order():
     labels = np.array([0, 1, 1], np.int32)
     examples = encode_split(Letters(), Split(["a", "bb", ""], None, labels), 8)
     assert examples.lengths.tolist() == [3, 4, 2] and examples.labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("limit", [3, 4, 17, 40, 128, 256, 512])
+def test_length_steps_rise_to_the_limit_and_pad_little(limit: int) -> None:
+    steps = length_steps(limit)
+    assert steps[-1] == limit and list(steps) == sorted(set(steps)) and len(steps) <= 32
+    assert all(above <= max(below + 4, 1.25 * below) for below, above in itertools.pairwise(steps))
+
+
+@pytest.mark.parametrize(("share", "batch_size"), [(1, None), (3, None), (2, 6)])
+@pytest.mark.parametrize("rows", [1, 2, 7, 500])
+def test_packs_hold_every_row_once_in_shapes_that_come_again(rows: int, share: int, batch_size: int | None) -> None:
+    lengths, steps = np.random.default_rng(rows).integers(2, 41, rows), length_steps(40)
+    packs = list(pack_rows(lengths, steps, 128, share, batch_size))
+    assert sorted(np.concatenate([pack.rows for pack in packs])) == list(range(rows))
+    for pack in packs:
+        assert len(pack.rows) <= pack.size and pack.length in steps and lengths[pack.rows].max() <= pack.length
+        assert lengths[pack.rows].max() > ([0, *steps])[steps.index(pack.length)], "no length is longer than it need be"
+        if batch_size is None:
+            times = pack.size // share
+            assert pack.size % share == 0 and times & (times - 1) == 0
+            assert pack.size == share or pack.size * pack.length <= 128
+        else:
+            assert pack.size == batch_size
+    assert all(len(pack.rows) == pack.size for pack in packs[:-1]), "one batch at most has rows that only fill it"
