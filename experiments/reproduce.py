@@ -121,9 +121,8 @@ def protocol(table: Table, config: Reproduce) -> str:
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
-    text.append(
-        f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}; {config.seeds} seed{'s' * (config.seeds > 1)}."
-    )
+    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}; {seeds}.")
     if table.published_on and config.scale != "base":
         text.append(
             f"SCALE {config.scale.upper()} IS NOT THE SOURCE'S: published and measured numbers are of other sizes and "
