@@ -312,8 +312,9 @@ def test_the_same_pretraining_has_the_same_folder_in_every_table():
     assert other != folders[0] and other.parent == folders[0].parent
 
 
-def test_the_list_names_every_table_and_what_it_needs(capsys):
+def test_the_list_names_every_table_and_what_it_needs(capsys, monkeypatch):
+    monkeypatch.setattr(reproduce, "tables", tables)
     reproduce.print_list()
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     for words in (*tables(), "--glue-dir", "--senteval-dir", "--corpus", "H100", "2 CPU cores"):
         assert words in out
