@@ -260,7 +260,7 @@ def test_an_mlp_in_training_only_is_gone_in_evaluation(pretrained):
         0,
     )
     jax.tree.map(np.testing.assert_array_equal, dropped.params, kept.params)
-    assert np.abs(dropped.cosines["validation"] - kept.cosines["validation"]).max() > 1e-3
+    assert np.abs(dropped.cosines["validation"] - kept.cosines["validation"]).max() > 1e-4
     model = trained_model(pretrained, dropped, CLS)
     assert model.checkpoint.pooler is None
     vectors = [model.embed(side, pooling="cls") for side in pairs(24, 1)[:2]]
