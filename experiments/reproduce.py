@@ -121,9 +121,8 @@ def protocol(table: Table, config: Reproduce) -> str:
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
-    text.append(
-        f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}; {config.seeds} seeds."
-    )
+    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}; {seeds}.")
     if table.published_on and config.scale != "base":
         text.append(
             f"SCALE {config.scale.upper()} IS NOT THE SOURCE'S: published and measured numbers are of other sizes and "
@@ -164,7 +163,7 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
     lines = []
     if config.scale == "tiny":
         tasks = [stand_in(column, config) for column in found.columns]
-        names = [task.task if task is not None and task.source() == EMBEDDED else "" for task in tasks]
+        names = [_stand_in_name(task) for task in tasks]
         lines.append(["", "stands in", *names])
     for line in found.lines:
         texts = line.published.split() or [NONE] * len(table.columns)
@@ -184,6 +183,12 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
             ]
             lines.append(["", "difference", *gaps])
     return pd.DataFrame(lines, columns=["", "numbers", *(column.title for column in found.columns)])
+
+
+def _stand_in_name(column: Column | None) -> str:
+    if column is None or column.absent:
+        return ""
+    return column.task if column.source() == EMBEDDED else {"siamese": "similarity"}.get(column.regime, "")
 
 
 def _text(cell: Measured, digits: int) -> str:

@@ -180,7 +180,8 @@ def _save(config: SiameseRun, pretrained: Pretrained, trained: Trained, run: Run
     """Write the model directory, which appears only when it is complete."""
     folder = run.model(config.out)
     partial = folder.with_name(folder.name + ".partial")
-    entry = {"objective": config.objective, "train": [Path(name).name for name in config.train]} | run.settings
+    names = [Path(name).name for name in config.train]
+    entry = {"objective": config.objective, "train": names, "settings": run.settings}
     with writing(config.out):
         shutil.rmtree(partial, ignore_errors=True)
         trained_model(pretrained, trained, run.readout).save(partial)

@@ -239,7 +239,7 @@ def test_a_sentence_is_found_again_among_others(pretrained):
     )
     data = prepare_pairs(pretrained.tokenizer, split, {"validation": pairs(24, 1)}, config, 0)
     train_pairs(pretrained, data, "simcse", CLS, config, 0, lambda _, m: losses.append(m["loss"]))
-    assert np.mean(losses[-8:]) < 0.5 < np.log(8)
+    assert np.mean(losses[-8:]) < min(0.8 * np.mean(losses[:4]), 0.8 * np.log(8))
 
 
 def test_two_passes_without_dropout_are_refused(pretrained):
@@ -260,7 +260,7 @@ def test_an_mlp_in_training_only_is_gone_in_evaluation(pretrained):
         0,
     )
     jax.tree.map(np.testing.assert_array_equal, dropped.params, kept.params)
-    assert np.abs(dropped.cosines["validation"] - kept.cosines["validation"]).max() > 1e-3
+    assert np.abs(dropped.cosines["validation"] - kept.cosines["validation"]).max() > 1e-4
     model = trained_model(pretrained, dropped, CLS)
     assert model.checkpoint.pooler is None
     vectors = [model.embed(side, pooling="cls") for side in pairs(24, 1)[:2]]
