@@ -38,6 +38,7 @@ ONLY_IN = {
     "array_record": ("bert_jax.data.shards",),
     "sentencepiece": ("bert_jax.data.tokenizer",),
     "apache_beam": ("experiments.beam",),
+    "psutil": ("benchmarks",),
     "tyro": ("experiments",),
     "rich": ("experiments", "bert_jax.report"),
     "matplotlib": ("bert_jax.figure", "bert_jax.curves"),
