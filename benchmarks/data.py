@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import psutil
@@ -28,7 +28,8 @@ from bert_jax.data.sentences import sentences_of
 from bert_jax.data.shards import read_corpus
 from bert_jax.data.tokenizer import SpecialIds, load_tokenizer
 
-PAIRS, MASKING = ("nsp", "sop", "none"), ("token", "whole_word", "span")
+PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")
+MASKING: tuple[Literal["token", "whole_word", "span"], ...] = ("token", "whole_word", "span")
 _INTERVAL = 0.1
 """Seconds between two looks at the memory."""
 _AT_ONCE = 20_000

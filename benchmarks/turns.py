@@ -21,6 +21,12 @@ Side = Callable[..., "Future[float]"]
 new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
 """A process of its own; between calls it sleeps."""
 
+
+def side(process: ProcessPoolExecutor, function: Callable[..., float], *first: Any) -> Side:
+    """A side whose turns a process takes by calling a function: with what comes `first`, then the shape and steps."""
+    return lambda shape, steps: process.submit(function, *first, shape, steps)
+
+
 note = functools.partial(print, file=sys.stderr, flush=True)
 """Print a line of progress, apart from the table."""
 

@@ -233,7 +233,8 @@ def _from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path
     if problems:
         raise InputError(f"{path} does not fit its config.json:\n  " + "\n  ".join(problems))
     tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
-    return Checkpoint(config, **{part: tree.get(part) for part in parts})
+    trees: dict[str, Any] = {part: tree.get(part) for part in parts}
+    return Checkpoint(config, **trees)
 
 
 def _differ(tensors: dict[str, np.ndarray], copy: str, tied: str) -> bool:

@@ -81,7 +81,8 @@ def device_kind() -> tuple[str, int]:
 
 def cache_compilations() -> None:
     """Keep compiled programs on disk between processes, unless JAX_COMPILATION_CACHE_DIR says where already."""
-    if jax.config.jax_compilation_cache_dir is None:
+    config: Any = jax.config  # whose types do not have its settings
+    if config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
