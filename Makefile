@@ -10,6 +10,7 @@ ablate: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy bert_jax experiments configs benchmarks
 	$(BIN)/python -m pytest -n 2
 	$(MAKE) test-beam
 
@@ -20,6 +21,7 @@ test-beam: .venv-beam/installed
 lint: .venv/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/mypy bert_jax experiments configs benchmarks
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv

@@ -20,6 +20,7 @@ from benchmarks.turns import check, describe_machine, markdown, new_process, not
 
 HEAD = ("file", "sentences", "ours, s", "theirs, s", "ours, sentences/s", "theirs, sentences/s", "ratio")
 TOLERANCE = 1e-5
+PEERS = ("torch", "transformers", "sentence-transformers")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class EmbedBenchmark:
 
 def main(config: EmbedBenchmark) -> None:
     """Measure, then print the table."""
-    check(config)
-    machine, rows = describe_machine("embed"), []
+    check(config, PEERS)
+    machine, rows = describe_machine("embed", ("jax", "flax", *PEERS)), []
     with tempfile.TemporaryDirectory() as folder:
         with new_process() as process:  # not here: neither side is to find anything imported
             process.submit(export, config, folder).result()

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, note, spread, step_row
+from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, note, side, spread, step_row
 
 MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 5e-5, 1.0
 """Hugging Face's. The evaluation batch is its Trainer's default, ours is 64; the others are our defaults too."""
@@ -63,8 +63,9 @@ class Epoch:
 def main(config: Step | Epoch) -> None:
     """Measure, then print the table."""
     check(config)
-    machine, measure = describe_machine("finetune"), measure_steps if isinstance(config, Step) else measure_epochs
-    print(f"\n{machine}\n\n{measure(config)}")
+    machine = describe_machine("finetune")
+    table = measure_steps(config) if isinstance(config, Step) else measure_epochs(config)
+    print(f"\n{machine}\n\n{table}")
 
 
 def measure_steps(config: Step) -> str:
@@ -74,8 +75,8 @@ def measure_steps(config: Step) -> str:
         size, shapes = SIZES[name]
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
             sides = {  # theirs first: it writes the weights that ours reads
-                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, size, folder),
-                "ours": functools.partial(ours.submit, seconds_per_step, our_step, size, folder),
+                "theirs": side(theirs, seconds_per_step, their_step, size, folder),
+                "ours": side(ours, seconds_per_step, our_step, size, folder),
             }
             rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
     return markdown(STEP_HEAD, rows)
@@ -99,8 +100,10 @@ def their_step(size: Shape, folder: str) -> Callable[..., None]:
 
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
-    shape = dict(zip(("num_hidden_layers", "hidden_size", "num_attention_heads"), size, strict=True))
-    config = transformers.BertConfig(**shape, intermediate_size=4 * size[1])
+    layers, width, heads = size
+    config = transformers.BertConfig(
+        num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width
+    )
     model = transformers.BertForSequenceClassification(config)
     model.bert.save_pretrained(folder)
     train_step = their_trainer(model, 10_000, weight_decay=0.01)
@@ -190,7 +193,7 @@ def measure_epochs(config: Epoch) -> str:
     from bert_jax.data import glue
     from bert_jax.model.directory import resolve
 
-    encoder, rows = str(resolve(config.encoder)), []
+    encoder, rows = str(resolve(config.encoder)), list[Sequence[str]]()
     for task in (glue.TASKS[name] for name in config.tasks):
         splits = read_splits(task, config.glue_dir, config.rows)
         outcomes: dict[str, list[Outcome]] = {OURS: [], OURS_COLD: [], DYNAMIC: [], PADDED: []}
@@ -270,7 +273,7 @@ def their_epoch(train: tuple, dev: tuple, encoder: str, num_outputs: int, dynami
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=num_outputs)
     collate = transformers.DataCollatorWithPadding(tokenizer) if dynamic else transformers.default_data_collator
-    train_rows, dev_rows = (their_rows(tokenizer, *split, dynamic) for split in (train, dev))
+    train_rows, dev_rows = (their_rows(tokenizer, *split, dynamic=dynamic) for split in (train, dev))
     start = time.perf_counter()
     batches = DataLoader(train_rows, BATCH_SIZE, shuffle=True, collate_fn=collate)
     train_step = their_trainer(model, len(batches), weight_decay=0.0)
@@ -282,7 +285,7 @@ def their_epoch(train: tuple, dev: tuple, encoder: str, num_outputs: int, dynami
     return Outcome(torch.cat(parts).numpy(), time.perf_counter() - start)
 
 
-def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, dynamic: bool) -> list[dict[str, Any]]:
+def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, *, dynamic: bool) -> Any:
     """The rows that a collator takes, tokenised as run_glue.py does it."""
     padding = False if dynamic else "max_length"
     columns = dict(tokenizer(a, b, padding=padding, max_length=MAX_LENGTH, truncation=True), label=labels.tolist())

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.finetune import their_trainer
-from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, step_row
+from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, side, step_row
 
 SHAPES = {
     "tiny": ((8, 32),),
@@ -56,8 +56,8 @@ def main(config: Pretraining) -> None:
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
             rest = (name, config.dtype, config.attention_dropout, folder)
             sides = {  # theirs first: it writes the weights that ours reads
-                "theirs": functools.partial(theirs.submit, seconds_per_step, their_step, rest),
-                "ours": functools.partial(ours.submit, seconds_per_step, our_step, rest),
+                "theirs": side(theirs, seconds_per_step, their_step, rest),
+                "ours": side(ours, seconds_per_step, our_step, rest),
             }
             rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
     print(f"\n{machine}\n\n{markdown(STEP_HEAD, rows)}")
@@ -97,15 +97,15 @@ def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> 
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
     size = PRESETS[name]
-    config = transformers.BertConfig(
-        hidden_size=size.hidden_size,
-        num_hidden_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        intermediate_size=size.intermediate_size,
-        attention_probs_dropout_prob=attention_dropout,
-        attn_implementation="sdpa",
-    )
-    model = transformers.BertForPreTraining(config)
+    settings: dict[str, Any] = {
+        "hidden_size": size.hidden_size,
+        "num_hidden_layers": size.num_layers,
+        "num_attention_heads": size.num_heads,
+        "intermediate_size": size.intermediate_size,
+        "attention_probs_dropout_prob": attention_dropout,
+        "attn_implementation": "sdpa",
+    }
+    model: Any = transformers.BertForPreTraining(transformers.BertConfig(**settings))
     model.save_pretrained(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_step = their_trainer(model.to(device), 10_000, weight_decay=0.01)
@@ -136,7 +136,9 @@ def their_batch(batch: Any) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def our_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Callable[..., None]:
+def our_step(
+    name: str, dtype: Literal["float32", "bfloat16"], attention_dropout: float, folder: str
+) -> Callable[..., None]:
     """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
     import dataclasses
 

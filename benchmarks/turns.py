@@ -21,11 +21,14 @@ Side = Callable[..., "Future[float]"]
 new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
 """A process of its own; between calls it sleeps."""
 
+
+def side(process: ProcessPoolExecutor, function: Callable[..., float], *first: Any) -> Side:
+    """A side whose turns a process takes by calling a function: with what comes `first`, then the shape and steps."""
+    return lambda shape, steps: process.submit(function, *first, shape, steps)
+
+
 note = functools.partial(print, file=sys.stderr, flush=True)
 """Print a line of progress, apart from the table."""
-
-PEERS = ("torch", "transformers", "sentence-transformers")
-"""What `pip install -e '.[parity]'` brings."""
 
 STEP_HEAD = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
 
@@ -44,15 +47,15 @@ def step_row(name: str, sides: dict[str, Side], shape: Sequence[int], rounds: in
     return name, "{} x {}".format(*shape), *cells, ratio
 
 
-def check(config: Any) -> None:
+def check(config: Any, needs: Sequence[str] = ("torch", "transformers")) -> None:
     """Refuse to measure what cannot be measured, and warn where the machine is busy."""
     from bert_jax.errors import InputError
 
-    if missing := [name for name in PEERS if importlib.util.find_spec(name.replace("-", "_")) is None]:
+    if missing := [name for name in needs if importlib.util.find_spec(name.replace("-", "_")) is None]:
         raise InputError(f"{' and '.join(missing)} not installed: pip install -e '.[parity]'")
-    for field in ("rounds", "steps", "rows"):
+    for field in ("rounds", "steps", "rows", "batches", "batch_size", "workers"):
         if (value := getattr(config, field, None)) is not None and value < 1:
-            raise InputError(f"--{field} must be at least 1, not {value}")
+            raise InputError(f"--{field.replace('_', '-')} must be at least 1, not {value}")
     if os.getloadavg()[0] > 0.5:
         note("warning: the machine is busy, or was just now; on a busy one the ratios mean nothing")
 
@@ -68,11 +71,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def describe_machine(module: str) -> str:
+def describe_machine(module: str, libraries: Sequence[str] = ("jax", "flax", "torch", "transformers")) -> str:
     """The command, the date, the machine with its load before the run, and the versions."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
     cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", *PEERS))
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     command = f"`python -m benchmarks.{module} {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
     return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.spec import parse_spec, parse_sum
@@ -88,7 +88,7 @@ PRESETS = {
 """The published sizes: base and large from the paper, the others from arXiv 1908.08962."""
 
 
-def preset(name: str, **changes: object) -> BertConfig:
+def preset(name: str, **changes: Any) -> BertConfig:
     """The architecture called `name`, with some fields changed.
 
     Args:

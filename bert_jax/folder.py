@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +36,15 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
         raise InputError(
             f"{path.parent} holds another run: {'; '.join(changes)}. Go on with its settings, or use another --out"
         )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the operating system refuses within becomes an `InputError` that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}; use another --out") from None
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

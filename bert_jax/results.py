@@ -10,8 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -19,6 +18,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from bert_jax.errors import InputError
+from bert_jax.folder import writing
 from bert_jax.statistics import is_degenerate
 
 Scores = dict[str, dict[str, float]]
@@ -251,15 +251,6 @@ def read_predictions(folder: Path, row: Row) -> dict[str, tuple[np.ndarray, np.n
 
 def _predictions_path(folder: Path, row: str) -> Path:
     return folder / PREDICTIONS / f"{row}.npz"
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What the operating system refuses within becomes an `InputError` that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; use another --out") from None
 
 
 def _read(path: Path) -> bytes:

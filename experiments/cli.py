@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, TypeVar
 
 import tyro
@@ -15,7 +16,7 @@ NamedConfigs = dict[str, tuple[str, Config]]
 
 def run(
     main: Callable[[Config], None],
-    configs: NamedConfigs[Config] | type[Config],
+    configs: NamedConfigs[Config] | type[Config] | UnionType,
     args: Sequence[str] | None = None,
     default: str | None = None,
 ) -> None:
@@ -26,8 +27,8 @@ def run(
 
     Args:
         main: the experiment.
-        configs: a dataclass to fill; or several filled ones by name, of which the first argument
-            chooses one (even where there is one only) and the others override fields.
+        configs: a dataclass to fill, or a union of some for subcommands; or several filled ones by name, of which
+            the first argument chooses one (even where there is one only) and the others override fields.
         args: the arguments; by default the process's own.
         default: the configuration that is meant where the first argument is a flag (but --help lists them all).
     """
@@ -44,14 +45,16 @@ def run(
         sys.exit(130)
 
 
-def parse(configs: NamedConfigs[Config] | type[Config], args: Sequence[str]) -> Config:
+def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequence[str]) -> Config:
     """The settings that the arguments ask for. Prints and exits, as `tyro.cli` does, for --help and on a bad flag.
 
     Raises:
         InputError: there is no configuration of that name.
     """
     if not isinstance(configs, dict):
-        return tyro.cli(configs, prog=_program(), args=args)
+        chosen: Any = configs  # tyro takes unions, but its types do not
+        filled: Config = tyro.cli(chosen, prog=_program(), args=args)
+        return filled
     if not args or args[0].startswith("-"):
         return tyro.extras.overridable_config_cli(configs, prog=_program(), args=args)
     name, *overrides = args

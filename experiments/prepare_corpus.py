@@ -10,7 +10,7 @@ from typing import Any
 from bert_jax.data.prepare import prepare
 from bert_jax.data.shards import read_manifest
 from bert_jax.errors import InputError
-from bert_jax.results import writing
+from bert_jax.folder import writing
 from experiments.cli import run
 from experiments.progress import progress_bar
 from experiments.settings import PrepareCorpus

@@ -48,6 +48,7 @@ ONLY_IN = {
     "array_record": ("bert_jax.data.shards",),
     "sentencepiece": ("bert_jax.data.tokenizer", "bert_jax.data.fast_tokenizer"),
     "apache_beam": ("experiments.beam",),
+    "psutil": ("benchmarks",),
     "tyro": ("experiments",),
     "rich": ("experiments", "bert_jax.report"),
     "matplotlib": ("bert_jax.figure", "bert_jax.curves"),

@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePath, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, Self
 
 from bert_jax.errors import InputError
 
@@ -26,6 +26,7 @@ _FORMATS: dict[bytes, Callable[[Any], Any]] = {
 }
 """By their first bytes."""
 _PIECE = 1 << 20
+_END: type[Exception] = vars(tarfile)["EOFHeaderError"]  # which the types of the library do not know
 _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 
@@ -48,7 +49,7 @@ class Stream:
         return b"".join(parts)
 
 
-def read_members(file: BinaryIO, name: str) -> Iterator[tuple[str, Stream]]:
+def read_members(file: IO[bytes], name: str) -> Iterator[tuple[str, Stream]]:
     """Every plain file within a file, with its name; each is read before the next is asked for.
 
     What a damaged file raises, here or while a stream is read, is for `reading` to translate.
@@ -62,6 +63,7 @@ def read_members(file: BinaryIO, name: str) -> Iterator[tuple[str, Stream]]:
         yield name, stream
         return
     archive: Any = stream
+    tar: Any  # its list of members is not in the types
     with tarfile.open(fileobj=archive, mode="r|", tarinfo=_Member) as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # they would pile up, a kilobyte for each
@@ -76,11 +78,11 @@ class _Member(tarfile.TarInfo):
     """`tarfile` takes what is no header for the end of the archive, where it may have been cut off or damaged."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if isinstance(error, tarfile.EOFHeaderError):
+            if isinstance(error, _END):
                 raise
             raise tarfile.ReadError(f"{error} in the archive") from error
 

@@ -62,7 +62,7 @@ class PretrainData:
         pairs = make_pairs(self.corpus, indices, draws, self.max_length, self.objective)
         tokens = assemble_pairs(self.corpus, pairs, self.special, self.max_length)
         if self.objective.tokens == "ltr":
-            masked = next_tokens(tokens.ids, tokens.mask)
+            masked = next_tokens(np.asarray(tokens.ids), np.asarray(tokens.mask))
         else:
             masked = self._masked(tokens, bits(self.seed, epoch, indices, _MASKS, self.max_length + self.num_slots))
         weights = (pairs.b_length > 0).astype(np.float32)
@@ -83,10 +83,11 @@ class PretrainData:
             yield self.batch(epochs, shuffled(self.seed, epochs, places, _ORDER, self.num_examples))
 
     def _masked(self, tokens: Tokens, draws: np.ndarray) -> Masked:
+        ids, mask, special = (np.asarray(array) for array in (tokens.ids, tokens.mask, tokens.special))
         return mask_tokens(
-            tokens.ids,
-            tokens.mask & ~tokens.special,
-            tokens.mask.sum(1),
+            ids,
+            mask & ~special,
+            mask.sum(1),
             draws,
             objective=self.objective,
             starts_word=self.starts_word,

@@ -116,7 +116,8 @@ def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Doc
         writer.close()
     except RuntimeError as error:
         raise OSError(errno.EIO, " ".join(str(error).split())) from error
-    shard = Shard(file, split, *counts.tolist(), sha256=_checksum(partial))
+    count, sentences, tokens = counts.tolist()
+    shard = Shard(file, split, count, sentences, tokens, _checksum(partial))
     os.replace(partial, folder / file)
     return shard
 

@@ -29,6 +29,9 @@ class SpecialIds(NamedTuple):
     mask: int
 
 
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
 class Encoding(NamedTuple):
     """One input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
 
@@ -110,12 +113,10 @@ class WordPiece(_Assembling):
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.vocab_size = tokenizer.get_vocab_size()
-        names = SpecialIds("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-        ids = [tokenizer.token_to_id(name) for name in names]
-        missing = [name for name, id_ in zip(names, ids, strict=True) if id_ is None]
-        if missing:
+        ids = {name: tokenizer.token_to_id(name) for name in _SPECIAL}
+        if missing := [name for name, id_ in ids.items() if id_ is None]:
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
-        self.special = SpecialIds(*ids)
+        self.special = SpecialIds(*(id_ for id_ in ids.values() if id_ is not None))
 
     @property
     def starts_word(self) -> np.ndarray:
@@ -154,7 +155,7 @@ class SentencePiece(_Assembling):
         except RuntimeError as error:
             raise InputError("not a SentencePiece model: it cannot be parsed") from error
         self.vocab_size = self.processor.get_piece_size()
-        ids = [self.processor.piece_to_id(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+        ids = [self.processor.piece_to_id(name) for name in _SPECIAL]
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
         self.special = SpecialIds(*ids)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -24,7 +25,8 @@ class Call(NamedTuple, Generic[Result]):
     arguments: tuple[Any, ...]
 
 
-class Workers(NamedTuple):
+@dataclass(frozen=True)
+class Workers:
     """Some processes."""
 
     pool: ProcessPoolExecutor
@@ -36,16 +38,18 @@ class Workers(NamedTuple):
         Of the calls only a few more are taken than there are processes, so that what waits is bounded.
         """
         pending: deque[tuple[int, Future[Result] | None]] = deque()
+
+        def oldest() -> tuple[int, Result | None]:
+            number, future = pending.popleft()
+            return number, None if future is None else future.result()
+
         for number, call in calls:
-            pending.append((number, call and self.pool.submit(call.function, *call.arguments)))
+            future = None if call is None else self.pool.submit(call.function, *call.arguments)
+            pending.append((number, future))
             if len(pending) > self.count + 1:
-                yield _result(*pending.popleft())
+                yield oldest()
         while pending:
-            yield _result(*pending.popleft())
-
-
-def _result(number: int, future: Future[Result] | None) -> tuple[int, Result | None]:
-    return number, None if future is None else future.result()
+            yield oldest()
 
 
 @contextmanager

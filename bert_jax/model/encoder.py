@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -62,15 +63,15 @@ class SelfAttention(nn.Module):
         mask: Bool[Array, "B L"],
         train: bool,
     ) -> Float[Array, "B L H K"]:
-        query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+        query, key, value = (jnp.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("BHLK,BHMK->BHLM", query * scale, key, preferred_element_type=jnp.float32)
         seen = mask[:, None, None, :]
         if self.config.causal:
             seen = seen & jnp.tri(mask.shape[1], dtype=bool)[None, None]
         probabilities = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min)).astype(value.dtype)
-        probabilities = Dropout(self.config.attention_dropout)(probabilities, train)
-        return jnp.einsum("BHLM,BHMK->BHLK", probabilities, value).transpose(0, 2, 1, 3)
+        dropped = Dropout(self.config.attention_dropout)(probabilities, train)
+        return jnp.einsum("BHLM,BHMK->BHLK", dropped, value).transpose(0, 2, 1, 3)
 
 
 def is_fused(config: BertConfig, train: bool) -> bool:
@@ -89,7 +90,7 @@ def fused_attention(
     causal: bool,
 ) -> Float[Array, "B L H K"]:
     """Attention without its probabilities in memory, where the backend has a kernel for it. Padding is at the end."""
-    kernel = "cudnn" if jax.default_backend() == "gpu" else None
+    kernel: Literal["cudnn"] | None = "cudnn" if jax.default_backend() == "gpu" else None
     lengths = mask.sum(1, dtype=jnp.int32)
     return jax.nn.dot_product_attention(
         query, key, value, is_causal=causal, key_value_seq_lengths=lengths, implementation=kernel
@@ -149,10 +150,10 @@ def run_blocks(
     run = _block(config, train=keys[0] is not None)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
-        keys = None if keys[0] is None else keys
-        _, states = jax.lax.scan(lambda x, layer: (run(*layer, x, mask),) * 2, x, (stacked, keys))
-        return tuple(states)
-    states = []
+        drawn = None if keys[0] is None else keys
+        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer, x, mask),) * 2, x, (stacked, drawn))
+        return tuple(outputs)
+    states: list[Array] = []
     for layer in zip(params, keys, strict=True):
         x = run(*layer, x, mask)
         states.append(x)
@@ -163,7 +164,7 @@ def run_blocks(
 def _block(config: BertConfig, train: bool) -> Callable[..., Array]:
     """`(params, key, x, mask) -> x`. Compiled on its own, it is traced once and not once for each layer."""
 
-    def run(params: Params, key: Array | None, x: Array, mask: Array) -> Array:
+    def run(params: Params, key: jax.Array | None, x: Array, mask: Array) -> Any:
         rngs = None if key is None else {"dropout": key}
         return Block(config, parent=None).apply({"params": params}, x, mask, train, rngs=rngs)
 

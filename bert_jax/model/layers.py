@@ -52,8 +52,7 @@ class Dense(nn.Module):
         init = nn.initializers.truncated_normal(self.stddev)
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
-        flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+        flat = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]
         return flat.reshape(*x.shape[:-1], self.features)
 
 

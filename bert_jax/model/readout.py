@@ -1,6 +1,8 @@
 """A sentence representation is three independent choices: layers, pooling over tokens, projection."""
 
+import functools
 import importlib
+import operator
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -30,7 +32,7 @@ class Layers(nn.Module):
     @nn.compact
     def __call__(self, states: States) -> Float[Array, "B L E"]:
         chosen = [states[index] for index in self.indices]
-        return jnp.concatenate(chosen, -1) if self.concatenate else sum(chosen) / len(chosen)
+        return jnp.concatenate(chosen, -1) if self.concatenate else functools.reduce(operator.add, chosen) / len(chosen)
 
 
 class Mix(nn.Module):

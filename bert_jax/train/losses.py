@@ -5,14 +5,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from bert_jax.types import Array
 
 
 class Ratio(NamedTuple):
     """A mean that is not divided yet."""
 
     sum: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # a tuple's own `count` is not called
 
 
 class Terms(NamedTuple):

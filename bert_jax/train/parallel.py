@@ -104,10 +104,11 @@ def prepare_process() -> None:
     is told to keep memory that is freed: XLA for CPUs frees all of a step's buffers after it, and to be given zeroed
     pages anew by the kernel costs a step of BERT-base about a fifth of its time.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    config: Any = jax.config  # whose types do not have its settings
+    if config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        config.update("jax_compilation_cache_dir", str(cache))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         for parameter, value in _KEEP_FREED_MEMORY.items():

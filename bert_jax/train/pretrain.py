@@ -30,7 +30,7 @@ from bert_jax.train.parallel import (
 )
 from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.train.throughput import flops_per_sequence
-from bert_jax.types import Array, Params, PretrainBatch
+from bert_jax.types import Params, PretrainBatch
 
 _STAGE = 2
 """Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
@@ -207,7 +207,7 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
 def with_tokens(objective: Objective) -> Objective:
     """The same objective, which also measures as `tokens` the share of positions that are no padding."""
 
-    def measured(params: Params, batch: PretrainBatch, key: Array) -> Terms:
+    def measured(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:
         terms = objective(params, batch, key)
         mask = batch.tokens.mask
         share = Ratio(mask.sum().astype(jnp.float32), jnp.asarray(mask.size, jnp.float32))

@@ -1,6 +1,8 @@
 """Pure per-device steps. `parallel` maps them over devices."""
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared
 from bert_jax.train.parallel import AXIS, add_devices, replicate
 from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
 
-Objective = Callable[[Params, Any, Array], Terms]
+Objective = Callable[[Params, Any, jax.Array], Terms]
 """`(params, batch, key) -> Terms`, over one device's part of the batch."""
 
 
@@ -55,7 +57,7 @@ def make_train_step(
         def part(piece: Any, index: Array) -> tuple[Params, Terms]:
             def share(params: Params) -> tuple[Array, Terms]:
                 terms = objective(params, piece, jax.random.fold_in(key, index))
-                return sum(ratio.sum / jnp.maximum(totals[name], 1) for name, ratio in terms.losses.items()), terms
+                return _total(ratio.sum / jnp.maximum(totals[name], 1) for name, ratio in terms.losses.items()), terms
 
             return jax.grad(share, has_aux=True)(state.params)
 
@@ -64,10 +66,14 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         means = {name: mean(ratio) for name, ratio in (terms.losses | terms.measures).items()}
-        metrics = means | {"loss": sum(means[name] for name in terms.losses), "grad_norm": norm}
+        metrics = means | {"loss": _total(means[name] for name in terms.losses), "grad_norm": norm}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step
+
+
+def _total(values: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, values)
 
 
 def _sum_of_parts(part: Callable[..., Any], batch: Any, pieces: int) -> Any:
@@ -92,8 +98,8 @@ def mean(ratio: Ratio) -> Array:
 def task_objective(model: SequenceClassifier) -> Objective:
     """Cross-entropy over classes, or squared error where labels are scores."""
 
-    def objective(params: Params, batch: TaskBatch, key: Array) -> Terms:
-        logits = model.apply({"params": params}, batch.tokens, train=True, rngs={"dropout": key})
+    def objective(params: Params, batch: TaskBatch, key: jax.Array) -> Terms:
+        logits: Any = model.apply({"params": params}, batch.tokens, train=True, rngs={"dropout": key})
         if jnp.issubdtype(batch.labels.dtype, jnp.floating):
             return Terms({"mse": squared_error(logits[:, 0], batch.labels, batch.weights)}, {})
         terms = (logits, batch.labels, batch.weights)
@@ -105,8 +111,8 @@ def task_objective(model: SequenceClassifier) -> Objective:
 def pretrain_objective(model: BertForPretraining) -> Objective:
     """Mean MLM loss over masked slots plus mean NSP loss over pairs (arXiv 1810.04805, appendix A.2)."""
 
-    def objective(params: Params, batch: PretrainBatch, key: Array) -> Terms:
-        logits = model.apply(
+    def objective(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:
+        logits: Any = model.apply(
             {"params": params}, batch.tokens, batch.masked_positions, train=True, rngs={"dropout": key}
         )
         mlm = (logits.mlm, batch.masked_ids, batch.masked_weights)
@@ -123,6 +129,7 @@ def make_predict_step(model: SequenceClassifier) -> Callable[..., Array]:
     """`(params, tokens) -> logits [B C]` for `parallel.map_predict_step`."""
 
     def step(params: Params, tokens: Any) -> Array:
-        return model.apply({"params": params}, tokens)
+        logits: Any = model.apply({"params": params}, tokens)
+        return logits
 
     return step

@@ -43,6 +43,13 @@ def test_the_sample_of_bert_s_own_code_becomes_a_corpus(shared, tmp_path):
     assert "heldout: 0 documents" in result.stdout and f"wrote {out}" in result.stdout
 
 
+def test_its_processes_are_light():
+    heavy = {"jax", "flax", "pandas", "scipy", "tensorflow_datasets"}
+    code = f"import sys, experiments.prepare_corpus; print(sorted({heavy} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout == "[]\n"
+
+
 def test_the_flags_are_those_of_the_readme():
     line = "--input a b --out c --vocab-size 8000 --no-lowercase --deduplicate --on-bad-text skip --heldout 0.1"
     config = parse(PrepareCorpus, line.split())

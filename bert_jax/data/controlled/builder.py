@@ -49,6 +49,7 @@ class ControlledSuite(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         task = self.builder_config.task
         rows = read(task, split)
+        assert rows.labels is not None, "all of its splits have labels"
         texts = zip(rows.a, rows.b, strict=True) if rows.b is not None else zip(rows.a, strict=True)
         for index, (row, label) in enumerate(zip(texts, rows.labels, strict=True)):
             yield index, dict(zip(task.texts, row, strict=True)) | {"label": label.item(), "idx": index}

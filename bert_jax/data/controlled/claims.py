@@ -55,7 +55,7 @@ def questions() -> tuple[dict[bool, list[tuple[Claim, Claim]]], ...]:
     Only groups in which it goes both ways: there neither the quantifiers nor the words that
     differ give the answer, but only the direction of the change together with the quantifier.
     """
-    groups: dict[tuple[str | bool, ...], dict[bool, list[tuple[Claim, Claim]]]] = {}
+    groups: dict[tuple[object, ...], dict[bool, list[tuple[Claim, Claim]]]] = {}
     for pair in itertools.product(CLAIMS, CLAIMS):
         premise, hypothesis = pair
         key = (*(claim.quantifier for claim in pair), premise[1] ^ hypothesis[1], premise[2] ^ hypothesis[2])

@@ -1,0 +1,245 @@
+"""The host's work for pretraining: `prepare` raw text, beside the tokenizer by itself; and make `examples`.
+
+Prints tables for `benchmarks/README.md`, where it stands what is measured and how. Nothing here needs torch.
+"""
+
+import functools
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import psutil
+
+from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
+from bert_jax.config import ObjectiveConfig
+from bert_jax.data import text
+from bert_jax.data.corpus import Corpus, starts
+from bert_jax.data.pretrain import PretrainData
+from bert_jax.data.sentences import sentences_of
+from bert_jax.data.shards import read_corpus
+from bert_jax.data.tokenizer import SpecialIds, load_tokenizer
+
+PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")
+MASKING: tuple[Literal["token", "whole_word", "span"], ...] = ("token", "whole_word", "span")
+_INTERVAL = 0.1
+"""Seconds between two looks at the memory."""
+_AT_ONCE = 20_000
+"""Sentences that the tokenizer by itself is given in one call."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Megabytes of text per second and peak memory of prepare_corpus, and the tokenizer's own speed, in turn."""
+
+    input: tuple[str, ...]
+    """Files and folders of text, as prepare_corpus takes them."""
+    copies: tuple[int, ...] = (1, 4)
+    """Sizes of the corpus: the input so many times over."""
+    vocab_size: int = 16_000
+    """Of the vocabulary that the first, untimed part of the run trains."""
+    vocab_algorithm: str = "unigram"
+    """unigram or bpe."""
+    workers: int = os.cpu_count() or 1
+    """Processes that prepare, and threads of the tokenizer by itself."""
+    megabytes: int = 50
+    """Clean text that the tokenizer by itself encodes, at most."""
+    rounds: int = 3
+    """Times that both sides take their turns."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences per second that one core makes of a corpus, for every objective."""
+
+    corpus: Path | None = None
+    """Folder that prepare_corpus wrote; without it, random words."""
+    tokens: int = 20_000_000
+    """Random words."""
+    length: int = 128
+    """Of the sequences."""
+    batch_size: int = 256
+    """Sequences made at a time."""
+    batches: int = 100
+    """Batches in a turn."""
+    rounds: int = 5
+    """Turns of every objective."""
+
+
+class Run(NamedTuple):
+    """Seconds of a command, and the most memory that its processes had together."""
+
+    seconds: float
+    megabytes: float
+
+
+class Clean(NamedTuple):
+    """The clean text of some inputs: all of its size in MB, and its first sentences with theirs."""
+
+    megabytes: float
+    sentences: list[str]
+    sample: float
+
+
+def main(config: Prepare | Examples) -> None:
+    """Measure, then print the table."""
+    check(config, needs=())
+    machine = describe_machine("data", ("numpy", "sentencepiece", "tokenizers"))
+    table = measure_preparation(config) if isinstance(config, Prepare) else measure_examples(config)
+    print(f"\n{machine}\n\n{table}")
+
+
+def measure_preparation(config: Prepare) -> str:
+    """The table of `prepare`."""
+    with tempfile.TemporaryDirectory() as folder, new_process() as process:
+        size = process.submit(clean_megabytes, config.input, config.megabytes).result()
+        trained = prepare(config, 1, Path(folder) / "trained")
+        rows = [preparation_row("vocabulary trained", size, [trained], [])]
+        for copies in config.copies:
+            runs, alone = [], []
+            for number in range(config.rounds):
+                out = Path(folder) / f"{copies}-{number}"
+                runs.append(prepare(config, copies, out, vocab=Path(folder) / "trained"))
+                speed = process.submit(
+                    encode, config.input, config.megabytes, Path(folder) / "trained", config.workers
+                ).result()
+                alone.append(speed)
+            rows.append(preparation_row(f"vocabulary given, {copies} x the text", copies * size, runs, alone))
+    head = ("preparation", "clean text, MB", "seconds", "MB/s", "peak memory, MB", "tokenizer alone, MB/s", "ratio")
+    return markdown(head, rows)
+
+
+def preparation_row(name: str, size: float, runs: list[Run], alone: list[float]) -> tuple[str, ...]:
+    """Medians over rounds, but the largest of the peaks; the ratio is the median of the rounds' own."""
+    seconds = statistics.median(run.seconds for run in runs)
+    ratio = spread([size / run.seconds / speed for run, speed in zip(runs, alone, strict=True)]) if alone else ""
+    speed = f"{statistics.median(alone):.1f}" if alone else ""
+    cells = f"{size:.0f}", f"{seconds:.1f}", f"{size / seconds:.1f}", f"{max(run.megabytes for run in runs):.0f}"
+    note(f"{name}: {' | '.join(cells)} | {speed} | {ratio}")
+    return name, *cells, speed, ratio
+
+
+def prepare(config: Prepare, copies: int, out: Path, vocab: Path | None = None) -> Run:
+    """Run the command in a process of its own, from its start to its end."""
+    command = [sys.executable, "-m", "experiments.prepare_corpus", "--out", str(out)]
+    command += ["--input", *config.input * copies, "--workers", str(config.workers)]
+    if vocab is None:
+        command += ["--vocab-size", str(config.vocab_size), "--vocab-algorithm", config.vocab_algorithm]
+    else:
+        command += ["--vocab", str(vocab)]
+    peak, start = 0, time.perf_counter()
+    with psutil.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process))
+            time.sleep(_INTERVAL)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
+    return Run(seconds, peak / 1e6)
+
+
+def memory(process: psutil.Process) -> int:
+    """Resident bytes of a process and all below it; pages that they share count for each."""
+    total = 0
+    try:
+        for part in [process, *process.children(recursive=True)]:
+            total += part.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+@functools.cache
+def clean_text(inputs: tuple[str, ...], megabytes: int) -> Clean:
+    """The text that a preparation of the inputs tokenises."""
+    total, kept, sample = 0, list[str](), 0
+    for sentence in clean_sentences(inputs):
+        size = len(sentence.encode())
+        total += size
+        if total <= megabytes * 1e6:
+            kept.append(sentence)
+            sample = total
+    return Clean(total / 1e6, kept, sample / 1e6)
+
+
+def clean_sentences(inputs: Sequence[str]) -> Iterator[str]:
+    """Every sentence of some inputs."""
+    for block in text.read_blocks(text.find_sources(inputs), 8_000_000):
+        for document in text.read_documents(block, "text", "skip"):
+            yield from sentences_of(document or "")
+
+
+def clean_megabytes(inputs: tuple[str, ...], megabytes: int) -> float:
+    """The size of all that text."""
+    return clean_text(inputs, megabytes).megabytes
+
+
+def encode(inputs: tuple[str, ...], megabytes: int, folder: Path, threads: int) -> float:
+    """Megabytes per second of the tokenizer by itself: sentences in memory to lists of ids."""
+    found, tokenizer = clean_text(inputs, megabytes), load_tokenizer(folder, num_threads=threads)
+    start = time.perf_counter()
+    for first in range(0, len(found.sentences), _AT_ONCE):
+        tokenizer.pieces(found.sentences[first : first + _AT_ONCE])
+    return found.sample / (time.perf_counter() - start)
+
+
+def measure_examples(config: Examples) -> str:
+    """The table of `examples`. Its one process works on one core: NumPy's threads are for products of matrices."""
+    objectives = [ObjectiveConfig(pairs=pairs, masking=masking) for pairs in PAIRS for masking in MASKING]
+    objectives.append(ObjectiveConfig("ltr", "none"))
+    found: dict[ObjectiveConfig, list[float]] = {objective: [] for objective in objectives}
+    with new_process() as process:
+        for _, (objective, speeds) in itertools.product(range(config.rounds), found.items()):
+            speeds.append(process.submit(sequences_per_second, config, objective).result())
+    return markdown(("objective", "sequences/s and core", "range"), itertools.starmap(examples_row, found.items()))
+
+
+def examples_row(objective: ObjectiveConfig, speeds: list[float]) -> tuple[str, ...]:
+    """The median over rounds, and the range."""
+    name = "left to right" if objective.tokens == "ltr" else f"{objective.pairs}, {objective.masking}"
+    note(f"{name}: {' '.join(f'{speed:,.0f}' for speed in speeds)}")
+    return name, f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f}-{max(speeds):,.0f}"
+
+
+def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
+    """Make batches, the first one not counted. The seconds are those that the process had of its core."""
+    corpus, special, starts_word = read(config.corpus) if config.corpus is not None else draw(config.tokens)
+    data = PretrainData(corpus, special, len(starts_word), starts_word, config.length, objective, seed=0)
+    batches = data.batches(config.batch_size, 0, 1 + config.batches)
+    next(batches)
+    start = time.process_time()
+    for _ in batches:
+        pass
+    return config.batches * config.batch_size / (time.process_time() - start)
+
+
+@functools.cache
+def read(folder: Path) -> tuple[Corpus, SpecialIds, np.ndarray]:
+    """The training text of a prepared corpus, its special tokens, and which of all begin a word."""
+    tokenizer = load_tokenizer(folder)
+    return read_corpus(folder, "train"), tokenizer.special, tokenizer.starts_word
+
+
+@functools.cache
+def draw(tokens: int) -> tuple[Corpus, SpecialIds, np.ndarray]:
+    """The same of random words, as large as a small Wikipedia's: 23 tokens a sentence, 20 sentences a document."""
+    rng = np.random.default_rng(0)
+    lengths = rng.geometric(1 / 23, tokens // 23)
+    ends = starts(rng.geometric(1 / 20, len(lengths)))
+    documents = np.append(ends[ends < len(lengths)], len(lengths))
+    words = rng.integers(5, 16_000, lengths.sum()).astype(np.uint16)
+    return Corpus(words, starts(lengths), documents), SpecialIds(0, 1, 2, 3, 4), rng.random(16_000) < 0.7
+
+
+if __name__ == "__main__":
+    from experiments.cli import run
+
+    run(main, Prepare | Examples)
