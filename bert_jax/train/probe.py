@@ -59,7 +59,11 @@ def prepare_probe(
     config: ProbeConfig,
     max_length: int,
 ) -> ProbeData:
-    """Tokenise a task, every different text, or pair if they are read together, once."""
+    """Tokenise a task, every different text, or pair if they are read together, once.
+
+    Raises:
+        InputError: a class has fewer rows than there are folds.
+    """
     places: dict[tuple[str, ...], int] = {}
 
     def place(texts: Sequence[tuple[str, ...]]) -> np.ndarray:
@@ -72,6 +76,8 @@ def prepare_probe(
         b = None if split.b is None else place([(text,) for text in split.b])
         return Places(place([(text,) for text in split.a]), b, split.labels)
 
+    if validation is None:
+        _check_folds(task, train.labels, task.folds or config.folds)
     located = locate(train), validation and locate(validation), {k: locate(v) for k, v in evaluations.items()}
     columns = [list(column) for column in zip(*places, strict=True)]
     encodings = encode_texts(tokenizer, columns[0], columns[1] if len(columns) == 2 else None, max_length)
@@ -179,14 +185,18 @@ def _best(task: Task, answers: list[np.ndarray], labels: np.ndarray) -> int:
 
 def _folds(task: Task, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """[rows]: the fold of each row, with like shares of the classes."""
+    splitter: Any = (KFold if task.is_regression else StratifiedKFold)(count, shuffle=True, random_state=seed)
+    folds = np.empty(len(labels), int)
+    for fold, (_, held) in enumerate(splitter.split(labels, None if task.is_regression else labels)):
+        folds[held] = fold
+    return folds
+
+
+def _check_folds(task: Task, labels: np.ndarray | None, count: int) -> None:
+    assert labels is not None, "a split without labels cannot be fitted"
     rarest = len(labels) if task.is_regression else np.bincount(labels)[np.unique(labels)].min()
     if count > rarest:
         raise InputError(
             f"{task.title}: {count} folds need as many rows of each class, and one has {rarest}; "
             "use more rows or fewer folds"
         )
-    splitter: Any = (KFold if task.is_regression else StratifiedKFold)(count, shuffle=True, random_state=seed)
-    folds = np.empty(len(labels), int)
-    for fold, (_, held) in enumerate(splitter.split(labels, None if task.is_regression else labels)):
-        folds[held] = fold
-    return folds

@@ -8,59 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from worlds import DEV, TRAIN, write_encoder, write_glue
 
-from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tokenizer import WordPiece
-from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.huggingface import Checkpoint
-from bert_jax.pretrained import Pretrained
 from bert_jax.results import read_predictions, read_rows
-from bert_jax.types import Tokens
 from configs import named
-from experiments import ablate_pooling
+from experiments import ablate_pooling, regimes
 from experiments.cli import run
 from experiments.settings import Ablation
 
 ROOT = Path(__file__).parents[2]
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()
-TRAIN, DEV = 24, 12
-
-
-def sentence(rng, words=4):
-    return " ".join(rng.choice(WORDS[5:], words))
-
-
-def write_glue(folder):
-    """CoLA (with an empty sentence in both files), STS-B and MRPC, as they are published."""
-    rng = np.random.default_rng(0)
-    files = {
-        "CoLA": ("", lambda row: f"gj04\t{row % 2}\t\t{sentence(rng, 8) if row else ''}"),
-        "STS-B": ("sentence1\tsentence2\tscore", lambda row: f"{sentence(rng)}\t{sentence(rng)}\t{row % 11 / 2}"),
-        "MRPC": (
-            "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String",
-            lambda row: f"{row % 2}\t1\t2\t{sentence(rng)}\t{sentence(rng)}",
-        ),
-    }
-    for name, (header, line) in files.items():
-        (folder / name).mkdir(parents=True)
-        for file, rows in (("train", TRAIN), ("dev", DEV)):
-            lines = [header] * bool(header) + [line(row) for row in range(rows)]
-            (folder / name / f"{file}.tsv").write_text("".join(f"{text}\n" for text in lines))
-
-
-def write_encoder(folder):
-    config = BertConfig(len(WORDS), 16, 1, 2, 32, 32, initializer_range=0.2)
-    model = BertForPretraining(config, ReadoutConfig(projection="tanh"))
-    tokens = Tokens(*(np.ones((1, 8), dtype) for dtype in (np.int32, np.int32, bool, bool)))
-    params = jax.jit(lambda key: model.init(key, tokens, np.ones((1, 1), np.int32))["params"])(jax.random.key(7))
-    vocabulary = folder.with_suffix(".txt")
-    vocabulary.write_text("".join(f"{word}\n" for word in WORDS))
-    pooler = params["reader"]["projection"]["dense"]
-    Pretrained(Checkpoint(config, params["encoder"], pooler), WordPiece.from_vocabulary(vocabulary)).save(folder)
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +94,8 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
     def forbidden(*args):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(ablate_pooling, "finetune", forbidden)
-    monkeypatch.setattr(ablate_pooling, "_read_task", forbidden)
+    monkeypatch.setattr(regimes, "finetune", forbidden)
+    monkeypatch.setattr(ablate_pooling, "_read", forbidden)
     before = contents(whole)
     (whole / "table.md").unlink()
     ablate(world, whole)
@@ -154,7 +113,7 @@ def test_a_grid_that_grows_runs_what_is_new_and_ends_as_if_run_at_once(world, wh
 
 
 def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world, whole, tmp_path, monkeypatch, capsys):
-    real, calls = ablate_pooling.finetune, []
+    real, calls = regimes.finetune, []
 
     def interrupted(*args):
         calls.append(args)
@@ -162,7 +121,7 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(ablate_pooling, "finetune", interrupted)
+    monkeypatch.setattr(regimes, "finetune", interrupted)
     with pytest.raises(SystemExit) as exit_:
         ablate(world, tmp_path / "out")
     assert exit_.value.code == 130 and "the same command goes on" in capsys.readouterr().err
@@ -342,6 +301,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_before_training(capsys, world, tmp_path, monkeypatch, changes, parts):
-    monkeypatch.setattr(ablate_pooling, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes, "finetune", lambda *args: pytest.fail("training began"))
     error = short(fails(capsys, world, tmp_path / "out", tasks="cola", **changes))
     assert all(part in error for part in parts), error

@@ -1,0 +1,245 @@
+"""The probe, zero-shot similarity and the three regimes side by side, from their command lines."""
+
+import json
+
+import numpy as np
+import pytest
+from worlds import DEV, TRAIN, sentence, write_encoder, write_glue
+
+import bert_jax
+from bert_jax.results import ResultStore, read_absent, read_predictions, read_rows
+from bert_jax.train.metrics import spearman
+from bert_jax.train.similarity import cosines
+from configs import named
+from experiments import ablate_pooling, probe, regimes, sts
+from experiments.cli import run
+from experiments.settings import Ablation, ProbeRun, StsRun
+
+SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()
+ROWS = 24
+
+
+def write_senteval(folder):
+    """MR, scored by folds, and TREC, with a test set; MPQA is not there."""
+    rng = np.random.default_rng(1)
+    (folder / "MR").mkdir(parents=True)
+    for name in ("neg", "pos"):
+        (folder / "MR" / f"rt-polarity.{name}").write_text("".join(f"{sentence(rng)}\n" for _ in range(ROWS // 2)))
+    (folder / "TREC").mkdir()
+    for file, rows in (("train_5500", 3 * ROWS), ("TREC_10", ROWS)):
+        lines = [f"{('ABBR', 'DESC', 'ENTY', 'HUM', 'LOC', 'NUM')[row % 6]}:x {sentence(rng)}\n" for row in range(rows)]
+        (folder / "TREC" / f"{file}.label").write_text("".join(lines))
+
+
+def write_sts(folder):
+    """STS12 with two subsets and the benchmark; the other sets are not there."""
+    rng = np.random.default_rng(2)
+    (folder / "STS12-en-test").mkdir(parents=True)
+    for name, rows in (("news", 9), ("captions", 7)):
+        pairs = "".join(f"{sentence(rng)}\t{sentence(rng)}\n" for _ in range(rows))
+        (folder / "STS12-en-test" / f"STS.input.{name}.txt").write_text(pairs)
+        (folder / "STS12-en-test" / f"STS.gs.{name}.txt").write_text("".join(f"{row % 5}\n" for row in range(rows)))
+    (folder / "STSBenchmark").mkdir()
+    lines = [f"g\tf\ty\t1\t{row % 6}\t{sentence(rng)}\t{sentence(rng)}\n" for row in range(ROWS)]
+    (folder / "STSBenchmark" / "sts-test.csv").write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("regimes")
+    write_glue(folder / "glue")
+    write_encoder(folder / "encoder")
+    write_senteval(folder / "senteval")
+    write_sts(folder / "sts")
+    return folder
+
+
+def start(main, kind, name, line):
+    run(main, named(kind), str(line).split(), default=name)
+
+
+def probed(world, out, more="--layers all --poolings cls mean max", tasks="mr mpqa trec"):
+    line = f"--tasks {tasks} --encoder {world / 'encoder'} --senteval-dir {world / 'senteval'} --out {out}"
+    start(probe.main, ProbeRun, "senteval", f"{line} --folds 3 --batch-size 8 {more}")
+    return read_rows(out)
+
+
+def similar(world, out, more=""):
+    line = f"--encoder {world / 'encoder'} --sts-dir {world / 'sts'} --out {out} --batch-size 8 {more}"
+    start(sts.main, StsRun, "sts", line)
+    return read_rows(out)
+
+
+def ablated(world, out, names="finetune probe sts", tasks="cola stsb", folds=3):
+    line = f"glue --tasks {tasks} --encoder {world / 'encoder'} --glue-dir {world / 'glue'} --out {out} --seeds 1"
+    run(ablate_pooling.main, named(Ablation), [*f"{line} --probe.folds {folds} --regimes {names}".split(), *SMALL])
+    return read_rows(out)
+
+
+@pytest.fixture(scope="module")
+def probe_folder(world):
+    probed(world, world / "probe")
+    return world / "probe"
+
+
+def test_a_probe_has_a_row_for_every_layer_and_pooling_and_a_heat_map(probe_folder):
+    rows = read_rows(probe_folder)
+    readouts = [f"{layer}/{pooling}/none" for layer in range(2) for pooling in ("cls", "mean", "max")]
+    assert [(row.task, row.readout) for row in rows] == [(task, spec) for task in ("mr", "trec") for spec in readouts]
+    for row in rows:
+        (name,) = row.evaluation_examples
+        predictions, labels = read_predictions(probe_folder, row)[name]
+        assert row.metrics[name]["accuracy"] == np.mean(predictions == labels) and len(labels) == ROWS
+        assert row.regime == "probe" and row.learning_rate is None and "logistic regression on u" in row.protocol
+        assert len(row.details["c"]) == (10 if row.task == "mr" else 1)
+    table = (probe_folder / "table.md").read_text()
+    (line,) = [line for line in table.splitlines() if line.startswith("| MPQA")]
+    assert "absent" in line and "MPQA has no mpqa.neg, mpqa.pos" in table
+    assert (probe_folder / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert (probe_folder / "table.tex").exists()
+
+
+def test_the_embedding_of_cls_says_nothing_and_is_marked(probe_folder):
+    """Its input is the same in every sentence: at layer 0 a probe can only name the commonest class."""
+    (row,) = [row for row in read_rows(probe_folder) if (row.task, row.readout) == ("trec", "0/cls/none")]
+    assert len(set(read_predictions(probe_folder, row)["test"][0])) == 1 and row.is_degenerate("test")
+    assert "degenerate" in (probe_folder / "table.md").read_text()
+
+
+def answers(folder):
+    """What may not depend on how often a probe was interrupted, by run."""
+    found = {}
+    for row in read_rows(folder):
+        predictions = {name: pair[0].tolist() for name, pair in read_predictions(folder, row).items()}
+        found[row.id] = row.task, row.readout, row.details, predictions
+    return found
+
+
+def test_an_interrupted_probe_goes_on_and_ends_as_if_run_at_once(world, probe_folder, tmp_path, monkeypatch, capsys):
+    real, calls = regimes.probe, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(regimes, "probe", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        probed(world, tmp_path / "out")
+    assert exit_.value.code == 130 and len(read_rows(tmp_path / "out")) == 8
+    monkeypatch.undo()
+    probed(world, tmp_path / "out")
+    assert answers(tmp_path / "out") == answers(probe_folder)
+
+
+def test_a_finished_probe_reads_nothing_again(world, probe_folder, monkeypatch):
+    monkeypatch.setattr(regimes, "load", lambda folder: pytest.fail("the encoder was loaded"))
+    before = (probe_folder / "results.jsonl").read_bytes()
+    probed(world, probe_folder)
+    assert (probe_folder / "results.jsonl").read_bytes() == before
+
+
+def test_similarity_is_the_cosine_of_embed_s_vectors(world, tmp_path):
+    rows = similar(world, tmp_path / "out", "--projections none whiten")
+    assert {row.title for row in rows} == {"STS12", "STS-B"} and len(rows) == 8
+    (row,) = [row for row in rows if (row.task, row.readout) == ("sts12", "last/mean/none")]
+    found, scores = read_predictions(tmp_path / "out", row)["test"]
+    folder = world / "sts" / "STS12-en-test"
+    lines = [
+        line for name in ("captions", "news") for line in (folder / f"STS.input.{name}.txt").read_text().splitlines()
+    ]
+    a, b = zip(*(line.split("\t") for line in lines), strict=True)
+    vectors = bert_jax.load(world / "encoder").embed([*a, *b], pooling="mean", batch_size=8)
+    np.testing.assert_allclose(found, cosines(*np.split(vectors, 2)), atol=1e-5)
+    assert row.metrics["test"]["spearman"] == pytest.approx(spearman(found, scores))
+    assert row.details["subsets"] == {"captions": 7, "news": 9} and -1 < row.details["anisotropy"] <= 1
+    whitened = [row for row in rows if row.readout.endswith("whiten")]
+    assert all("without their scores" in row.protocol for row in whitened)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Anisotropy" in table and "aggregation all" in table
+    for title in ("STS13", "STS14", "STS15", "STS16", "SICK-R"):
+        assert any(line.startswith(f"| {title}") and "absent" in line for line in table.splitlines()), title
+
+
+def test_another_aggregation_is_another_experiment_and_says_so(world, tmp_path, capsys):
+    similar(world, tmp_path / "mean", "--aggregation mean --sets sts12")
+    table = (tmp_path / "mean" / "table.md").read_text()
+    assert "spearman_mean" in table and "not comparable" in table
+    with pytest.raises(SystemExit):
+        similar(world, tmp_path / "mean", "--aggregation all")
+    assert 'sts.aggregation was "mean" and is "all"' in capsys.readouterr().err
+
+
+def test_a_set_that_comes_later_is_no_longer_absent(world, tmp_path):
+    similar(world, tmp_path / "out", "--sets sts12 sts13 --poolings mean")
+    assert set(read_absent(tmp_path / "out")["sts"]) == {"STS13"}
+    later = tmp_path / "sts"
+    for name in ("STS12-en-test", "STS13-en-test"):
+        (later / name).mkdir(parents=True)
+        for path in (world / "sts" / "STS12-en-test").iterdir():
+            (later / name / path.name).write_bytes(path.read_bytes())
+    line = f"--encoder {world / 'encoder'} --sts-dir {later} --out {tmp_path / 'out'} --batch-size 8 --poolings mean"
+    start(sts.main, StsRun, "sts", f"{line} --sets sts12 sts13")
+    assert read_absent(tmp_path / "out") == {"sts": {}} and len(read_rows(tmp_path / "out")) == 2
+    assert "absent" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_three_regimes_stand_side_by_side(world, tmp_path):
+    alone = {row.id for row in ablated(world, tmp_path / "out", "finetune")}
+    rows = ablated(world, tmp_path / "out")
+    assert [row.regime for row in rows] == ["finetune"] * 4 + ["probe"] * 4 + ["sts"] * 2
+    assert {row.id for row in rows if row.regime == "finetune"} == alone
+    assert all("regime" not in row.config for row in rows if row.regime == "finetune")
+    (cosine,) = [row for row in rows if (row.regime, row.readout) == ("sts", "last/mean/none")]
+    assert cosine.task == "stsb" and cosine.evaluation_examples == {"validation": DEV} and cosine.train_examples == 0
+    assert {row.train_examples for row in rows if row.regime == "probe"} == {TRAIN}
+    table = (tmp_path / "out" / "table.md").read_text()
+    header, cola = (next(x for x in table.splitlines() if x.startswith(f"| {word}")) for word in ("Task", "CoLA"))
+    assert [cell.strip() for cell in header.strip("|").split("|")][2:] == ["Fine-tuned", "Linear probe", "Zero-shot"]
+    assert cola.split("|")[-2].strip() == "n/a"
+    assert "Zero-shot has nothing of CoLA: zero-shot similarity needs pairs with scores" in table
+    experiment = json.loads((tmp_path / "out" / "experiment.json").read_text())
+    assert {"finetune", "probe", "sts"} <= experiment.keys()
+    assert len(ablated(world, tmp_path / "out", "finetune")) == len(rows)
+
+
+def test_the_settings_of_a_regime_may_not_change_within_a_folder(world, tmp_path, capsys):
+    ablated(world, tmp_path / "out", "probe", "cola")
+    with pytest.raises(SystemExit):
+        ablated(world, tmp_path / "out", "probe", "cola", folds=2)
+    assert "probe.folds was 3 and is 2" in capsys.readouterr().err
+
+
+MISTAKES = [
+    (probed, {"more": "--layers 7"}, "there is no layer 7"),
+    (probed, {"more": "--poolings cls attention"}, "drawn at random"),
+    (probed, {"more": "--c-values 0.1 -1"}, "c_values -1"),
+    (probed, {"tasks": "mr terc"}, "Did you mean 'trec'"),
+    (probed, {"tasks": "mpqa"}, "none of the tasks"),
+    (probed, {"more": "--folds 30"}, "TREC: 30 folds need as many rows of each class"),
+    (probed, {"more": "--senteval-dir /no/where"}, "/no/where"),
+    (similar, {"more": "--sets sickr"}, "has none of the sets"),
+    (similar, {"more": "--sets sts11"}, "Did you mean 'sts1"),
+    (similar, {"more": "--projections whiten(axes=3)"}, "whiten(size=256)"),
+    (similar, {"more": "--sts-dir /no/where"}, "--sts-dir"),
+    (similar, {"more": "--max-length 4"}, "max_length must be at least 8"),
+    (ablated, {"names": "finetune prob"}, "prob"),
+    (ablated, {"names": "sts", "tasks": "cola"}, "zero-shot similarity needs pairs with scores"),
+]
+
+
+@pytest.mark.parametrize(("start", "changes", "message"), MISTAKES)
+def test_a_mistake_is_explained(world, tmp_path, capsys, monkeypatch, start, changes, message):
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit) as exit_:
+        start(world, tmp_path / "out", **changes)
+    error = " ".join(capsys.readouterr().err.split())
+    assert exit_.value.code == 2 and "Traceback" not in error and message in error, error
+
+
+def test_a_folder_of_one_regime_can_be_opened_for_another(tmp_path):
+    ResultStore(tmp_path, {"suite": "glue", "finetune": {"epochs": 3}}, ("finetune", "probe"))
+    ResultStore(tmp_path, {"suite": "glue", "probe": {"folds": 10}}, ("finetune", "probe"))
+    kept = json.loads((tmp_path / "experiment.json").read_text())
+    assert kept == {"suite": "glue", "finetune": {"epochs": 3}, "probe": {"folds": 10}}
