@@ -113,7 +113,7 @@ def draw_single(frame: pd.DataFrame) -> Figure:
 
 
 def draw_averages(frame: pd.DataFrame, needs_width: int = 62) -> Figure:
-    """Mean minus [CLS], a panel per task: every encoder in every regime. Above each panel stands what the task needs."""
+    """Mean minus [CLS], a panel per task with what it needs above: every encoder in every regime."""
     labels, regimes = list(frame["label"].unique()), list(frame["regime"].unique())
     encoders = list(frame["encoder"].unique())
     heights = [0.9 + 0.2 * len(frame[frame["label"] == label]) for label in labels]
@@ -204,7 +204,8 @@ def _panels(
             line(here["majority"].iloc[0], color="0.5", linestyle="--", linewidth=1, zorder=0)
             axes.set_title(f"{label} ({here['metric'].iloc[0]}), {name}", loc="left", fontsize=9, weight="bold")
             _plain(axes)
-    handles = {name: handle for axes in panels.ravel() for handle, name in zip(*axes.get_legend_handles_labels())}
+    found = (pair for axes in panels.ravel() for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+    handles = {name: handle for handle, name in found}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.supxlabel(xlabel, fontsize=8)
     return figure

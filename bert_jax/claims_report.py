@@ -1,4 +1,4 @@
-"""Figures and tables for five claims about [CLS]: functions of a folder's rows, `write_claims(folder)` makes them again."""
+"""Figures and tables for five claims about [CLS], as functions of rows: `write_claims(folder)` makes them again."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -26,9 +26,10 @@ from bert_jax.train.attention import TARGETS
 
 PAGE = "claims.md"
 NOTE = (
-    "Scores and differences are the metric times 100. In brackets the 95% interval of a paired bootstrap over examples "
-    "(and seeds, where there are several); a star where p, corrected by Holm's method for all comparisons of its table, "
-    "is below 0.05. Probes have one seed, so their intervals say nothing about another pretraining of the encoder."
+    "Scores and differences are the metric times 100. In brackets the 95% interval of a paired bootstrap over "
+    "examples, and over seeds where there are several; a star where p, corrected by Holm's method for all comparisons "
+    "of its table, is below 0.05. Probes have one seed: their intervals say nothing about another pretraining of the "
+    "encoder."
 )
 
 
@@ -96,8 +97,8 @@ def _knockout(out: Path) -> Iterator[Section]:
     named = frame.assign(taken=ways)
     lines = _pivot(named, ["encoder", "label", "taken"], "pooling", _cell)
     text = (
-        "[CLS] may attend to nothing but itself in some blocks; a fresh probe of the last layer is fitted each time. In "
-        "brackets what is lost."
+        "[CLS] may attend to nothing but itself in some blocks; a fresh probe of the last layer is fitted each time. "
+        "In brackets what is lost."
     )
     yield "(a) [CLS] without attention", text, lines, "a-knockout.png", draw_knockout(frame)
 

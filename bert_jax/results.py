@@ -47,7 +47,7 @@ class Row:
     is_regression: bool
     """True where predictions and labels are scores and not classes."""
     readout: str
-    """layers/pooling/projection; followed by blind(FIRST,LAST) where [CLS] could attend to itself only in those blocks."""
+    """layers/pooling/projection; with blind(FIRST,LAST) after it where [CLS] saw only itself in those blocks."""
     learning_rate: float | None
     """Peak learning rate; None where nothing is trained by steps."""
     seed: int

@@ -34,9 +34,9 @@ class ClsRun:
     """Without --encoders, what to pretrain: nsp reads next-sentence prediction from [CLS], nsp-mean from the mean;
     none has only masked words."""
     parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
-    """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout: probes
-    with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e). cosine:
-    similarity without training, on tasks of pairs with scores (e). pairs: does B follow A (c)."""
+    """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout:
+    probes with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e).
+    cosine: similarity without training, on tasks of pairs with scores (e). pairs: does B follow A (c)."""
     positions: tuple[str, ...] = (
         "cls",
         "mean",
@@ -53,7 +53,7 @@ class ClsRun:
     corpus: Path | None = None
     """Folder that prepare_corpus wrote, whose held-out documents the pairs are made of; by default new documents of the
     embedded language."""
-    pairs: int = 1000
+    num_pairs: int = 1000
     """Pairs of text to fit a probe on, and as many to score it on."""
     words: int = 28
     """Words in a pair of text."""
@@ -73,9 +73,9 @@ class ClsRun:
     """Their vocabulary."""
 
     def __post_init__(self) -> None:
-        for field in ("seeds", "pairs", "texts"):
+        for field in ("seeds", "num_pairs", "texts"):
             if getattr(self, field) < 1:
-                raise InputError(f"--{field} {getattr(self, field)}: it must be at least 1")
+                raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")
         for field in ("tasks", "parts", "positions", "pretrainings"):
             values = getattr(self, field)
             if not values or len(set(values)) < len(values):

@@ -51,7 +51,7 @@ def main(config: ClsRun) -> None:
     for field in ("batch_size", "eval_batch_size"):
         check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
     encoders = {name: str(resolve(place)) for name, place in config.named_encoders().items()}
-    encoders = encoders or {name: "" for name in config.pretrainings}
+    encoders = encoders or dict.fromkeys(config.pretrainings, "")
     for place in filter(None, encoders.values()):
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
@@ -133,7 +133,7 @@ def _pairs(config: ClsRun, name: str, encoder: str) -> None:
 def _attention(config: ClsRun, name: str, encoder: str) -> None:
     """Where [CLS] looks, on the first evaluation texts of every task."""
     folder = config.out / name / "attention"
-    about = describe_encoder(encoder) | {"texts": config.texts, "max_length": config.probe.max_length}
+    about = describe_encoder(encoder) | {"encoder": name, "texts": config.texts, "max_length": config.probe.max_length}
     with writing(folder):
         claim(folder / "experiment.json", plain(about))
     pretrained = load(encoder)
@@ -178,10 +178,10 @@ def _run(
     settings, out = Settings(config.finetune, config.probe, config.sts()), config.out / name / part
     section = {"layers": "probe", "knockout": "probe", "pairs": "probe", "cosine": "sts"}.get(part, part)
     its_own = {section: getattr(settings, section)}
-    shared: dict[str, Any] = describe_encoder(encoder) | {"train_rows": config.train_rows}
+    shared: dict[str, Any] = describe_encoder(encoder) | {"encoder": name, "train_rows": config.train_rows}
     if part == "pairs":
         corpus = None if config.corpus is None else config.corpus.name
-        shared |= {"corpus": corpus, "pairs": config.pairs, "words": config.words}
+        shared |= {"corpus": corpus, "pairs": config.num_pairs, "words": config.words}
     rate = config.finetune.optim.learning_rate if part == "finetune" else None
     grid = []
     for (regime, task), of_task in _by_task(cells).items():
@@ -217,12 +217,12 @@ def _read(config: ClsRun, regime: str, task: Task) -> TaskSplits:
 
 @lru_cache
 def _follows(config: ClsRun) -> TaskSplits:
-    wanted = 2 * config.pairs
+    wanted = 2 * config.num_pairs
     if config.corpus is None:
         documents = controlled.documents(wanted, DOCUMENTS_SEED)
     else:
         documents = read_documents(config.corpus, load_tokenizer(config.corpus), wanted)
-    train, held_out = follow_splits(documents, config.pairs, config.words, seed=0)
+    train, held_out = follow_splits(documents, config.num_pairs, config.words, seed=0)
     return TaskSplits(FOLLOWS, train, None, {"heldout": held_out})
 
 
