@@ -30,9 +30,9 @@ class ClsRun:
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
     """NAME=DIRECTORY_OR_HUB_ID of each encoder. Without any, the embedded language's own are pretrained first."""
-    pretrainings: tuple[Pretraining, ...] = ("nsp", "none")
-    """Without --encoders, what to pretrain: nsp reads next-sentence prediction from [CLS], nsp-mean from the mean;
-    none has only masked words."""
+    pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
+    """Without --encoders, what to pretrain: none has only masked words; nsp reads next-sentence prediction from [CLS],
+    nsp-mean from the mean. The first is what the others are compared with in (d)."""
     parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
     """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout:
     probes with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e).

@@ -14,23 +14,28 @@ LAYERS = (
     ("bert_jax.config", "bert_jax.results"),
     ("bert_jax.data", "bert_jax.model", "bert_jax.comparison"),
     ("bert_jax.train.losses", "bert_jax.train.metrics", "bert_jax.train.optim", "bert_jax.train.parallel"),
-    ("bert_jax.train.linear", "bert_jax.train.similarity"),
+    ("bert_jax.train.linear", "bert_jax.train.similarity", "bert_jax.train.follows", "bert_jax.claims"),
     ("bert_jax.train.prefetch", "bert_jax.train.throughput", "bert_jax.train.log"),
     ("bert_jax.train.step", "bert_jax.train.interruption", "bert_jax.figure"),
+    ("bert_jax.claims_figure",),
     ("bert_jax.train.loop", "bert_jax.train.inference", "bert_jax.train.checkpoint", "bert_jax.curves"),
     ("bert_jax.pretrained", "bert_jax.report"),
-    ("bert_jax.train.features",),
+    ("bert_jax.train.features", "bert_jax.train.attention"),
+    ("bert_jax.claims_report",),
     ("bert_jax.train.finetune", "bert_jax.train.pretrain", "bert_jax.train.probe"),
     ("experiments.cli", "experiments.progress", "experiments.settings", "experiments.beam"),
+    ("experiments.cls_settings",),
     ("configs",),
     ("experiments.prepare_corpus", "experiments.pretrain", "experiments.report"),
     ("experiments.sources",),
     ("experiments.regimes",),
-    ("experiments.ablate_pooling", "experiments.probe", "experiments.sts"),
+    ("experiments.ablate_pooling", "experiments.probe", "experiments.sts", "experiments.what_is_in_cls"),
     ("benchmarks",),
 )
 """A module may import from the layers below its own, and from its own entry: `data` and `model` know nothing of each
 other. The packages `bert_jax`, `bert_jax.train` and `experiments` themselves stand above what they hold."""
+
+_CLAIMS = ("bert_jax.claims_figure", "bert_jax.claims_report")
 
 ONLY_IN = {
     "jax": ("bert_jax.types", "bert_jax.model", "bert_jax.train", "bert_jax.pretrained", "benchmarks"),
@@ -44,11 +49,11 @@ ONLY_IN = {
     "apache_beam": ("experiments.beam",),
     "tyro": ("experiments",),
     "rich": ("experiments", "bert_jax.report"),
-    "matplotlib": ("bert_jax.figure", "bert_jax.curves"),
+    "matplotlib": ("bert_jax.figure", "bert_jax.curves", *_CLAIMS),
     "orbax": ("bert_jax.train.checkpoint",),
     "tensorboardX": ("bert_jax.train.log",),
     "wandb": ("bert_jax.train.log",),
-    "pandas": ("bert_jax.comparison", "bert_jax.figure", "bert_jax.report"),
+    "pandas": ("bert_jax.comparison", "bert_jax.figure", "bert_jax.report", "bert_jax.claims", *_CLAIMS),
     "torch": ("benchmarks",),
     "transformers": ("benchmarks",),
     "tensorflow": (),

@@ -11,9 +11,16 @@ import configs
 from bert_jax.config import preset
 from bert_jax.model.readout import check
 from experiments.cli import parse
+from experiments.cls_settings import ClsRun
 from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, StsRun
 
-KINDS = {"ablate_pooling": Ablation, "pretrain": PretrainRun, "probe": ProbeRun, "sts": StsRun}
+KINDS = {
+    "ablate_pooling": Ablation,
+    "pretrain": PretrainRun,
+    "probe": ProbeRun,
+    "sts": StsRun,
+    "what_is_in_cls": ClsRun,
+}
 MODULES = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(configs.__path__)]
 EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from bert_jax.config import VocabConfig
 from bert_jax.data.follows import draw, follow_splits, read_documents
 from bert_jax.data.prepare import prepare_documents
-from bert_jax.config import VocabConfig
 from bert_jax.data.tokenizer import load_tokenizer
 from bert_jax.errors import InputError
 

@@ -99,7 +99,7 @@ def test_attention_is_kept_with_shares_that_sum_to_one(out):
     ]
     for one in found:
         np.testing.assert_allclose(one["shares"].sum(-1), 1, atol=1e-5)
-        assert one["texts"] == 6 and (0 < one["evenness"]).all() and (one["evenness"] <= 1).all()
+        assert one["texts"] == 6 and (one["evenness"] > 0).all() and (one["evenness"] <= 1).all()
 
 
 def test_every_position_is_compared_with_cls_before_and_after_fine_tuning(out):

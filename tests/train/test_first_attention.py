@@ -35,7 +35,9 @@ def test_shares_and_entropy_are_those_of_the_maps(pretrained, tiny: BertConfig):
         special = np.isin(ids, (2, 3))
         tokens = Tokens(ids, segment, np.ones_like(special), special)
         first = np.asarray(attention_maps(tiny, pretrained.checkpoint.encoder, tokens), float)[:, 0, :, 0]
-        shares.append(np.stack([first[..., 0], first[..., special[0]][..., 1:].sum(-1), first[..., ~special[0]].sum(-1)], -1))
+        shares.append(
+            np.stack([first[..., 0], first[..., special[0]][..., 1:].sum(-1), first[..., ~special[0]].sum(-1)], -1)
+        )
         entropies.append(-(first * np.log(first)).sum(-1))
         evenness.append(entropies[-1] / np.log(ids.shape[1]))
     assert found.shares.shape == (tiny.num_layers, tiny.num_heads, 3)
