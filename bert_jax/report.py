@@ -38,7 +38,8 @@ def write_report(folder: Path, show: bool = True) -> None:
         reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
         raise InputError(f"{folder} has no finished run to report{reasons}")
     summary, compared = summarise(rows, folder), differences(rows, folder)
-    several, mapped = summary["regime"].nunique() > 1 or len(absent) > 1, is_grid(list(summary["readout"].unique()))
+    regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
+    several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
     make = _side_by_side if several else _map if mapped else _table
     table, notes = make(summary, compared, absent), _notes(summary, compared) + _absent_notes(absent)
     protocol = _protocol(rows, experiment)
@@ -76,7 +77,7 @@ def _side_by_side(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent)
     """A line for each task and readout, a column for each regime."""
     names = short_names(list(summary["readout"].unique()))
     merged = _merge(summary, compared)
-    regimes = list(dict.fromkeys([*summary["regime"], *absent]))
+    regimes = list(dict.fromkeys([*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)]))
     labels = dict.fromkeys([*summary["label"], *(title for tasks in absent.values() for title in tasks)])
     lines = []
     for name in labels:

@@ -1,5 +1,7 @@
 """Linear probes on the embedded suite, of the encoder that `make ablate` leaves.
 
+Not run for the record yet. Expect [CLS] of layer 0 at chance: its input is the same in every text.
+
 python -m experiments.probe embedded
 """
 

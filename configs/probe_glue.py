@@ -1,5 +1,7 @@
 """Linear probes on GLUE's small tasks, [CLS] and mean pooling at every layer.
 
+Not run for the record yet. About 35,000 texts are read once.
+
 python -m experiments.probe glue --encoder DIR_OR_HUB_ID
 """
 

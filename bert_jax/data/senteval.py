@@ -179,8 +179,8 @@ def _file(files: dict[str, str], task: Task, split: str) -> str:
 
 
 def _read_polar(paths: list[Path]) -> Split:
-    """A file per class, a sentence per line."""
-    texts = [[line.strip() for line in read_lines(path, "latin-1") if line.strip()] for path in paths]
+    """A file per class, a sentence per line. An empty line (CR has four) is a row: SentEval reads it as "."."""
+    texts = [[line.strip() or "." for line in read_lines(path, "latin-1")] for path in paths]
     labels = np.repeat(np.arange(len(paths), dtype=np.int32), [len(lines) for lines in texts])
     return Split([text for lines in texts for text in lines], None, labels)
 

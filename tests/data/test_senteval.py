@@ -9,7 +9,7 @@ from bert_jax.data.senteval import TASKS, read_senteval, why_absent
 from bert_jax.errors import InputError
 
 FILES = {
-    "MR/rt-polarity.neg": b"dull .\ncaf\xe9 noir , no .\n",
+    "MR/rt-polarity.neg": b"dull .\n\ncaf\xe9 noir , no .\n",
     "MR/rt-polarity.pos": b"bright \x85 .\n",
     "TREC/train_5500.label": b"DESC:manner How is it ?\nNUM:dist How far ?\n",
     "TREC/TREC_10.label": b"ABBR:exp What is IBM ?\n",
@@ -23,7 +23,7 @@ FILES = {
     b"1\ta\tb\t4.5\tNEUTRAL\n2\tc\td\t1\tCONTRADICTION\n",
 }
 READ = {
-    ("mr", "train"): (["dull .", "caf\xe9 noir , no .", "bright \x85 ."], None, [0, 0, 1]),
+    ("mr", "train"): (["dull .", ".", "caf\xe9 noir , no .", "bright \x85 ."], None, [0, 0, 0, 1]),
     ("trec", "train"): (["How is it ?", "How far ?"], None, [1, 5]),
     ("trec", "test"): (["What is IBM ?"], None, [0]),
     ("sst2", "test"): (["a charm .", '"bleak'], None, [1, 0]),

@@ -26,9 +26,9 @@ def places(*rows):
     return Places(np.arange(*rows), None, LABELS[slice(*rows)])
 
 
-def make(evaluations, train, validation=None, **task):
+def make(evaluations, train, held=None, **task):
     task = Task("t", "T", ("sentence",), ("no", "yes"), ("accuracy",), tuple(evaluations), **task)
-    return ProbeData(task, [], train, validation, evaluations)
+    return ProbeData(task, [], train, held, evaluations)
 
 
 def theirs(x, labels, c):
@@ -109,7 +109,7 @@ def test_a_pair_is_seen_as_the_protocol_says(tokenizer, pairs, directed):
     a, b = (list(side) for side in zip(*product(TEXTS, TEXTS), strict=True))
     labels = np.array([(x < y) for x, y in zip(a, b, strict=True)], np.int32)
     task = Task("t", "T", ("one", "two"), ("no", "yes"), ("accuracy",), ("test",), directed=directed)
-    config = ProbeConfig(pairs=pairs, folds=2)
+    config = ProbeConfig(pairs=pairs, folds=2, c_values=(10.0,))
     split = Split(a, b, labels)
     data = prepare_probe(task, tokenizer, split, None, {"test": split}, config, 16)
     assert len(data.encodings) == (len(TEXTS) if pairs == "separate" else len(a))
