@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,12 +91,22 @@ PRESETS = {
 def preset(name: str, **changes: object) -> BertConfig:
     """The architecture called `name`, with some fields changed.
 
+    Args:
+        name: of a published size; or layers/hidden/heads, as BERT's Table 6 has it, with a feed-forward layer of 4 D.
+
     Raises:
         InputError: there is no preset of that name.
+
+    >>> preset("6/768/3").num_heads
+    3
     """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return dataclasses.replace(PRESETS[name], **changes)
+    if name in PRESETS:
+        return dataclasses.replace(PRESETS[name], **changes)
+    if not re.fullmatch(r"\d+/\d+/\d+", name):
+        raise unknown("preset", name, [*PRESETS, "LAYERS/HIDDEN/HEADS"])
+    layers, width, heads = map(int, name.split("/"))
+    sizes = {"num_layers": layers, "hidden_size": width, "num_heads": heads, "intermediate_size": 4 * width}
+    return BertConfig(**(sizes | changes))
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,42 @@ class FinetuneConfig:
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
         _require(self.dropout is None or 0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+
+
+@dataclass(frozen=True)
+class SiameseConfig:
+    """One training of sentence vectors, apart from its data, objective, readout and seed.
+
+    Defaults are Sentence-BERT's (arXiv 1908.10084, section 3.1) where it gives any.
+    """
+
+    epochs: int = 1
+    """Passes over the training set."""
+    batch_size: int = 16
+    """Pairs in a training step, all devices together."""
+    eval_batch_size: int = 64
+    """Sentences in an evaluation step, all devices together."""
+    max_length: int = 128
+    """Longer sentences are truncated to this many tokens."""
+    num_buckets: int = 6
+    """How many input lengths to compile for, at most; a pair has the length of its longer sentence."""
+    optim: OptimConfig = OptimConfig(learning_rate=2e-5)
+    dropout: float | None = None
+    """Dropout rate wherever the encoder has it; by default the encoder's own."""
+    training_projection: str | None = None
+    """A projection that is there in training only, and dropped for evaluation (SimCSE's mlp, arXiv 2104.08821,
+    Table 6). By default the readout's own is used in both."""
+    temperature: float = 0.05
+    """Of the softmax over in-batch negatives; used by simcse only."""
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
+            _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+        _require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")
+        _require(self.dropout is None or 0 <= self.dropout < 1, f"dropout must be in [0, 1), not {self.dropout}")
+        _require(self.temperature > 0, f"temperature must be positive, not {self.temperature}")
+        if self.training_projection is not None:
+            parse_spec(self.training_projection)
 
 
 @dataclass(frozen=True)
@@ -270,7 +317,7 @@ class PretrainConfig:
     """One pretraining run from random initialisation, apart from its corpus."""
 
     preset: str = "tiny"
-    """Architecture: tiny, mini, small, medium, base or large."""
+    """Architecture: tiny, mini, small, medium, base, large, or layers/hidden/heads such as 6/768/12."""
     max_length: int = 128
     """Tokens in an example, both segments together."""
     steps: int = 2000

@@ -39,6 +39,19 @@ class TaskBatch(NamedTuple):
     weights: Array
 
 
+class PairBatch(NamedTuple):
+    """A batch of pairs of texts that are read one by one, each by itself.
+
+    first, second: Tokens [B L]. labels [B]: int32 classes, or float32 similarities. weights [B] float32:
+    1 for a pair, 0 for a row that only fills the batch.
+    """
+
+    first: Tokens
+    second: Tokens
+    labels: Array
+    weights: Array
+
+
 class PretrainBatch(NamedTuple):
     """A batch for MLM and a sentence-pair objective.
 

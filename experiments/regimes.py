@@ -102,9 +102,21 @@ def run_grid(
     read: Callable[[str, Task], TaskSplits],
     encoder: Callable[[], Path],
     settings: Settings,
-    show: bool = True,
 ) -> None:
-    """Run what is missing of a grid, then report. What can be wrong with the data is found before anything is run.
+    """Run what is missing of a grid, then report; arguments as `run_missing`."""
+    run_missing(out, store, grid, read, encoder, settings)
+    write_report(out)
+
+
+def run_missing(
+    out: Path,
+    store: ResultStore,
+    grid: Sequence[Run],
+    read: Callable[[str, Task], TaskSplits],
+    encoder: Callable[[], Path],
+    settings: Settings,
+) -> None:
+    """Run what is missing of a grid. What can be wrong with the data is found before anything is run.
 
     Args:
         out: the run folder that `store` writes to.
@@ -112,7 +124,6 @@ def run_grid(
         read: the splits of a task for a regime.
         encoder: gives the encoder's folder; not called where nothing is missing.
         settings: of the regimes.
-        show: print the report, too.
     """
     pending = [run for run in grid if run.id not in store.finished()]
     groups = [
@@ -129,7 +140,6 @@ def run_grid(
                 for made in _REGIMES[key[0]](Bench(pretrained, bar, out), splits[key], runs, settings):
                     store.append(*made)
                     bar.advance(total)
-    write_report(out, show)
 
 
 def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:

@@ -10,7 +10,15 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from bert_jax.config import FinetuneConfig, PretrainConfig, ProbeConfig, ReadoutConfig, StsConfig, VocabConfig
+from bert_jax.config import (
+    FinetuneConfig,
+    PretrainConfig,
+    ProbeConfig,
+    ReadoutConfig,
+    SiameseConfig,
+    StsConfig,
+    VocabConfig,
+)
 from bert_jax.data import controlled, glue, senteval, sts
 from bert_jax.data.prepare import TextConfig
 from bert_jax.data.tasks import Task
@@ -164,12 +172,12 @@ class Ablation:
     """The vocabulary of that encoder."""
 
     def __post_init__(self) -> None:
-        _check_counts(self.seeds, self.train_rows)
+        check_counts(self.seeds, self.train_rows)
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
-        _check_lists(self, "regimes", "tasks", "poolings", "layers", "projections")
-        _check_lists(self, "learning_rates", may_be_empty=True)
+        check_lists(self, "regimes", "tasks", "poolings", "layers", "projections")
+        check_lists(self, "learning_rates", may_be_empty=True)
         _check_tasks(self.tasks, SUITES[self.suite])
         self.readouts()
 
@@ -207,8 +215,8 @@ class ProbeRun:
     probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
 
     def __post_init__(self) -> None:
-        _check_counts(self.seeds, self.train_rows)
-        _check_lists(self, "tasks", "poolings", "layers", "projections")
+        check_counts(self.seeds, self.train_rows)
+        check_lists(self, "tasks", "poolings", "layers", "projections")
         _check_tasks(self.tasks, SUITES[self.suite])
         make_grid(self.layers, self.poolings, self.projections)
 
@@ -235,9 +243,51 @@ class StsRun:
     sts: OmitArgPrefixes[StsConfig] = StsConfig()
 
     def __post_init__(self) -> None:
-        _check_lists(self, "sets", "poolings", "layers", "projections")
+        check_lists(self, "sets", "poolings", "layers", "projections")
         _check_tasks(self.sets, sts.SETS)
         make_grid(self.layers, self.poolings, self.projections)
+
+
+@dataclass(frozen=True)
+class SiameseRun:
+    """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
+
+    objective: Literal["nli", "sts", "simcse"]
+    """nli: classes from (u, v, |u - v|); sts: the cosine is to be score / 5 (both Sentence-BERT's); simcse: find a
+    sentence again, under other dropout, among those of the batch."""
+    train: tuple[str, ...]
+    """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), embedded.
+    sts: stsb (the benchmark's), embedded. simcse: any of these, or a text file with a sentence a line."""
+    encoder: str
+    """Model directory or hub id."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure; with --save also models."""
+    sts_dir: Path | None = None
+    """Folder with STSBenchmark/, whose development and test sets are scored. Without it, the embedded similarity is."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; the first is the reference that the others are compared with."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs."""
+    seeds: int = 5
+    """Seeds per readout: 0, 1, ..."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+    save: bool = False
+    """Write every trained encoder as a model directory under models."""
+    siamese: SiameseConfig = SiameseConfig()
+
+    def __post_init__(self) -> None:
+        check_counts(self.seeds, self.train_rows)
+        check_lists(self, "train", "poolings", "layers", "projections")
+        self.readouts()
+
+    def readouts(self) -> list[ReadoutConfig]:
+        """Every combination of layers, pooling and projection, poolings varying fastest."""
+        return make_grid(self.layers, self.poolings, self.projections)
 
 
 def make_grid(layers: Sequence[str], poolings: Sequence[str], projections: Sequence[str]) -> list[ReadoutConfig]:
@@ -252,14 +302,16 @@ def expand_layers(layers: Sequence[str], num_layers: int) -> list[str]:
     return list(dict.fromkeys(one for spec in layers for one in (every if spec == "all" else [spec])))
 
 
-def _check_counts(seeds: int, train_rows: int | None) -> None:
+def check_counts(seeds: int, train_rows: int | None) -> None:
+    """Refuse numbers of seeds and rows that cannot be."""
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least one seed is needed")
     if train_rows is not None and train_rows < 1:
         raise InputError(f"--train-rows {train_rows}: at least one row is needed")
 
 
-def _check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+    """Refuse lists that name nothing, or something twice."""
     for field in fields:
         values = getattr(settings, field)
         if not values and not may_be_empty:

@@ -8,7 +8,8 @@ when the same command is given again; more encoders, tasks or parts extend a fol
 
 import dataclasses
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -22,10 +23,12 @@ from bert_jax.data.batching import encode_texts
 from bert_jax.data.follows import FOLLOWS, follow_splits, read_documents
 from bert_jax.data.tasks import Task
 from bert_jax.data.tokenizer import load_tokenizer
+from bert_jax.errors import unknown
 from bert_jax.folder import claim, write_whole
 from bert_jax.model.huggingface import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import load
+from bert_jax.report import write_report
 from bert_jax.results import plain, writing
 from bert_jax.train.attention import first_attention
 from bert_jax.train.follows import has_head, head_readout
@@ -34,10 +37,12 @@ from configs import named
 from experiments.cli import run
 from experiments.cls_settings import ClsRun
 from experiments.pretrain import pretrain_encoder
-from experiments.regimes import Blind, Run, Settings, open_store, run_grid, why_not
+from experiments.regimes import Blind, Run, Settings, open_store, run_missing, why_not
 from experiments.settings import PretrainRun, expand_layers
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 
+SCALES = {"tiny": "cls-embedded", "mini": "cls-real", "base": "cls-real"}
+"""What each of `experiments.reproduce`'s scales is here. With cls-real it is the encoders that decide the size."""
 PAIR_POOLINGS = ("cls", "mean")
 """What pairs are read from."""
 DOCUMENTS_SEED = 1
@@ -62,6 +67,22 @@ def main(config: ClsRun) -> None:
             print(f"{name}: {part}", flush=True)
             PARTS[part](config, name, encoder)
     write_claims(config.out)
+
+
+def start(args: Sequence[str]) -> None:
+    """Run from a command line whose --scale, if there is one, stands for a named run; tiny by default.
+
+    It belongs to `reproduce what-is-in-cls`, and is how the other arguments can be those of this experiment.
+    """
+    args, scale = list(args), "tiny"
+    if "--scale" in args[:-1]:
+        at = args.index("--scale")
+        scale = args[at + 1]
+        del args[at : at + 2]
+    if scale not in SCALES:
+        print(f"error: {unknown('scale', scale, SCALES)}", file=sys.stderr)
+        sys.exit(2)
+    run(main, named(ClsRun), [SCALES[scale], *args])
 
 
 def _pretrained(config: ClsRun, name: str) -> Path:
@@ -190,7 +211,8 @@ def _run(
             its_settings = plain(shared | its_own | cell)
             grid.append(Run(regime, task, readout, rate, seed, its_settings, blind))
     store = open_store(out, plain(shared), settings, [section], {})
-    run_grid(out, store, grid, read, lambda: Path(encoder), settings, show=False)
+    run_missing(out, store, grid, read, lambda: Path(encoder), settings)
+    write_report(out, show=False)
 
 
 def _by_task(cells: list[Cell]) -> dict[tuple[str, Task], list[tuple[ReadoutConfig, Blind | None]]]:

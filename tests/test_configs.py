@@ -10,14 +10,16 @@ import pytest
 import configs
 from bert_jax.config import preset
 from bert_jax.model.readout import check
+from bert_jax.train.siamese import training_readout
 from experiments.cli import parse
 from experiments.cls_settings import ClsRun
-from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, StsRun
+from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, SiameseRun, StsRun
 
 KINDS = {
     "ablate_pooling": Ablation,
     "pretrain": PretrainRun,
     "probe": ProbeRun,
+    "siamese": SiameseRun,
     "sts": StsRun,
     "what_is_in_cls": ClsRun,
 }
@@ -60,6 +62,14 @@ def test_a_pretraining_has_a_readout_that_exists(name):
     description, config = configs.named(PretrainRun)[name]
     assert description
     check(config.pretrain.nsp_readout, preset(config.pretrain.preset))
+
+
+@pytest.mark.parametrize("name", configs.named(SiameseRun))
+def test_a_siamese_run_has_readouts_that_exist(name):
+    description, config = configs.named(SiameseRun)[name]
+    assert description
+    for readout in config.readouts():
+        check(training_readout(readout, config.siamese), preset("tiny"))
 
 
 def test_two_runs_do_not_share_a_folder():

@@ -23,8 +23,8 @@ class SentenceEncoder(nn.Module):
         self.encoder = Encoder(self.config)
         self.reader = Readout(self.readout, self.config)
 
-    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
-        return self.reader(self.encoder(tokens), tokens)
+    def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B E"]:
+        return self.reader(self.encoder(tokens, train), tokens)
 
 
 class SentenceReadouts(nn.Module):

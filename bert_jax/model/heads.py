@@ -27,6 +27,18 @@ class MaskedLanguageModel(nn.Module):
         return (logits + bias[None]).reshape(*positions.shape, -1)
 
 
+class PairClassifier(nn.Module):
+    """Logits of C classes from two sentence vectors, `W (u, v, |u - v|) + b` (Sentence-BERT, arXiv 1908.10084, 3)."""
+
+    config: BertConfig
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, u: Float[Array, "B E"], v: Float[Array, "B E"]) -> Float[Array, "B C"]:
+        features = jnp.concatenate([u, v, jnp.abs(u - v)], -1)
+        return dense(self.config, self.num_outputs, "dense")(features).astype(jnp.float32)
+
+
 class Classifier(nn.Module):
     """Logits of C classes, or one score, from a sentence vector after dropout."""
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -39,3 +40,13 @@ def squared_error(
 def accuracy(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]) -> Ratio:
     """Rows whose largest logit is the label's, by weight."""
     return Ratio(((logits.argmax(-1) == labels) * weights).sum(), weights.sum())
+
+
+def cosine(u: Float[Array, "*rows E"], v: Float[Array, "*rows E"]) -> Float[Array, "*rows"]:
+    """`u v / (|u| |v|)` of each row; 0 where a vector is 0."""
+    return (unit(u) * unit(v)).sum(-1)
+
+
+def unit(x: Float[Array, "*rows E"]) -> Float[Array, "*rows E"]:
+    """The rows at length 1; a row of zeros stays, and its gradient is finite."""
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

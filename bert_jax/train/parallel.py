@@ -49,6 +49,14 @@ def add_devices(tree: Any) -> Any:
     return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
 
 
+def gather_devices(tree: Any) -> tuple[Any, Any]:
+    """The rows [B ...] of all devices one after the other, inside a step, and the number of this device's first one."""
+    if jax.lax.axis_size(AXIS) == 1:
+        return tree, 0
+    rows = jax.tree.leaves(tree)[0].shape[0]
+    return jax.lax.all_gather(tree, AXIS, tiled=True), jax.lax.axis_index(AXIS) * rows
+
+
 def split_batch(batch: Any) -> Any:
     """A leading axis [B ...] to [devices B/devices ...] in every array of a batch."""
     devices = jax.local_device_count()

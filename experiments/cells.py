@@ -1,0 +1,342 @@
+"""The cells of a table: what is run for them, and what is found for them in the rows of run folders."""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bert_jax.comparison import Cell, grid
+from bert_jax.data import sts
+from bert_jax.data.tasks import Task
+from bert_jax.errors import InputError
+from bert_jax.model.huggingface import read_config, resolve
+from bert_jax.model.readout import check
+from bert_jax.provenance import tunings
+from bert_jax.results import Row, plain, read_predictions, read_rows, run_id
+from bert_jax.statistics import RESAMPLED, Difference, paired_bootstrap
+from bert_jax.train.log import read_log
+from experiments import siamese
+from experiments.pretrain import pretrain_encoder
+from experiments.regimes import Run, Settings, open_store, run_missing, why_not
+from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
+from experiments.settings import SUITES, PretrainRun, SiameseRun
+from experiments.sources import Source, TaskSplits, describe_encoder, read_similarity, read_task
+from experiments.table import Column, Encoder, Line, Table
+
+EMBEDDED = "embedded"
+
+
+class Job(NamedTuple):
+    """The runs of some lines that start from one encoder: its model directory, and where its rows go."""
+
+    config: Reproduce
+    lines: tuple[Line, ...]
+    columns: tuple[Column, ...]
+    encoder: Path
+    out: Path
+    seeds: tuple[int, ...]
+
+
+class Measured(NamedTuple):
+    """What was measured for a cell. rows: by seed, each with its run folder; values: the metric x 100, by seed.
+
+    reason: why there is nothing.
+    """
+
+    values: dict[int, float] = {}  # noqa: RUF012 - never written to
+    rows: dict[int, tuple[Path, Row]] = {}  # noqa: RUF012
+    degenerate: int = 0
+    failed: int = 0
+    reason: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds that finished; NaN without any."""
+        return float(np.mean(list(self.values.values()))) if self.values else math.nan
+
+
+# What there is to measure.
+
+
+def stand_in(column: Column, config: Reproduce) -> Column | None:
+    """The column that is measured: at scale tiny, of the embedded task that stands in; None where there is none."""
+    if config.scale != "tiny" or column.regime in ("siamese", "pretraining", "average"):
+        return column
+    task = STAND_INS.get(column.task)
+    known = task is not None and not column.evaluation
+    known = known and (not column.metric or column.metric in SUITES[EMBEDDED][task].metrics)
+    return Column(column.title, task, column.regime, EMBEDDED, "", column.metric) if known else None
+
+
+@lru_cache(maxsize=64)
+def missing(column: Column, config: Reproduce) -> str:
+    """Why a column cannot be measured with the data that there is; empty if it can."""
+    if column.absent or column.regime in ("average", "pretraining"):
+        return column.absent
+    measured = stand_in(column, config)
+    if measured is None:
+        return "nothing stands in for it on the embedded suite"
+    if column.regime == "siamese":
+        return _missing_pairs(column, config)
+    try:
+        return why_not(column.regime, read(measured, config).task) or ""
+    except InputError as error:
+        return str(error).partition("\n")[0]
+
+
+def _missing_pairs(column: Column, config: Reproduce) -> str:
+    if config.scale == "tiny":
+        return ""
+    if config.sts_dir is None:
+        return "--sts-dir is needed: the folder that holds STSBenchmark/"
+    flag = {"nli": "nli", "simcse": "sentences"}.get(column.task)
+    return f"--{flag} is needed: what to train on" if flag and not getattr(config, flag) else ""
+
+
+@lru_cache(maxsize=64)
+def read(column: Column, config: Reproduce) -> TaskSplits:
+    """The splits of a column's task.
+
+    Raises:
+        InputError: they are not there, or damaged.
+    """
+    if column.source() == "sts":
+        if config.sts_dir is None:
+            raise InputError("--sts-dir is needed: the folder that holds STS12-en-test/ and the like")
+        found = read_similarity(sts.SETS[column.task], config.sts_dir)
+        if found is None:
+            raise InputError(f"{config.sts_dir} does not have it")
+        return found
+    data = config.out / "data"
+    source = Source(column.source(), data, config.glue_dir, config.senteval_dir, config.train_rows)
+    return read_task(source, SUITES[column.source()][column.task])
+
+
+# What is run.
+
+
+def run_table(table: Table, config: Reproduce) -> None:
+    """Run what is missing of a table: encoder by encoder, first its pretraining and then its cells."""
+    for encoder, seed in itertools.product(used(table, config), range(config.pretrain_seeds)):
+        for job in jobs(table, config, encoder, seed):
+            for regime in dict.fromkeys(column.regime for column in job.columns):
+                if regime in REGIMES:
+                    of_regime = tuple(column for column in job.columns if column.regime == regime)
+                    REGIMES[regime](job._replace(columns=of_regime))
+
+
+def used(table: Table, config: Reproduce) -> list[Encoder]:
+    """The encoders that the chosen lines start from."""
+    names = [line.encoder for line in chosen_lines(table, config) if not line.absent]
+    return [encoder for encoder in table.encoders if encoder.name in names]
+
+
+def chosen_lines(table: Table, config: Reproduce) -> list[Line]:
+    """The lines that were asked for."""
+    return [line for line in table.lines if not config.rows or line.title in config.rows]
+
+
+def chosen_columns(table: Table, config: Reproduce) -> list[Column]:
+    """The columns that were asked for."""
+    return [column for column in table.columns if not config.columns or column.title in config.columns]
+
+
+def jobs(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Iterator[Job]:
+    """The runs that start from one encoder; lines with settings of their own are a job of their own."""
+    lines = [line for line in chosen_lines(table, config) if line.encoder == encoder.name and not line.absent]
+    columns = tuple(column for column in chosen_columns(table, config) if not missing(column, config))
+    seeds = tuple(range(seed, config.seeds, config.pretrain_seeds))
+    folder = find_encoder(table, config, encoder, seed)
+    for _, alike in itertools.groupby(lines, key=lambda line: repr(line.changes)):
+        of_job = tuple(alike)
+        changed = change(config, of_job[0].changes)
+        yield Job(changed, of_job, columns, folder, _out(config, of_job[0], seed), seeds)
+
+
+def _out(config: Reproduce, line: Line, seed: int) -> Path:
+    parts = [line.encoder, *([line.title] if line.changes else [])]
+    parts += [f"pretraining{seed}"] if config.pretrain_seeds > 1 else []
+    return config.out / "-".join(re.sub(r"\W+", "-", part).strip("-") for part in parts)
+
+
+def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainRun:
+    """The pretraining of an encoder; tables that need the same one share its folder.
+
+    Raises:
+        InputError: there is no text to pretrain on.
+    """
+    settings = pretraining(encoder, config, seed)
+    if config.scale != "tiny" and config.corpus is None:
+        raise InputError(f"--corpus is needed to pretrain {encoder.name}: a folder that prepare_corpus wrote")
+    text = config.corpus.resolve().name if config.corpus else {"documents": config.documents, "vocab": config.vocab}
+    name = f"{settings.preset.replace('/', '-')}-{run_id({'pretrain': settings, 'text': text})[:8]}"
+    every = min(500 if config.scale == "tiny" else 5000, settings.steps)
+    return PretrainRun(
+        config.pretrained / name,
+        config.corpus,
+        config.documents,
+        config.vocab,
+        settings,
+        log_every=min(100, settings.steps),
+        eval_every=every,
+        save_every=every,
+    )
+
+
+def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
+    """The model directory of an encoder, which is pretrained if need be.
+
+    Raises:
+        InputError: it is not there, or was tuned before where the source's was not.
+    """
+    if is_pretrained_here(encoder, config):
+        return pretrain_encoder(pretraining_run(config, encoder, seed))
+    folder = resolve(config.given_for(encoder.name) or encoder.published)
+    before = tunings(folder)
+    if table.plain and before:
+        raise InputError(
+            f"{folder} was tuned on {'; '.join(before)}, but {table.name} starts from plain encoders: its numbers "
+            "would be of another protocol. Give --encoder one that was only pretrained"
+        )
+    return folder
+
+
+def _run_suites(job: Job) -> None:
+    """Cells of the regimes finetune, probe and sts."""
+    config, (regime, *_) = job.config, (column.regime for column in job.columns)
+    settings = Settings(config.finetune, config.probe, config.sts)
+    bert = read_config(job.encoder)
+    readouts = list(dict.fromkeys(line.readout for line in job.lines))
+    for readout in readouts:
+        check(readout, bert)
+    shared = {"train_rows": config.train_rows} | describe_encoder(str(job.encoder))
+    store = open_store(job.out, plain(shared), settings, [regime], {})
+    for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
+        by_task = {column.task: column for column in columns}
+        runs = [run for column in by_task.values() for run in _runs(job, regime, column, readouts, shared)]
+        reader: Callable[[str, Task], TaskSplits] = partial(_splits, config, by_task)
+        run_missing(job.out, store, runs, reader, lambda: job.encoder, settings)
+        del suite
+
+
+def _splits(config: Reproduce, columns: dict[str, Column], regime: str, task: Task) -> TaskSplits:
+    return read(columns[task.name], config)
+
+
+def _tasks(job: Job) -> list[Column]:
+    """What is measured, each task once."""
+    measured = [stand_in(column, job.config) for column in job.columns]
+    return list({(column.source(), column.task): column for column in measured if column is not None}.values())
+
+
+def _runs(job: Job, regime: str, column: Column, readouts: Sequence[Any], shared: dict[str, Any]) -> Iterator[Run]:
+    config, task = job.config, read(column, job.config).task
+    rates: Sequence[float | None] = (None,)
+    if regime == "finetune":
+        rates = config.learning_rates or (config.finetune.optim.learning_rate,)
+    seeds = job.seeds[:1] if regime == "sts" else job.seeds
+    for seed, rate, readout in itertools.product(seeds, rates, readouts):
+        cell = {"regime": regime, "suite": column.source(), "task": task.name, "readout": readout, "seed": seed}
+        settings = shared | {regime: getattr(config, regime), "learning_rate": rate} | cell
+        yield Run(regime, task, readout, rate, seed, plain(settings))
+
+
+def _run_siamese(job: Job) -> None:
+    """Cells that train sentence vectors, in a folder for each objective."""
+    config, tiny = job.config, job.config.scale == "tiny"
+    for column in job.columns:
+        sources = {"nli": config.nli, "simcse": config.sentences}.get(column.task, ("stsb",))
+        for line in job.lines:
+            run = SiameseRun(
+                objective=column.task,  # type: ignore[arg-type]
+                train=(EMBEDDED,) if tiny else sources,
+                encoder=str(job.encoder),
+                out=job.out / column.task,
+                sts_dir=None if tiny else config.sts_dir,
+                glue_dir=config.glue_dir,
+                poolings=(line.readout.pooling,),
+                layers=(line.readout.layers,),
+                projections=(line.readout.projection,),
+                train_rows=config.train_rows,
+                siamese=config.siamese,
+            )
+            siamese.run_missing(run, job.seeds)
+
+
+REGIMES: dict[str, Callable[[Job], None]] = {
+    "finetune": _run_suites,
+    "probe": _run_suites,
+    "sts": _run_suites,
+    "siamese": _run_siamese,
+}
+"""Regime -> what runs its cells."""
+
+
+# What is found.
+
+
+def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Measured:
+    """What the run folders say of a cell."""
+    reason = line.absent or missing(column, config)
+    if reason:
+        return Measured(reason=reason)
+    if column.regime == "pretraining":
+        return _perplexity(table, config, line)
+    measured, found = stand_in(column, config), {}
+    for seed in range(config.pretrain_seeds):
+        folder = _out(config, line, seed)
+        folder = folder / column.task if column.regime == "siamese" else folder
+        if folder.is_dir():
+            found |= {row.id: (folder, row) for row in read_rows(folder) if _fits(row, measured, line)}
+    if not found:
+        return Measured(reason="not run yet")
+    cell = next(iter(grid([row for _, row in found.values()]).values()))[str(line.readout)]
+    return _measured(cell, measured, {row: folder for row, (folder, _) in found.items()})
+
+
+def _fits(row: Row, column: Column, line: Line) -> bool:
+    same = (row.regime, row.task, row.readout) == (column.regime, column.task, str(line.readout))
+    return same and row.config.get("suite", column.source()) == column.source()
+
+
+def _measured(cell: Cell, column: Column, folders: dict[str, Path]) -> Measured:
+    evaluation = column.evaluation or next(iter(cell.rows[0].majority))
+    metric = column.metric or cell.rows[0].metric
+    values = {seed: 100 * row.metrics[evaluation][metric] for seed, row in cell.ok.items()}
+    rows = {seed: (folders[row.id], row) for seed, row in cell.ok.items()}
+    degenerate = sum(row.is_degenerate(evaluation) for row in cell.ok.values())
+    return Measured(values, rows, degenerate, len(cell.rows) - len(cell.ok))
+
+
+def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
+    """exp of the last held-out loss of masked tokens, of each pretraining."""
+    encoder, values = table.encoder(line), {}
+    if not is_pretrained_here(encoder, config):
+        return Measured(reason="the encoder was not pretrained here")
+    for seed in range(config.pretrain_seeds):
+        folder = pretraining_run(config, encoder, seed).out
+        lines = read_log(folder) if (folder / "metrics.jsonl").exists() else []
+        losses = [entry["mlm_loss"] for entry in lines if entry["split"] == "heldout" and "mlm_loss" in entry]
+        if losses:
+            values[seed] = math.exp(losses[-1])
+    return Measured(values, reason="" if values else "not run yet")
+
+
+def difference(reference: Measured, other: Measured, column: Column) -> Difference | None:
+    """How much better a line is than another, in points, paired by seed; None where they share no seed."""
+    seeds = [seed for seed in reference.rows if seed in other.rows]
+    if not seeds:
+        return None
+    first = reference.rows[seeds[0]][1]
+    metric, evaluation = column.metric or first.metric, column.evaluation or next(iter(first.majority))
+    if metric not in RESAMPLED:
+        return None
+    loaded = [[read_predictions(*side.rows[seed])[evaluation] for seed in seeds] for side in (reference, other)]
+    a, b = (np.stack([predictions for predictions, _ in side]) for side in loaded)
+    found = paired_bootstrap(metric, a, b, loaded[0][0][1])
+    return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)

@@ -1,0 +1,223 @@
+"""How large a table is made: on a laptop with generated text, on one machine with real text, or as it was published."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from tyro.conf import Suppress
+
+from bert_jax.config import (
+    FinetuneConfig,
+    LongPhase,
+    OptimConfig,
+    PretrainConfig,
+    ProbeConfig,
+    SiameseConfig,
+    StsConfig,
+    VocabConfig,
+    preset,
+)
+from bert_jax.errors import InputError
+from bert_jax.train.throughput import flops_per_sequence
+from experiments.settings import check_counts, check_lists
+from experiments.table import Encoder, Table
+
+Config = TypeVar("Config")
+
+STAND_INS = {
+    "cola": "acceptability",
+    "sst2": "sentiment",
+    "mrpc": "paraphrase",
+    "stsb": "similarity",
+    "mnli": "entailment",
+    "trec": "keyword",
+}
+"""Task -> the embedded task that stands in for it at scale tiny."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make a published table: pretrain what it needs, run every cell over several seeds, print both side by side."""
+
+    table: Suppress[str]
+    scale: Literal["tiny", "mini", "base"] = "tiny"
+    """tiny: generated text and tasks, on a laptop; mini: a small BERT on real ones; base: the source's own size."""
+    out: Path = Path("runs")
+    """Run folder."""
+    pretrained: Path = Path("runs/pretrained")
+    """Where the encoders that tables pretrain are kept; another table that needs the same one takes it from there."""
+    encoder: tuple[str, ...] = ()
+    """Use this model directory or hub id instead; NAME=DIR where the table has several (see reproduce list)."""
+    same_encoder: bool = False
+    """What --encoder names is a copy of the source's own checkpoint: differences to its numbers are shown."""
+    corpus: Path | None = None
+    """Folder that prepare_corpus wrote, to pretrain on. Only tiny does without."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders. Without it, TFDS fetches glue/*."""
+    senteval_dir: Path | None = None
+    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
+    sts_dir: Path | None = None
+    """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/."""
+    nli: tuple[str, ...] = ()
+    """What Sentence-BERT learns inference from: files, or mnli; see experiments.siamese."""
+    sentences: tuple[str, ...] = ()
+    """What SimCSE learns from: text files with a sentence a line; see experiments.siamese."""
+    rows: tuple[str, ...] = ()
+    """Only these rows, by title."""
+    columns: tuple[str, ...] = ()
+    """Only these columns, by title."""
+    seeds: int = 5
+    """Seeds of every cell: 0, 1, ..."""
+    pretrain_seeds: int = 1
+    """Pretrainings of each encoder. With several, seed s starts from the one with seed s modulo their number, so that
+    intervals are over pretrainings too."""
+    learning_rates: tuple[float, ...] = ()
+    """Rates to try in fine-tuning; the best on the evaluation set is reported."""
+    train_rows: int | None = None
+    """Train and probe on the first rows only."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    probe: ProbeConfig = ProbeConfig()
+    sts: StsConfig = StsConfig()
+    siamese: SiameseConfig = SiameseConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    documents: int = 2000
+    """Documents of the embedded language, at scale tiny."""
+    vocab: VocabConfig = VocabConfig()
+    """Vocabulary of the embedded language."""
+
+    def __post_init__(self) -> None:
+        check_counts(self.seeds, self.train_rows)
+        check_lists(self, "learning_rates", "rows", "columns", may_be_empty=True)
+        if not 1 <= self.pretrain_seeds <= self.seeds:
+            raise InputError(f"--pretrain-seeds {self.pretrain_seeds}: it must be from 1 to the number of seeds")
+
+    def given(self) -> dict[str, str]:
+        """Encoders of the user's: name in the table -> directory or hub id; the name is empty where none was said."""
+        split = [one.partition("=") if "=" in one else ("", "=", one) for one in self.encoder]
+        return {name: place for name, _, place in split}
+
+    def given_for(self, encoder: str) -> str:
+        """The user's own in place of one of the table's encoders; empty where there is none."""
+        return self.given().get(encoder) or self.given().get("", "")
+
+
+class Scale(NamedTuple):
+    """What a scale means. settings: dotted settings in which it differs from the defaults."""
+
+    title: str
+    pretrain: PretrainConfig
+    settings: Mapping[str, Any]
+
+
+SCALES = {
+    "tiny": Scale(
+        "a BERT of a few layers, pretrained for minutes on generated text, on the embedded tasks",
+        PretrainConfig(
+            preset="2/128/2",
+            max_length=40,
+            steps=800,
+            batch_size=64,
+            dropout=0.0,
+            attention_dropout=0.0,
+            optim=OptimConfig(learning_rate=2e-3),
+        ),
+        {
+            "seeds": 2,
+            "documents": 2000,
+            "vocab.size": 600,
+            "vocab.algorithm": "bpe",
+            "finetune.max_length": 64,
+            "finetune.num_buckets": 2,
+            "finetune.optim.learning_rate": 5e-4,
+            "siamese.epochs": 3,
+            "siamese.batch_size": 32,
+            "siamese.max_length": 64,
+            "siamese.num_buckets": 2,
+            "siamese.dropout": 0.1,
+            "siamese.optim.learning_rate": 5e-4,
+        },
+    ),
+    "mini": Scale(
+        "a small BERT, pretrained for hours on a corpus of yours, on the published tasks",
+        PretrainConfig(preset="mini", max_length=128, steps=50_000, batch_size=256, optim=OptimConfig(warmup=0.05)),
+        {"seeds": 5},
+    ),
+    "base": Scale(
+        "the source's own size",
+        PretrainConfig(
+            preset="base",
+            steps=1_000_000,
+            batch_size=256,
+            long=LongPhase(steps=100_000, max_length=512, batch_size=256),
+            optim=OptimConfig(learning_rate=1e-4, warmup=0.01),
+        ),
+        {"seeds": 5},
+    ),
+}
+
+HARDWARE = {"1 H100": 495e12, "8 A100": 8 * 115e12, "2 CPU cores": 60e9}
+"""Operations per second that a training reaches, about: 50% of an H100's peak, 37% of an A100's."""
+
+
+def defaults(table: Table, scale: str) -> Reproduce:
+    """The settings of a table at a scale, before any override.
+
+    Raises:
+        InputError: a setting that the table's file names does not exist.
+    """
+    found = SCALES[scale]
+    config = Reproduce(table=table.name, scale=scale, pretrain=found.pretrain)  # type: ignore[arg-type]
+    recipe = {} if scale == "tiny" else table.paper
+    return change(config, {"out": config.out / f"{table.name}-{scale}"} | found.settings | recipe)
+
+
+def change(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The settings with some fields, by dotted name, changed.
+
+    >>> change(PretrainConfig(), {"objective.pairs": "none", "steps": 5}).objective.pairs
+    'none'
+    """
+    values: dict[str, Any] = {}
+    for name in changes:
+        first, _, rest = name.partition(".")
+        if not hasattr(config, first):
+            raise InputError(f"there is no setting {name} in {type(config).__name__}")
+        # Together, because settings that are checked against each other may only change so.
+        inner = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith(f"{first}.")}
+        values[first] = change(getattr(config, first), inner) if rest else changes[name]
+    return dataclasses.replace(config, **values)  # type: ignore[type-var]
+
+
+def pretraining(encoder: Encoder, config: Reproduce, seed: int = 0) -> PretrainConfig:
+    """How an encoder of a table is pretrained."""
+    size = encoder.sizes.get(config.scale)
+    sized = {"preset": size} if size else {}
+    return change(config.pretrain, sized | dict(encoder.pretrain) | {"seed": config.pretrain.seed + seed})
+
+
+def is_pretrained_here(encoder: Encoder, config: Reproduce) -> bool:
+    """False where the source's own checkpoint is taken, or one of the user's."""
+    return not config.given_for(encoder.name) and not (encoder.published and config.scale == "base")
+
+
+def _slots(settings: PretrainConfig, length: int) -> int:
+    """Tokens of a sequence that are predicted."""
+    return length if settings.objective.tokens == "ltr" else round(settings.objective.mask_rate * length)
+
+
+def hours(table: Table, config: Reproduce) -> float:
+    """Operations of all pretrainings of a table, in hours of an operation per second."""
+    total = 0.0
+    for encoder in table.encoders:
+        if is_pretrained_here(encoder, config):
+            settings = pretraining(encoder, config)
+            bert = preset(settings.preset, vocab_size=config.vocab.size if config.scale == "tiny" else 30_000)
+            long = settings.long
+            for steps, size, length in (
+                (settings.steps - long.steps, settings.batch_size, settings.max_length),
+                (long.steps, long.batch_size, long.max_length),
+            ):
+                total += steps * size * flops_per_sequence(bert, length, _slots(settings, length))
+    return total * config.pretrain_seeds / 3600

@@ -1,0 +1,24 @@
+"""all-MiniLM-L6-v2 on the similarity sets."""
+
+from bert_jax.config import ReadoutConfig
+from experiments.table import Column, Encoder, Line, Table
+
+table = Table(
+    name="minilm-sts",
+    title="all-MiniLM-L6-v2, zero-shot similarity",
+    source="MTEB, sentence-transformers/all-MiniLM-L6-v2; [CLS]: a NumPy forward pass of the same weights",
+    protocol="Spearman's correlation of the cosine x 100 over all pairs of a set, at most 256 tokens",
+    published_on="test",
+    columns=(
+        *(Column(f"STS{year}", f"sts{year}", "sts") for year in (12, 13, 14, 15, 16)),
+        Column("STSb", "stsb", "sts"),
+        Column("SICK-R", "sickr", "sts"),
+    ),
+    encoders=(Encoder("minilm", "sentence-transformers/all-MiniLM-L6-v2"),),
+    lines=(
+        Line("mean", "minilm", ReadoutConfig("last", "mean"), "72.37 80.60 75.59 85.39 78.99 82.03 77.58"),
+        Line("[CLS]", "minilm", ReadoutConfig("last", "cls"), "75.06 76.46 71.51 75.30 - 73.50 -"),
+    ),
+    paper={"sts.max_length": 256},
+    plain=False,
+)
