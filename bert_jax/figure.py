@@ -12,7 +12,13 @@ from bert_jax.results import Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008: told apart by colour-blind readers too."""
-REGIMES = {"finetune": "Fine-tuned", "probe": "Linear probe", "sts": "Zero-shot"}
+REGIMES = {
+    "finetune": "Fine-tuned",
+    "probe": "Linear probe",
+    "sts": "Zero-shot",
+    "knockout": "[CLS] blind",
+    "head": "Own head",
+}
 """What regimes are called in tables and figures."""
 SIGNIFICANT = 0.05
 """Corrected p below which a difference is marked."""

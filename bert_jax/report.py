@@ -24,8 +24,8 @@ WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""
 
 
-def write_report(folder: Path) -> None:
-    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table.
+def write_report(folder: Path, show: bool = True) -> None:
+    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if it is to be shown.
 
     A grid of layers and poolings is drawn as heatmap.png; only with several regimes is there figure.png as well.
 
@@ -53,7 +53,8 @@ def write_report(folder: Path) -> None:
         (folder / "table.tex").write_text(_latex(table, " ".join([protocol, *notes])), encoding="utf-8")
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=150)
-    _print(table, protocol, notes)
+    if show:
+        _print(table, protocol, notes)
 
 
 def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:

@@ -47,7 +47,7 @@ class Row:
     is_regression: bool
     """True where predictions and labels are scores and not classes."""
     readout: str
-    """layers/pooling/projection."""
+    """layers/pooling/projection; with blind(FIRST,LAST) after it where [CLS] saw only itself in those blocks."""
     learning_rate: float | None
     """Peak learning rate; None where nothing is trained by steps."""
     seed: int
@@ -74,7 +74,8 @@ class Row:
     """What was done, where the regime alone does not say it: a phrase for the report."""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
-    the mean cosine of two vectors. `c`: what was chosen for each head of a probe."""
+    the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
+    kind of pair -> how many have which probability, in ten bins."""
 
     @property
     def ok(self) -> bool:

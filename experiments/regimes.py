@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.progress import Progress
 
 from bert_jax.card import finetuning_card
 from bert_jax.config import FinetuneConfig, ProbeConfig, ReadoutConfig, StsConfig
+from bert_jax.data.batching import encode_texts
 from bert_jax.data.tasks import Task
 from bert_jax.data.tokenizer import Encoding
 from bert_jax.exchange import save_tuned
@@ -25,6 +27,7 @@ from bert_jax.results import Absent, Predictions, ResultStore, Row, read_rows, r
 from bert_jax.train import metrics
 from bert_jax.train.features import Features, extract_features
 from bert_jax.train.finetune import finetune, num_steps, prepare_task, with_learning_rate
+from bert_jax.train.follows import count_probabilities, follow_probability
 from bert_jax.train.loop import Diverged
 from bert_jax.train.probe import describe, prepare_probe, probe
 from bert_jax.train.similarity import agreement, anisotropy, cosines, prepare_similarity, split_whitening, whiten
@@ -34,8 +37,21 @@ from experiments.sources import TaskSplits
 Made = Iterator[tuple[Row, Predictions]]
 
 
+class Blind(NamedTuple):
+    """The blocks, counted from 1, in which [CLS] attends to nothing but itself: `first` to `last`."""
+
+    first: int
+    last: int
+
+    def mask(self, num_layers: int) -> np.ndarray:
+        """[N] True for those blocks."""
+        block = np.arange(1, num_layers + 1)
+        return (self.first <= block) & (block <= self.last)
+
+
 class Run(NamedTuple):
-    """A cell of the grid and a seed. settings: everything that decides the run, as plain JSON."""
+    """A cell of the grid and a seed. settings: everything that decides the run, as plain JSON. blind: where attention
+    is taken from [CLS]; nowhere by default."""
 
     regime: str
     task: Task
@@ -43,6 +59,14 @@ class Run(NamedTuple):
     learning_rate: float | None
     seed: int
     settings: dict[str, Any]
+    blind: Blind | None = None
+
+    @property
+    def name(self) -> str:
+        """What is compared, as a row has it: the readout, and what was taken from the encoder."""
+        return (
+            str(self.readout) if self.blind is None else f"{self.readout} blind({self.blind.first},{self.blind.last})"
+        )
 
     @property
     def id(self) -> str:
@@ -169,20 +193,42 @@ def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: S
 
 
 def _probe(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
-    """Probes of one task: the encoder reads every text once for all readouts, then a head is fitted on each."""
+    """Probes of one task: the encoder reads every text once for all readouts, then a head is fitted on each.
+
+    Where attention is taken from [CLS], it reads them once for each way of doing so.
+    """
     assert splits.train is not None, "a probe needs training rows"
     config = settings.probe
     limit = min(config.max_length, bench.pretrained.config.max_length)
     tokenizer, task = bench.pretrained.tokenizer, splits.task
     data = prepare_probe(task, tokenizer, splits.train, splits.validation, splits.evaluations, config, limit)
+    for blind in dict.fromkeys(run.blind for run in runs):
+        alike = [run for run in runs if run.blind == blind]
+        readouts = list(dict.fromkeys(run.readout for run in alike))
+        features, share = _read_once(bench, task.title, data.encodings, readouts, config.batch_size, blind)
+        for run in alike:
+            start = time.perf_counter()
+            found = probe(data, features, run.readout, config, run.seed)
+            seconds = time.perf_counter() - start + share / len(alike)
+            about = {"protocol": describe(task, config), "details": {"c": found.chosen}}
+            yield _row(run, splits, found.predictions, seconds, **about)
+
+
+def _head(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
+    """What the checkpoint's own head for pairs says of them, reading [CLS] as in its training, or something else."""
+    ((name, pairs),) = splits.evaluations.items()
+    assert pairs.labels is not None, "pairs that do not say whether B follows A cannot be scored"
+    checkpoint, limit = bench.pretrained.checkpoint, min(settings.probe.max_length, bench.pretrained.config.max_length)
+    encodings = encode_texts(bench.pretrained.tokenizer, pairs.a, pairs.b, limit)
     readouts = list(dict.fromkeys(run.readout for run in runs))
-    features, share = _read_once(bench, task.title, data.encodings, readouts, config.batch_size)
+    features, share = _read_once(bench, splits.task.title, encodings, readouts, settings.probe.batch_size)
     for run in runs:
-        start = time.perf_counter()
-        found = probe(data, features, run.readout, config, run.seed)
-        seconds = time.perf_counter() - start + share / len(runs)
-        about = {"protocol": describe(task, config), "details": {"c": found.chosen}}
-        yield _row(run, splits, found.predictions, seconds, **about)
+        found = follow_probability(checkpoint, features[run.readout])
+        about = {
+            "protocol": "the head that the encoder was pretrained with",
+            "details": {"probability": count_probabilities(found, pairs.labels)},
+        }
+        yield _row(run, splits, {name: (found > 0.5).astype(np.int32)}, share / len(runs), **about)
 
 
 def _sts(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
@@ -218,19 +264,33 @@ def _sts(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settin
 _REGIMES: dict[str, Callable[[Bench, TaskSplits, Sequence[Run], Settings], Made]] = {
     "finetune": _finetune,
     "probe": _probe,
+    "knockout": _probe,
+    "head": _head,
     "sts": _sts,
 }
 
 
 def _read_once(
-    bench: Bench, title: str, encodings: Sequence[Encoding], readouts: Sequence[ReadoutConfig], batch_size: int
+    bench: Bench,
+    title: str,
+    encodings: Sequence[Encoding],
+    readouts: Sequence[ReadoutConfig],
+    batch_size: int,
+    blind: Blind | None = None,
 ) -> tuple[Features, float]:
     """The texts' vectors by all readouts, and the seconds that they took."""
+    mask = None if blind is None else blind.mask(bench.pretrained.config.num_layers)
     start = time.perf_counter()
     line = bench.bar.add_task(f"{title}: reading", total=len(encodings), note=f"{len(readouts)} readouts")
     try:
         found = extract_features(
-            bench.pretrained, encodings, readouts, batch_size, bench.scratch, lambda rows: bench.bar.advance(line, rows)
+            bench.pretrained,
+            encodings,
+            readouts,
+            batch_size,
+            bench.scratch,
+            lambda rows: bench.bar.advance(line, rows),
+            mask,
         )
     finally:
         bench.bar.remove_task(line)
@@ -265,7 +325,7 @@ def _row(
         task=task.name,
         title=task.title,
         is_regression=task.is_regression,
-        readout=str(run.readout),
+        readout=run.name,
         learning_rate=run.learning_rate,
         seed=run.seed,
         status="ok" if failed_step is None else "failed",

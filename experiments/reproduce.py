@@ -17,6 +17,7 @@ from bert_jax.errors import InputError, unknown
 from bert_jax.results import plain, writing
 from bert_jax.statistics import adjust
 from bert_jax.train.parallel import prepare_process
+from experiments import what_is_in_cls
 from experiments.cells import (
     EMBEDDED,
     Measured,
@@ -34,6 +35,8 @@ from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_
 from experiments.table import NONE, Column, Line, Table
 from experiments.tables import tables
 
+CLAIMS = "what-is-in-cls"
+"""No table but five claims with a measurement and a figure each: an experiment of its own."""
 RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "train_rows")
 """Settings that decide a number; where one is not the source's, no difference to it is shown."""
 
@@ -267,6 +270,12 @@ def print_list() -> None:
         for scale in SCALES:
             console.print(f"    {scale}: {describe_needs(table, scale)}", highlight=False, markup=False)
     console.print(
+        f"[bold]{CLAIMS}[/bold]  Five claims about \\[CLS], each with a measurement and a figure", highlight=False
+    )
+    console.print("    source: ours; see docs/what-is-in-cls.md", highlight=False, markup=False)
+    console.print("    tiny: nothing; the embedded language's encoders are pretrained", highlight=False, markup=False)
+    console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
+    console.print(
         "Times are of pretraining alone, and the least possible: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU "
         "cores at 60 GFLOP/s. Models smaller than base use an accelerator less well."
     )
@@ -323,5 +332,7 @@ def named_tables(args: Sequence[str]) -> dict[str, tuple[str, Reproduce]]:
 if __name__ == "__main__":
     if sys.argv[1:] == ["list"]:
         print_list()
+    elif sys.argv[1:2] == [CLAIMS]:
+        what_is_in_cls.start(sys.argv[2:])
     else:
         run(main, named_tables(sys.argv[1:]))

@@ -12,6 +12,7 @@ from bert_jax.config import preset
 from bert_jax.model.readout import check
 from bert_jax.train.siamese import training_readout
 from experiments.cli import parse
+from experiments.cls_settings import ClsRun
 from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, SiameseRun, StsRun
 
 KINDS = {
@@ -20,6 +21,7 @@ KINDS = {
     "probe": ProbeRun,
     "siamese": SiameseRun,
     "sts": StsRun,
+    "what_is_in_cls": ClsRun,
 }
 MODULES = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(configs.__path__)]
 EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

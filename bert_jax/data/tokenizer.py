@@ -54,6 +54,10 @@ class Tokenizer(Protocol):
         """Ids of each text, without special tokens and without truncation."""
         ...
 
+    def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
+        """The text that some ids stand for, as far as the tokenizer has kept it."""
+        ...
+
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
         """Ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`."""
         ...
@@ -126,6 +130,9 @@ class WordPiece(_Assembling):
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
+        return self.tokenizer.decode_batch([list(ids) for ids in pieces])
+
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))
         vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -167,6 +174,9 @@ class SentencePiece(_Assembling):
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return self.processor.encode(list(texts), num_threads=self.num_threads)
+
+    def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
+        return self.processor.decode([list(map(int, ids)) for ids in pieces])
 
     def save(self, folder: Path) -> None:
         (folder / SENTENCEPIECE_FILE).write_bytes(self.model)

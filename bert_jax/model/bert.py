@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.model.encoder import Encoder
@@ -28,7 +28,10 @@ class SentenceEncoder(nn.Module):
 
 
 class SentenceReadouts(nn.Module):
-    """One pass of an encoder read out in several ways: sentence vectors [B E], one after the other on the last axis."""
+    """One pass of an encoder read out in several ways: sentence vectors [B E], one after the other on the last axis.
+
+    `seen` is handed to the encoder.
+    """
 
     config: BertConfig
     readouts: tuple[ReadoutConfig, ...]
@@ -37,8 +40,8 @@ class SentenceReadouts(nn.Module):
         self.encoder = Encoder(self.config)
         self.readers = [Readout(readout, self.config) for readout in self.readouts]
 
-    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
-        states = self.encoder(tokens)
+    def __call__(self, tokens: Tokens, seen: Bool[Array, "N B L L"] | None = None) -> Float[Array, "B E"]:
+        states = self.encoder(tokens, seen=seen)
         return jnp.concatenate([reader(states, tokens) for reader in self.readers], -1)
 
 

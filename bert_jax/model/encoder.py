@@ -38,21 +38,28 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention over the real tokens."""
+    """Multi-head scaled dot-product attention over the real tokens; with `seen`, over those of them that each may see.
+
+    The probabilities [B H L M] are sown as an intermediate, which costs nothing where nobody collects those.
+    """
 
     config: BertConfig
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"], train: bool = False
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "B L"],
+        train: bool = False,
+        seen: Bool[Array, "B L L"] | None = None,
     ) -> Float[Array, "B L D"]:
         c = self.config
         heads = [dense(c, c.hidden_size, name)(x) for name in ("query", "key", "value")]
         query, key, value = (h.reshape(*x.shape[:2], c.num_heads, -1) for h in heads)
-        if is_fused(c, train):
+        if is_fused(c, train) and seen is None:
             mixed = fused_attention(query, key, value, mask, c.causal)
         else:
-            mixed = self._attend(query, key, value, mask, train)
+            mixed = self._attend(query, key, value, mask, train, seen)
         return dense(c, c.hidden_size, "output")(mixed.reshape(x.shape))
 
     def _attend(
@@ -62,14 +69,18 @@ class SelfAttention(nn.Module):
         value: Float[Array, "B L H K"],
         mask: Bool[Array, "B L"],
         train: bool,
+        seen: Bool[Array, "B L L"] | None,
     ) -> Float[Array, "B L H K"]:
         query, key, value = (jnp.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("BHLK,BHMK->BHLM", query * scale, key, preferred_element_type=jnp.float32)
-        seen = mask[:, None, None, :]
+        visible = mask[:, None, None, :]
         if self.config.causal:
-            seen = seen & jnp.tri(mask.shape[1], dtype=bool)[None, None]
-        probabilities = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min)).astype(value.dtype)
+            visible = visible & jnp.tri(mask.shape[1], dtype=bool)[None, None]
+        if seen is not None:
+            visible = visible & seen[:, None]
+        probabilities = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min)).astype(value.dtype)
+        self.sow("intermediates", "probabilities", probabilities)
         dropped = Dropout(self.config.attention_dropout)(probabilities, train)
         return jnp.einsum("BHLM,BHMK->BHLK", dropped, value).transpose(0, 2, 1, 3)
 
@@ -104,10 +115,14 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"], train: bool = False
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "B L"],
+        train: bool = False,
+        seen: Bool[Array, "B L L"] | None = None,
     ) -> Float[Array, "B L D"]:
         c = self.config
-        attended = SelfAttention(c, name="attention")(x, mask, train)
+        attended = SelfAttention(c, name="attention")(x, mask, train, seen)
         x = layer_norm(c, "attention_norm")(x + Dropout(c.dropout)(attended, train))
         hidden = ACTIVATIONS[c.activation](dense(c, c.intermediate_size, "intermediate")(x))
         hidden = dense(c, c.hidden_size, "output")(hidden)
@@ -118,7 +133,8 @@ class Encoder(nn.Module):
     """Token ids to hidden states.
 
     Returns N+1 arrays [B L D]: the embedding layer's output, then each block's. What a program
-    does not use of them costs nothing once compiled.
+    does not use of them costs nothing once compiled. `seen`, if given, says for each block which positions (last axis)
+    each position may attend to.
     """
 
     config: BertConfig
@@ -127,7 +143,9 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(self.config)
         self.blocks = [Block(self.config) for _ in range(self.config.num_layers)]
 
-    def __call__(self, tokens: Tokens, train: bool = False) -> tuple[Float[Array, "B L D"], ...]:
+    def __call__(
+        self, tokens: Tokens, train: bool = False, seen: Bool[Array, "N B L L"] | None = None
+    ) -> tuple[Float[Array, "B L D"], ...]:
         x = self.embeddings(tokens.ids, tokens.segments, train)
         if self.is_initializing():
             for block in self.blocks:
@@ -136,7 +154,7 @@ class Encoder(nn.Module):
         params = [self.variables["params"][f"blocks_{i}"] for i in range(self.config.num_layers)]
         drops = train and max(self.config.dropout, self.config.attention_dropout) > 0
         keys = jax.random.split(self.make_rng("dropout"), self.config.num_layers) if drops else [None] * len(params)
-        return (x, *run_blocks(self.config, params, keys, x, tokens.mask))
+        return (x, *run_blocks(self.config, params, keys, x, tokens.mask, seen))
 
 
 def run_blocks(
@@ -145,27 +163,29 @@ def run_blocks(
     keys: Array | Sequence[None],
     x: Float[Array, "B L D"],
     mask: Bool[Array, "B L"],
+    seen: Bool[Array, "N B L L"] | None = None,
 ) -> tuple[Float[Array, "B L D"], ...]:
-    """The output of every block; with keys [N] for dropout, in training."""
+    """The output of every block; with keys [N] for dropout, in training; with `seen` as `Encoder`."""
     run = _block(config, train=keys[0] is not None)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
         drawn = None if keys[0] is None else keys
-        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer, x, mask),) * 2, x, (stacked, drawn))
+        over = (stacked, drawn, seen)
+        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, over)
         return tuple(outputs)
     states: list[Array] = []
-    for layer in zip(params, keys, strict=True):
-        x = run(*layer, x, mask)
+    for layer in zip(params, keys, [None] * len(params) if seen is None else seen, strict=True):
+        x = run(*layer[:2], x, mask, layer[2])
         states.append(x)
     return tuple(states)
 
 
 @lru_cache(maxsize=32)
 def _block(config: BertConfig, train: bool) -> Callable[..., Array]:
-    """`(params, key, x, mask) -> x`. Compiled on its own, it is traced once and not once for each layer."""
+    """`(params, key, x, mask, seen) -> x`. Compiled on its own, it is traced once and not once for each layer."""
 
-    def run(params: Params, key: jax.Array | None, x: Array, mask: Array) -> Any:
+    def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Any:
         rngs = None if key is None else {"dropout": key}
-        return Block(config, parent=None).apply({"params": params}, x, mask, train, rngs=rngs)
+        return Block(config, parent=None).apply({"params": params}, x, mask, train, seen, rngs=rngs)
 
     return jax.jit(jax.checkpoint(run) if config.compute.remat else run)

@@ -14,6 +14,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Bool, Float
 
@@ -58,6 +59,21 @@ class Token(nn.Module):
     def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
         length = mask.sum(1)
         wanted = jnp.clip(self.index if self.index >= 0 else length + self.index, 0, length - 1)
+        chosen = mask & (jnp.cumsum(mask, 1) - 1 == wanted[:, None])
+        return masked(x, chosen).sum(1)
+
+
+@pooler("random_token")
+class RandomToken(nn.Module):
+    """One token's vector, at a place drawn from the row's length and a seed: the same place in rows of one length."""
+
+    seed: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        draws = np.random.default_rng(self.seed).random(mask.shape[1])
+        length = mask.sum(1)
+        wanted = (jnp.asarray(draws, jnp.float32)[length - 1] * length).astype(jnp.int32)
         chosen = mask & (jnp.cumsum(mask, 1) - 1 == wanted[:, None])
         return masked(x, chosen).sum(1)
 

@@ -11,12 +11,13 @@ import numpy as np
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import choose_buckets
 from bert_jax.data.tokenizer import Encoding
+from bert_jax.model.attention import without_attention_of_first
 from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.inference import predict_batches
 from bert_jax.train.parallel import check_batch_size, map_predict_step
-from bert_jax.types import Params
+from bert_jax.types import Array, Params, Tokens
 
 Features = dict[ReadoutConfig, np.ndarray]
 """readout -> sentence vectors [texts E], float32."""
@@ -33,6 +34,7 @@ def extract_features(
     batch_size: int = 64,
     scratch: Path | None = None,
     on_rows: Callable[[int], None] = lambda rows: None,
+    blind: np.ndarray | None = None,
 ) -> Features:
     """Sentence vectors of texts by several readouts; the encoder runs once for all of them.
 
@@ -45,6 +47,7 @@ def extract_features(
         batch_size: texts in a step, all devices together.
         scratch: where a temporary file may lie; by default where the system keeps those.
         on_rows: is told how many texts have been read, batch by batch.
+        blind: [N] True for the blocks in which [CLS] is kept from attending to anything but itself.
 
     Raises:
         InputError: a readout is unknown or has weights that have not been trained; a batch size that cannot be.
@@ -62,7 +65,7 @@ def extract_features(
     buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), NUM_BUCKETS, pretrained.config.max_length)
     step = _step(pretrained.config, readouts)
     special, cuts = pretrained.tokenizer.special, np.cumsum(widths)[:-1]
-    for rows, values in predict_batches(step, params, encodings, special, batch_size, buckets):
+    for rows, values in predict_batches(step, (params, blind), encodings, special, batch_size, buckets):
         for array, part in zip(features.values(), np.split(values, cuts, -1), strict=True):
             array[rows] = part
         on_rows(len(rows))
@@ -84,4 +87,10 @@ def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np
 @lru_cache(maxsize=32)
 def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Callable[..., Any]:
     model = SentenceReadouts(config, readouts)
-    return map_predict_step(lambda params, tokens: model.apply({"params": params}, tokens))
+
+    def step(given: tuple[Params, Array | None], tokens: Tokens) -> Array:
+        params, blind = given
+        seen = None if blind is None else without_attention_of_first(blind, tokens.mask)
+        return model.apply({"params": params}, tokens, seen)
+
+    return map_predict_step(step)

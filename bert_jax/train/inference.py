@@ -34,7 +34,7 @@ def predict_rows(
 
 def predict_batches(
     predict_step: Callable[..., Any],
-    params: Params,
+    params: Any,
     encodings: Sequence[Encoding],
     special: SpecialIds,
     batch_size: int,
@@ -44,7 +44,7 @@ def predict_batches(
 
     Args:
         predict_step: `(params, tokens) -> [devices B ...]`.
-        params: its parameters.
+        params: its parameters, or whatever else it takes for them.
         encodings: the rows.
         special: what fills a batch.
         batch_size: rows in a step, all devices together.

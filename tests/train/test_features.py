@@ -81,3 +81,15 @@ def test_no_texts_give_no_rows(pretrained):
 def test_a_readout_that_cannot_be_read_from_a_frozen_encoder_is_refused(pretrained, readout, message):
     with pytest.raises(InputError, match=message):
         extract_features(pretrained, encodings(pretrained), [GRID[0], readout])
+
+
+def test_a_blind_first_token_reads_nothing_and_an_open_one_all(pretrained):
+    grid = [ReadoutConfig("last", "cls"), ReadoutConfig("last", "mean")]
+    whole = extract_features(pretrained, encodings(pretrained), grid, 8)
+    open_eyed = extract_features(pretrained, encodings(pretrained), grid, 8, blind=np.array([False]))
+    blind = extract_features(pretrained, encodings(pretrained), grid, 8, blind=np.array([True]))
+    assert np.ptp(whole[grid[0]], 0).max() > 0.1
+    np.testing.assert_allclose(np.ptp(blind[grid[0]], 0), 0, atol=1e-6)
+    assert np.ptp(blind[grid[1]], 0).max() > 0.1
+    for readout in grid:
+        np.testing.assert_array_equal(open_eyed[readout], whole[readout])

@@ -1,0 +1,119 @@
+"""What can be set of `experiments.what_is_in_cls`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from bert_jax.config import FinetuneConfig, PretrainConfig, ProbeConfig, ReadoutConfig, StsConfig, VocabConfig
+from bert_jax.data.tasks import Task
+from bert_jax.errors import InputError, unknown
+from experiments.settings import SUITES
+
+Part = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
+Pretraining = Literal["nsp", "nsp-mean", "none"]
+
+
+@dataclass(frozen=True)
+class ClsRun:
+    """What is in [CLS]? Five claims of a question-and-answer thread, each with a measurement and a figure.
+
+    (a) [CLS] is the same word in every sentence, so what it ends up with is gathered from the others. (b) No other
+    word's output would serve. (c) It works because of next-sentence prediction. (d) Then how can it serve for single
+    sentences? (e) An average of all words makes sense, too.
+    """
+
+    tasks: tuple[str, ...]
+    """Tasks as SUITE/TASK: embedded/keyword, glue/cola, senteval/trec, ..."""
+    out: Path
+    """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
+    encoders: tuple[str, ...] = ()
+    """NAME=DIRECTORY_OR_HUB_ID of each encoder. Without any, the embedded language's own are pretrained first."""
+    pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
+    """Without --encoders, what to pretrain: none has only masked words; nsp reads next-sentence prediction from [CLS],
+    nsp-mean from the mean. The first is what the others are compared with in (d)."""
+    parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
+    """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout:
+    probes with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e).
+    cosine: similarity without training, on tasks of pairs with scores (e). pairs: does B follow A (c)."""
+    positions: tuple[str, ...] = (
+        "cls",
+        "mean",
+        "last_token",
+        "cls(special_tokens=False)",
+        "random_token(special_tokens=False)",
+    )
+    """Poolings to compare, cls first: it is the reference. By default also the mean, [SEP], the first word and some
+    word."""
+    seeds: int = 3
+    """Seeds of every fine-tuning: 0, 1, ..."""
+    train_rows: int | None = None
+    """Use the first training rows only; of a set that is scored by folds so many, evenly spread."""
+    corpus: Path | None = None
+    """Folder that prepare_corpus wrote, whose held-out documents the pairs are made of; by default new documents of the
+    embedded language."""
+    num_pairs: int = 1000
+    """Pairs of text to fit a probe on, and as many to score it on."""
+    words: int = 28
+    """Words in a pair of text."""
+    texts: int = 500
+    """Texts of each task over which attention is averaged."""
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    senteval_dir: Path | None = None
+    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
+    probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    """How encoders are made, apart from what pretrainings says."""
+    documents: int = 2000
+    """Documents of the embedded corpus to pretrain them on."""
+    vocab: VocabConfig = VocabConfig()
+    """Their vocabulary."""
+
+    def __post_init__(self) -> None:
+        for field in ("seeds", "num_pairs", "texts"):
+            if getattr(self, field) < 1:
+                raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")
+        for field in ("tasks", "parts", "positions", "pretrainings"):
+            values = getattr(self, field)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"--{field} names {'something twice' if values else 'nothing'}")
+        if self.positions[0] != "cls" or "mean" not in self.positions:
+            raise InputError("--positions begins with cls, which all others are compared with, and has mean among them")
+        for readout in self.readouts("last"):
+            str(readout)
+        if len({task.name for task, _ in self.read_tasks()}) < len(self.tasks):
+            raise InputError("--tasks has two tasks of one name; give each suite's its own --out")
+        self.named_encoders()
+
+    def read_tasks(self) -> list[tuple[Task, str]]:
+        """The tasks, each with its suite."""
+        found = []
+        for spec in self.tasks:
+            suite, _, name = spec.partition("/")
+            if suite not in SUITES:
+                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {', '.join(SUITES)}")
+            if name not in SUITES[suite]:
+                raise unknown(f"task of {suite}", name, SUITES[suite])
+            found.append((SUITES[suite][name], suite))
+        return found
+
+    def readouts(self, layers: str) -> list[ReadoutConfig]:
+        """Every position at some layers."""
+        return [ReadoutConfig(layers, pooling) for pooling in self.positions]
+
+    def named_encoders(self) -> dict[str, str]:
+        """name -> directory or hub id, of those that were given."""
+        named = [spec.partition("=") for spec in self.encoders]
+        for name, _, place in named:
+            if not place or not name or "/" in name or name.startswith("."):
+                raise InputError(f"--encoders {name}: write NAME=DIRECTORY_OR_HUB_ID, the name without a slash")
+        if len({name for name, _, _ in named}) < len(named):
+            raise InputError("--encoders gives one name twice")
+        return {name: place for name, _, place in named}
+
+    def sts(self) -> StsConfig:
+        """The settings of similarity without training."""
+        return StsConfig(max_length=self.probe.max_length, batch_size=self.probe.batch_size)

@@ -1,0 +1,252 @@
+"""What is in [CLS]? Five claims of a question-and-answer thread, each answered with a measurement and a figure.
+
+For any encoder, by the probes, fine-tunings and statistics of the other experiments: where the information in [CLS]
+comes from (attention, and attention taken away), whether any other word would serve, what next-sentence prediction has
+to do with it, what single-sentence tasks show, and when an average is better. An interrupted run goes on where it was
+when the same command is given again; more encoders, tasks or parts extend a folder.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bert_jax.claims import ABOUT, read_about
+from bert_jax.claims_report import write_claims
+from bert_jax.config import ReadoutConfig
+from bert_jax.data import controlled
+from bert_jax.data.batching import encode_texts
+from bert_jax.data.follows import FOLLOWS, follow_splits, read_documents
+from bert_jax.data.tasks import Task
+from bert_jax.data.tokenizer import load_tokenizer
+from bert_jax.errors import unknown
+from bert_jax.folder import claim, write_whole
+from bert_jax.model.directory import read_config, resolve
+from bert_jax.model.readout import check
+from bert_jax.pretrained import load
+from bert_jax.report import write_report
+from bert_jax.results import plain, writing
+from bert_jax.train.attention import first_attention
+from bert_jax.train.follows import has_head, head_readout
+from bert_jax.train.parallel import check_batch_size, prepare_process
+from configs import named
+from experiments.cli import run
+from experiments.cls_settings import ClsRun
+from experiments.pretrain import pretrain_encoder
+from experiments.regimes import Blind, Run, Settings, open_store, run_missing, why_not
+from experiments.settings import PretrainRun, expand_layers
+from experiments.sources import Source, TaskSplits, describe_encoder, read_task
+
+SCALES = {"tiny": "cls-embedded", "mini": "cls-real", "base": "cls-real"}
+"""What each of `experiments.reproduce`'s scales is here. With cls-real it is the encoders that decide the size."""
+PAIR_POOLINGS = ("cls", "mean")
+"""What pairs are read from."""
+DOCUMENTS_SEED = 1
+"""Of the embedded documents that pairs are made of: the ones that encoders are pretrained on have seed 0."""
+
+
+def main(config: ClsRun) -> None:
+    """Run what is missing of every encoder's parts, then write the figures and tables."""
+    prepare_process()
+    check_batch_size(config.probe.batch_size, "--batch-size")
+    for field in ("batch_size", "eval_batch_size"):
+        check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
+    encoders = {name: str(resolve(place)) for name, place in config.named_encoders().items()}
+    encoders = encoders or dict.fromkeys(config.pretrainings, "")
+    for place in filter(None, encoders.values()):
+        for readout in config.readouts("last"):
+            check(readout, read_config(Path(place)))
+    for name, place in encoders.items():
+        encoder = place or str(_pretrained(config, name))
+        _note(config, name)
+        for part in config.parts:
+            print(f"{name}: {part}", flush=True)
+            PARTS[part](config, name, encoder)
+    write_claims(config.out)
+
+
+def start(args: Sequence[str]) -> None:
+    """Run from a command line whose --scale, if there is one, stands for a named run; tiny by default.
+
+    It belongs to `reproduce what-is-in-cls`, and is how the other arguments can be those of this experiment.
+    """
+    args, scale = list(args), "tiny"
+    if "--scale" in args[:-1]:
+        at = args.index("--scale")
+        scale = args[at + 1]
+        del args[at : at + 2]
+    if scale not in SCALES:
+        print(f"error: {unknown('scale', scale, SCALES)}", file=sys.stderr)
+        sys.exit(2)
+    run(main, named(ClsRun), [SCALES[scale], *args])
+
+
+def _pretrained(config: ClsRun, name: str) -> Path:
+    """The embedded language's own encoder of one kind; made if it is not there yet."""
+    objective, readout = config.pretrain.objective, config.pretrain.nsp_readout
+    if name == "none":
+        objective = dataclasses.replace(objective, pairs="none")
+    if name == "nsp-mean":
+        readout = dataclasses.replace(readout, pooling="mean")
+    pretrain = dataclasses.replace(config.pretrain, objective=objective, nsp_readout=readout)
+    out = config.out / name / "pretraining"
+    return pretrain_encoder(PretrainRun(out, None, config.documents, config.vocab, pretrain))
+
+
+def _note(config: ClsRun, name: str) -> None:
+    """Add an encoder and the tasks to what the folder says of itself."""
+    path = config.out / ABOUT
+    about = read_about(config.out) if path.exists() else {"encoders": [], "tasks": {}}
+    about["encoders"] = list(dict.fromkeys([*about["encoders"], name]))
+    for task, _ in [*config.read_tasks(), (FOLLOWS, "")]:
+        about["tasks"][task.name] = {"title": task.title, "texts": len(task.texts), "needs": task.needs}
+    with writing(config.out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: file.write((json.dumps(about, indent=2) + "\n").encode()))
+
+
+def _layers(config: ClsRun, name: str, encoder: str) -> None:
+    """Probes of every task, layer and position."""
+    layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
+    cells = [("probe", task, readout, None) for task in _tasks(config) for readout in _grid(config, layers)]
+    _run(config, name, encoder, "layers", cells, partial(_read, config))
+
+
+def _knockout(config: ClsRun, name: str, encoder: str) -> None:
+    """Probes of [CLS] and the mean with attention taken from [CLS]: from each block on, and in each block alone."""
+    depth = read_config(Path(encoder)).num_layers
+    ways = [None, *(Blind(block, depth) for block in range(1, depth + 1))]
+    ways += [Blind(block, block) for block in range(1, depth)]
+    readouts = [ReadoutConfig("last", pooling) for pooling in PAIR_POOLINGS]
+    cells = [("knockout", task, readout, way) for task, way, readout in product(_tasks(config), ways, readouts)]
+    _run(config, name, encoder, "knockout", cells, partial(_read, config))
+
+
+def _finetune(config: ClsRun, name: str, encoder: str) -> None:
+    """Fine-tunings from every position."""
+    tasks = [task for task in _tasks(config) if why_not("finetune", task) is None]
+    cells = [("finetune", task, readout, None) for task in tasks for readout in config.readouts("last")]
+    _run(config, name, encoder, "finetune", cells, partial(_read, config), config.seeds)
+
+
+def _cosine(config: ClsRun, name: str, encoder: str) -> None:
+    """Similarity without training."""
+    tasks = [task for task in _tasks(config) if why_not("sts", task) is None]
+    cells = [("sts", task, readout, None) for task in tasks for readout in config.readouts("last")]
+    _run(config, name, encoder, "cosine", cells, partial(_read, config))
+
+
+def _pairs(config: ClsRun, name: str, encoder: str) -> None:
+    """Does B follow A: the encoder's own head where it has one, and fresh probes of every layer."""
+    layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
+    readouts = [ReadoutConfig(layer, pooling) for layer, pooling in product(layers, PAIR_POOLINGS)]
+    cells: list[Cell] = [("probe", FOLLOWS, readout, None) for readout in readouts]
+    if has_head(load(encoder, encoder_only=True).checkpoint):
+        cells += [("head", FOLLOWS, head_readout(pooling), None) for pooling in PAIR_POOLINGS]
+    joint = dataclasses.replace(config, probe=dataclasses.replace(config.probe, pairs="joint"))
+    _run(joint, name, encoder, "pairs", cells, lambda regime, task: _follows(config))
+
+
+def _attention(config: ClsRun, name: str, encoder: str) -> None:
+    """Where [CLS] looks, on the first evaluation texts of every task."""
+    folder = config.out / name / "attention"
+    about = describe_encoder(encoder) | {"encoder": name, "texts": config.texts, "max_length": config.probe.max_length}
+    with writing(folder):
+        claim(folder / "experiment.json", plain(about))
+    pretrained = load(encoder, encoder_only=True)
+    limit = min(config.probe.max_length, pretrained.config.max_length)
+    for task in _tasks(config):
+        path = folder / f"{task.name}.json"
+        if path.exists():
+            continue
+        splits = _read(config, "attention", task)
+        rows = next(iter(splits.evaluations.values())).head(config.texts)
+        encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit)
+        found = first_attention(pretrained, encodings, config.probe.batch_size)
+        content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
+        with writing(folder):
+            write_whole(path, lambda file, content=content: file.write((json.dumps(content) + "\n").encode()))
+
+
+PARTS: dict[str, Callable[[ClsRun, str, str], None]] = {
+    "layers": _layers,
+    "attention": _attention,
+    "knockout": _knockout,
+    "finetune": _finetune,
+    "cosine": _cosine,
+    "pairs": _pairs,
+}
+Cell = tuple[str, Task, ReadoutConfig, Blind | None]
+"""regime, task, readout, and where attention is taken from [CLS]."""
+
+
+def _run(
+    config: ClsRun,
+    name: str,
+    encoder: str,
+    part: str,
+    cells: list[Cell],
+    read: Callable[[str, Task], TaskSplits],
+    seeds: int = 1,
+) -> None:
+    """A run folder of its own for a part of an encoder's runs."""
+    if not cells:
+        return
+    settings, out = Settings(config.finetune, config.probe, config.sts()), config.out / name / part
+    section = {"layers": "probe", "knockout": "probe", "pairs": "probe", "cosine": "sts"}.get(part, part)
+    its_own = {section: getattr(settings, section)}
+    shared: dict[str, Any] = describe_encoder(encoder) | {"encoder": name, "train_rows": config.train_rows}
+    if part == "pairs":
+        corpus = None if config.corpus is None else config.corpus.name
+        shared |= {"corpus": corpus, "pairs": config.num_pairs, "words": config.words}
+    rate = config.finetune.optim.learning_rate if part == "finetune" else None
+    grid = []
+    for (regime, task), of_task in _by_task(cells).items():
+        for seed, (readout, blind) in product(range(seeds), of_task):
+            cell = {"regime": regime, "task": task.name, "readout": readout, "seed": seed, "blind": blind}
+            its_settings = plain(shared | its_own | cell)
+            grid.append(Run(regime, task, readout, rate, seed, its_settings, blind))
+    store = open_store(out, plain(shared), settings, [section], {})
+    run_missing(out, store, grid, read, lambda: Path(encoder), settings)
+    write_report(out, show=False)
+
+
+def _by_task(cells: list[Cell]) -> dict[tuple[str, Task], list[tuple[ReadoutConfig, Blind | None]]]:
+    found: dict[tuple[str, Task], list[tuple[ReadoutConfig, Blind | None]]] = {}
+    for regime, task, readout, blind in cells:
+        found.setdefault((regime, task), []).append((readout, blind))
+    return found
+
+
+def _tasks(config: ClsRun) -> list[Task]:
+    return [task for task, _ in config.read_tasks()]
+
+
+def _grid(config: ClsRun, layers: list[str]) -> list[ReadoutConfig]:
+    return [readout for layer in layers for readout in config.readouts(layer)]
+
+
+@lru_cache
+def _read(config: ClsRun, regime: str, task: Task) -> TaskSplits:
+    suite = dict(config.read_tasks())[task]
+    source = Source(suite, config.out / "data", config.glue_dir, config.senteval_dir, config.train_rows)
+    return read_task(source, task)
+
+
+@lru_cache
+def _follows(config: ClsRun) -> TaskSplits:
+    wanted = 2 * config.num_pairs
+    if config.corpus is None:
+        documents = controlled.documents(wanted, DOCUMENTS_SEED)
+    else:
+        documents = read_documents(config.corpus, load_tokenizer(config.corpus), wanted)
+    train, held_out = follow_splits(documents, config.num_pairs, config.words, seed=0)
+    return TaskSplits(FOLLOWS, train, None, {"heldout": held_out})
+
+
+if __name__ == "__main__":
+    run(main, named(ClsRun), default="cls-embedded")
