@@ -9,9 +9,7 @@ from bert_jax.errors import InputError
 from bert_jax.results import read_rows
 from experiments.ablate_pooling import finetuning, run_ablation
 from experiments.cli import run
-from experiments.settings import SUITES, FinetuneRun
-
-MODEL = "model"
+from experiments.settings import MODEL, SUITES, FinetuneRun
 
 
 def main(config: FinetuneRun) -> None:

@@ -36,9 +36,9 @@ from bert_jax.train.throughput import Meter
 from configs import named
 from experiments.cli import run
 from experiments.progress import progress_bar
-from experiments.settings import PretrainRun
+from experiments.settings import MODEL, PretrainRun
 
-CONFIG, CORPUS, CHECKPOINTS, CURVES, MODEL = "config.json", "corpus", "checkpoints", "curves.png", "model"
+CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
 HELD_OUT = 0.05
 """Share of the embedded language's documents that are evaluated on."""
 

@@ -24,6 +24,8 @@ from bert_jax.data.prepare import TextConfig
 from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError, unknown
 
+MODEL = "model"
+"""Where a run folder has the model directory that it ends with."""
 SUITES: dict[str, dict[str, Task]] = {"embedded": controlled.TASKS, "glue": glue.TASKS, "senteval": senteval.TASKS}
 Regime = Literal["finetune", "probe", "sts"]
 

@@ -9,7 +9,7 @@ from bert_jax.data import glue, senteval, sts
 from bert_jax.data.tasks import Split, Task
 from bert_jax.errors import InputError
 from bert_jax.model.directory import fingerprint, resolve
-from experiments.settings import SUITES
+from experiments.settings import MODEL, SUITES
 
 
 class Source(NamedTuple):
@@ -66,8 +66,9 @@ def read_similarity(task: Task, folder: Path) -> TaskSplits | None:
 def describe_encoder(encoder: str) -> dict[str, Any]:
     """What a run folder says of a model directory or hub id: its name and what its weights are known by."""
     folder = resolve(encoder)
-    name = folder.resolve().name if Path(encoder).exists() else encoder
-    return {"encoder": name, "encoder_weights": fingerprint(folder)}
+    place = folder.resolve()
+    own = place.parent.name if place.name == MODEL else place.name  # a run's model goes by the name of the run
+    return {"encoder": own if Path(encoder).exists() else encoder, "encoder_weights": fingerprint(folder)}
 
 
 def _spread(split: Split, rows: int) -> Split:
