@@ -9,7 +9,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from benchmarks.turns import check, describe_machine, markdown, new_process, not
 
 HEAD = ("file", "sentences", "ours, s", "theirs, s", "ours, sentences/s", "theirs, sentences/s", "ratio")
 TOLERANCE = 1e-5
+Turn = Callable[[], "Future[tuple[float, np.ndarray]]"]
+"""Starts a reading of a file: seconds, and the vectors."""
 PEERS = ("torch", "transformers", "sentence-transformers")
 
 
@@ -58,7 +61,7 @@ def main(config: EmbedBenchmark) -> None:
     print(f"\n{machine}\n\n{markdown(HEAD, rows)}")
 
 
-def measure(path: Path, sides: dict[str, Callable[[], Any]], config: EmbedBenchmark) -> tuple[str, ...]:
+def measure(path: Path, sides: Mapping[str, Turn], config: EmbedBenchmark) -> tuple[str, ...]:
     """A row under `HEAD`. The first round is not counted: ours compiles in it, and both must agree."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(config.rounds + 1):

@@ -170,6 +170,7 @@ def _scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarr
     if not over:
         whole = RESAMPLED[name](flat, labels)
         return lambda counts: whole(counts).reshape(len(counts), *sides.shape[:2])
+    assert groups is not None, "_checked refuses a metric over groups where there are none"
     members = [groups == group for group in np.unique(groups)]
     sizes = np.array([member.sum() for member in members])
     weights = OVER_GROUPS[over](sizes)

@@ -68,8 +68,9 @@ def stand_in(column: Column, config: Reproduce) -> Column | None:
     if config.scale != "tiny" or column.regime in ("siamese", "pretraining", "average"):
         return column
     task = STAND_INS.get(column.task)
-    known = task is not None and not column.evaluation
-    known = known and (not column.metric or column.metric in SUITES[EMBEDDED][task].metrics)
+    if task is None or column.evaluation:
+        return None
+    known = not column.metric or column.metric in SUITES[EMBEDDED][task].metrics
     return Column(column.title, task, column.regime, EMBEDDED, "", column.metric) if known else None
 
 
@@ -287,7 +288,9 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
         return Measured(reason=reason)
     if column.regime == "pretraining":
         return _perplexity(table, config, line)
-    measured, found = stand_in(column, config), {}
+    measured = stand_in(column, config)
+    assert measured is not None, "`missing` gives the reason where nothing stands in"
+    found: dict[str, tuple[Path, Row]] = {}
     for seed in range(config.pretrain_seeds):
         folder = _out(config, line, seed)
         folder = folder / column.task if column.regime == "siamese" else folder

@@ -186,9 +186,9 @@ def _finetune(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: S
         finally:
             bench.bar.remove_task(line)
         made = _row(run, splits, predictions, time.perf_counter() - start, failed_step=failed)
-        for model in trained if bench.model_of else ():
+        if bench.model_of is not None and trained:
             card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
-            save_tuned(bench.model_of(run), model, bench.pretrained.tokenizer, limit, card)
+            save_tuned(bench.model_of(run), trained[0], bench.pretrained.tokenizer, limit, card)
         yield made
 
 
@@ -210,8 +210,8 @@ def _probe(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Sett
             start = time.perf_counter()
             found = probe(data, features, run.readout, config, run.seed)
             seconds = time.perf_counter() - start + share / len(alike)
-            about = {"protocol": describe(task, config), "details": {"c": found.chosen}}
-            yield _row(run, splits, found.predictions, seconds, **about)
+            details = {"c": found.chosen}
+            yield _row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
 
 
 def _head(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
@@ -224,11 +224,10 @@ def _head(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Setti
     features, share = _read_once(bench, splits.task.title, encodings, readouts, settings.probe.batch_size)
     for run in runs:
         found = follow_probability(checkpoint, features[run.readout])
-        about = {
-            "protocol": "the head that the encoder was pretrained with",
-            "details": {"probability": count_probabilities(found, pairs.labels)},
-        }
-        yield _row(run, splits, {name: (found > 0.5).astype(np.int32)}, share / len(runs), **about)
+        answers = {name: (found > 0.5).astype(np.int32)}
+        details = {"probability": count_probabilities(found, pairs.labels)}
+        protocol = "the head that the encoder was pretrained with"
+        yield _row(run, splits, answers, share / len(runs), protocol=protocol, details=details)
 
 
 def _sts(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settings) -> Made:
@@ -308,11 +307,16 @@ def _describe_sts(config: StsConfig, whitened: bool) -> str:
 
 
 def _row(
-    run: Run, splits: TaskSplits, answers: dict[str, Any], seconds: float, failed_step: int | None = None, **more: Any
+    run: Run,
+    splits: TaskSplits,
+    answers: dict[str, np.ndarray],
+    seconds: float,
+    failed_step: int | None = None,
+    **more: Any,
 ) -> tuple[Row, Predictions]:
     """A finished run as a row, and its predictions beside the labels. more: fields that are not those of the task."""
     task = splits.task
-    labels = {name: split.labels for name, split in splits.evaluations.items()}
+    labels = {name: split.gold for name, split in splits.evaluations.items()}
     predictions = {name: (found, labels[name]) for name, found in answers.items()}
     fields: dict[str, Any] = {
         "metric": task.metrics[0],

@@ -60,8 +60,8 @@ def _check(table: Table, config: Reproduce) -> None:
             if name not in known and not (flag == "encoder" and not name):
                 raise unknown(f"{flag} of {table.name}", name, known)
     if "" in config.given() and len(table.encoders) > 1:
-        names = ", ".join(encoder.name for encoder in table.encoders)
-        raise InputError(f"--encoder: {table.name} has several encoders; write NAME=DIR, NAME being one of {names}")
+        several = ", ".join(encoder.name for encoder in table.encoders)
+        raise InputError(f"--encoder: {table.name} has several encoders; write NAME=DIR, NAME being one of {several}")
     measured = [column for column in chosen_columns(table, config) if column.regime != "average"]
     reasons = {column.title: missing(column, config) for column in measured}
     if all(reasons.values()):
@@ -214,11 +214,11 @@ def _compare(found: Found) -> pd.DataFrame:
             gap = difference(found.cells[first.title][column.title], cell, column)
             if gap is not None:
                 made.append((line.title, column.title, gap))
-    adjusted = adjust(np.array([gap.p_value for *_, gap in made])) if made else []
+    adjusted = adjust(np.array([gap.p_value for *_, gap in made]))
     texts: dict[str, dict[str, str]] = {}
-    for (title, column, gap), p in zip(made, adjusted, strict=True):
+    for (title, heading, gap), p in zip(made, adjusted, strict=True):
         star = "*" if p < 0.05 else ""
-        texts.setdefault(title, {})[column] = f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]{star}"
+        texts.setdefault(title, {})[heading] = f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]{star}"
     frame = pd.DataFrame([{"": title} | cells for title, cells in texts.items()])
     return frame.fillna("")
 

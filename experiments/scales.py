@@ -170,7 +170,7 @@ def defaults(table: Table, scale: str) -> Reproduce:
     found = SCALES[scale]
     config = Reproduce(table=table.name, scale=scale, pretrain=found.pretrain)  # type: ignore[arg-type]
     recipe = {} if scale == "tiny" else table.paper
-    return change(config, {"out": config.out / f"{table.name}-{scale}"} | found.settings | recipe)
+    return change(config, {"out": config.out / f"{table.name}-{scale}", **found.settings, **recipe})
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -199,7 +199,7 @@ def _experiment(config: SiameseRun, train: Split) -> dict[str, Any]:
     """What all rows share. Seeds and readouts are not in it: a run folder can grow by them."""
     folder = _encoder_dir(config)
     text = "\n".join(itertools.chain(train.a, train.b or ()))
-    digest = hashlib.sha256(text.encode() + train.labels.tobytes()).hexdigest()[:12]
+    digest = hashlib.sha256(text.encode() + train.gold.tobytes()).hexdigest()[:12]
     return plain(
         {
             "objective": config.objective,
@@ -251,8 +251,9 @@ def read_training(config: SiameseRun) -> tuple[Split, int]:
     classes = {number for _, number in found}
     if len(classes) > 1:
         raise InputError(f"--train {' '.join(config.train)}: their classes differ, so they cannot be joined")
-    columns = [list(itertools.chain.from_iterable(split[side] for split, _ in found)) for side in (0, 1)]
-    joined = Split(*columns, np.concatenate([split.labels for split, _ in found]))
+    first = [text for split, _ in found for text in split.a]
+    second = [text for split, _ in found for text in split.b or ()]
+    joined = Split(first, second, np.concatenate([split.gold for split, _ in found]))
     return joined.head(config.train_rows or len(joined.a)), classes.pop()
 
 

@@ -57,8 +57,7 @@ def encode_texts(tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None
 
 def encode_split(tokenizer: Tokenizer, split: Split, max_length: int) -> Examples:
     """Tokenise a labelled split."""
-    assert split.labels is not None, "a split without labels can be neither trained nor scored"
-    return Examples(encode_texts(tokenizer, split.a, split.b, max_length), split.labels, tokenizer.special)
+    return Examples(encode_texts(tokenizer, split.a, split.b, max_length), split.gold, tokenizer.special)
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tokenizers
@@ -13,6 +14,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from bert_jax.data.tokenizer import SentencePiece, Tokenizer, WordPiece
 from bert_jax.errors import InputError
 
+_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
 _NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
@@ -35,7 +37,7 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     Raises:
         InputError: it is of a kind that the library does not have.
     """
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = _PROTOS.ModelProto.FromString(model)
     _check(proto)
     tokenizer = tokenizers.Tokenizer(_model(proto))
     tokenizer.normalizer = _normalizer(proto)

@@ -27,21 +27,20 @@ class PairExamples(NamedTuple):
 
 def encode_pairs(tokenizer: Tokenizer, split: Split, max_length: int) -> PairExamples:
     """Tokenise a labelled split of pairs; one without second texts is paired with itself."""
-    assert split.labels is not None, "pairs without labels can be neither trained on nor scored"
     first = encode_texts(tokenizer, split.a, None, max_length)
     second = first if split.b is None else encode_texts(tokenizer, split.b, None, max_length)
-    return PairExamples(first, second, split.labels, tokenizer.special)
+    return PairExamples(first, second, split.gold, tokenizer.special)
 
 
 def pair_batch(examples: PairExamples, plan: Plan, batch_size: int) -> PairBatch:
     """The pairs of a plan, filled to `batch_size` with rows of weight zero."""
-    sides = [
+    first, second = (
         pad_tokens([side[i] for i in plan.rows], examples.special, batch_size, plan.length)
         for side in (examples.first, examples.second)
-    ]
+    )
     labels = np.zeros(batch_size, examples.labels.dtype)
     labels[: len(plan.rows)] = examples.labels[plan.rows]
-    return PairBatch(*sides, labels, (np.arange(batch_size) < len(plan.rows)).astype(np.float32))
+    return PairBatch(first, second, labels, (np.arange(batch_size) < len(plan.rows)).astype(np.float32))
 
 
 def pair_batches(

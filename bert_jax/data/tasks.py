@@ -57,6 +57,12 @@ class Split(NamedTuple):
     b: list[str] | None
     labels: np.ndarray | None
 
+    @property
+    def gold(self) -> np.ndarray:
+        """The labels, which a split that is fitted or scored has."""
+        assert self.labels is not None, "a split without labels can be neither fitted nor scored"
+        return self.labels
+
     def head(self, rows: int) -> "Split":
         """The first `rows` rows."""
         return Split(

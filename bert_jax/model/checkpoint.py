@@ -121,7 +121,7 @@ def from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path,
     if problems:
         raise InputError(f"{path} does not fit its config:\n  " + "\n  ".join(problems))
     tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
-    checkpoint = Checkpoint(config, **{part: tree.get(part) for part in parts}, labels=labels)
+    checkpoint = Checkpoint(config, tree["encoder"], **{head: tree.get(head) for head in HEADS}, labels=labels)
     return checkpoint._replace(labels=output_labels(checkpoint))
 
 

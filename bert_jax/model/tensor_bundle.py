@@ -174,8 +174,20 @@ def _header(message: bytes | None) -> int:
 
 def _entry(message: bytes) -> _Entry:
     """BundleEntryProto has dtype 1, shape 2, shard_id 3, offset 4, size 5, crc32c 6, slices 7."""
-    fields: dict[int, int | bytes] = dict(_fields(message))
-    shape = fields.get(2, b"")
-    dimensions = [dict(_fields(value)).get(1, 0) for field, value in _fields(shape) if field == 2]
-    number = {field: fields.get(field, 0) for field in (1, 3, 4, 5, 6)}
-    return _Entry(number[1], tuple(dimensions), *(number[field] for field in (3, 4, 5, 6)), 7 in fields)
+    fields = dict(_fields(message))
+    dimensions = [_message(value) for field, value in _fields(_message(fields.get(2, b""))) if field == 2]
+    shape = tuple(_number(dict(_fields(dimension)).get(1, 0)) for dimension in dimensions)
+    dtype, shard, offset, size, checksum = (_number(fields.get(field, 0)) for field in (1, 3, 4, 5, 6))
+    return _Entry(dtype, shape, shard, offset, size, checksum, 7 in fields)
+
+
+def _number(value: int | bytes) -> int:
+    if isinstance(value, bytes):
+        raise ValueError("a field holds bytes in place of a number")
+    return value
+
+
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a field holds a number in place of bytes")
+    return value

@@ -5,14 +5,13 @@ A pickle is a program: unpickling one calls whatever it names. Here its operatio
 is ever called. The formats are torch's own: the zip archive of torch 1.6 and later, and the row of pickles before it.
 """
 
-import io
 import math
 import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -110,7 +109,7 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-def _from_pickles(path: Path, file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+def _from_pickles(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
     """The format before torch 1.6: magic number, version, system, object and keys pickled; then each key's numbers."""
     if _follow(path, file) != _LEGACY_MAGIC:
         raise ValueError("it does not begin as one")
@@ -152,7 +151,7 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
 
 
-def _follow(path: Path, file: io.BufferedIOBase) -> Any:
+def _follow(path: Path, file: IO[bytes]) -> Any:
     """What the next pickle of a file describes: dictionaries, tuples, numbers, strings and `_Tensor`s."""
     stack: list[Any] = []
     marks: list[int] = []
@@ -164,6 +163,7 @@ def _follow(path: Path, file: io.BufferedIOBase) -> Any:
         del stack[start:]
         return items
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(file):
         match opcode.name:
             case "PROTO" | "FRAME":

@@ -70,11 +70,10 @@ def prepare_probe(
         return np.array([places.setdefault(text, len(places)) for text in texts])
 
     def locate(split: Split) -> Places:
-        assert split.labels is not None, "a split without labels can be neither fitted nor scored"
         if split.b is not None and config.pairs == "joint":
-            return Places(place(list(zip(split.a, split.b, strict=True))), None, split.labels)
+            return Places(place(list(zip(split.a, split.b, strict=True))), None, split.gold)
         b = None if split.b is None else place([(text,) for text in split.b])
-        return Places(place([(text,) for text in split.a]), b, split.labels)
+        return Places(place([(text,) for text in split.a]), b, split.gold)
 
     if validation is None:
         _check_folds(task, train.labels, task.folds or config.folds)
@@ -139,7 +138,7 @@ def _by_folds(
     A head without folds j and k serves both: it answers j where k is scored, and k where j is.
     """
     count = folds.max() + 1
-    without = [(fold,) for fold in range(count)] + list(combinations(range(count), 2))
+    without: list[tuple[int, ...]] = [*((fold,) for fold in range(count)), *combinations(range(count), 2)]
     place = {held: i for i, held in enumerate(without)}
     heads = _fit(task, x, labels, np.array([~np.isin(folds, held) for held in without]), config)
     predictions, chosen = np.empty_like(labels), []

@@ -138,7 +138,7 @@ def compile_program(
             "simcse compares two passes that differ in dropout, and this encoder has none: set dropout 0.1"
         )
     model = SentenceEncoder(bert, training_readout(readout, config))
-    head = PairClassifier(bert, num_classes) if objective == "nli" else None
+    head = PairClassifier(bert, num_classes)
     losses: dict[str, Callable[[], Objective]] = {
         "nli": lambda: classification_objective(model, head),
         "sts": lambda: cosine_objective(model),
@@ -148,7 +148,7 @@ def compile_program(
     train_step = map_train_step(make_train_step(losses[objective](), optimizer))
     evaluated = SentenceEncoder(bert, readout)
     embed_step = map_predict_step(lambda params, tokens: evaluated.apply({"params": params}, tokens))
-    return Program(model, head, optimizer, train_step, embed_step)
+    return Program(model, head if objective == "nli" else None, optimizer, train_step, embed_step)
 
 
 def initial_params(pretrained: Pretrained, program: Program, key: Array) -> Params:
@@ -165,10 +165,10 @@ def initial_params(pretrained: Pretrained, program: Program, key: Array) -> Para
     return params | {"classifier": jax.jit(program.head.init)(head_key, vector, vector)["params"]}
 
 
-def sentence_vectors(model: SentenceEncoder, params: Params, batch: PairBatch, key: Array) -> tuple[Array, Array]:
+def sentence_vectors(model: SentenceEncoder, params: Params, batch: PairBatch, key: jax.Array) -> tuple[Array, Array]:
     """u and v [B E] of each pair, from one pass over both: their dropout differs."""
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.first, batch.second)
-    vectors = model.apply({"params": params}, both, train=True, rngs={"dropout": key})
+    vectors: Any = model.apply({"params": params}, both, train=True, rngs={"dropout": key})
     u, v = jnp.split(vectors, 2)
     return u, v
 
@@ -176,8 +176,8 @@ def sentence_vectors(model: SentenceEncoder, params: Params, batch: PairBatch, k
 def classification_objective(model: SentenceEncoder, head: PairClassifier) -> Objective:
     """Cross-entropy over the classes of (u, v, |u - v|): Sentence-BERT's, section 3."""
 
-    def objective(params: Params, batch: PairBatch, key: Array) -> Terms:
-        logits = head.apply({"params": params["classifier"]}, *sentence_vectors(model, params, batch, key))
+    def objective(params: Params, batch: PairBatch, key: jax.Array) -> Terms:
+        logits: Any = head.apply({"params": params["classifier"]}, *sentence_vectors(model, params, batch, key))
         terms = (logits, batch.labels, batch.weights)
         return Terms({"cross_entropy": cross_entropy(*terms)}, {"accuracy": accuracy(*terms)})
 
@@ -187,7 +187,7 @@ def classification_objective(model: SentenceEncoder, head: PairClassifier) -> Ob
 def cosine_objective(model: SentenceEncoder) -> Objective:
     """Squared error of cos(u, v) to score / 5: Sentence-BERT's regression, section 3."""
 
-    def objective(params: Params, batch: PairBatch, key: Array) -> Terms:
+    def objective(params: Params, batch: PairBatch, key: jax.Array) -> Terms:
         similarity = cosine(*sentence_vectors(model, params, batch, key))
         return Terms({"mse": squared_error(similarity, batch.labels / LARGEST_SCORE, batch.weights)}, {})
 
@@ -197,7 +197,7 @@ def cosine_objective(model: SentenceEncoder) -> Objective:
 def contrastive_objective(model: SentenceEncoder, temperature: float) -> Objective:
     """Cross-entropy of finding v_i by u_i among the v of the batch, of all devices: SimCSE's equation 1."""
 
-    def objective(params: Params, batch: PairBatch, key: Array) -> Terms:
+    def objective(params: Params, batch: PairBatch, key: jax.Array) -> Terms:
         u, v = sentence_vectors(model, params, batch, key)
         (others, real), first = gather_devices((v, batch.weights))
         similarity = jnp.einsum("BE,RE->BR", unit(u), unit(others)) / temperature
