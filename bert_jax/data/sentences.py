@@ -40,6 +40,9 @@ _FIRST = frozenset(
     "a an another other one two three since because today now no not also its what who where why how".split()
 )
 
+_BEFORE_FIRST = _OPENING + " "
+_LONGEST = max(map(len, _TITLES | _BEFORE_NUMBERS | _PERHAPS))
+
 
 def clean(line: str) -> str:
     """A line without stray tags, links and entities, `formula_N` placeholders, hollow brackets and superfluous white
@@ -48,8 +51,13 @@ def clean(line: str) -> str:
     >>> clean("Energy  is <b>not</b> lost ( ; ), so formula_12 &amp; mass are one.<br />")
     'Energy is not lost , so & mass are one.'
     """
-    # First, because a long run of spaces would cost the patterns below the square of its length.
-    line = plain = " ".join(line.split())
+    if not line:
+        return ""
+    # First, because a long run of spaces would cost the patterns below the square of its length. No white space but
+    # a space is printable.
+    if "  " in line or line[0] == " " or line[-1] == " " or not line.isprintable():
+        line = " ".join(line.split())
+    plain = line
     if "&" in line:
         line = html.unescape(line)
     if "<" in line:
@@ -62,7 +70,7 @@ def clean(line: str) -> str:
         line = _HOLLOW.sub(" ", line)
     if line is not plain:
         line = " ".join(line.split())
-    return line if "||" not in line and _LETTER.search(line) else ""
+    return line if "||" not in line and (line[:1].isalpha() or _LETTER.search(line)) else ""
 
 
 def split_sentences(text: str) -> list[str]:
@@ -84,12 +92,17 @@ def split_sentences(text: str) -> list[str]:
 
 def _ends_sentence(text: str, start: int, stop: int, after: int) -> bool:
     """Whether the mark at `stop` ends the sentence that begins at `start`; what follows begins at `after`."""
-    following = text[after : after + 16].lstrip(_OPENING + " ")
+    following = text[after : after + 16]
+    if not following[:1].isalnum():
+        following = following.lstrip(_BEFORE_FIRST)
     if not following[:1].isalnum() or following[0].islower():
         return False
     if text[stop] != "." or after - stop > 2 or text[stop - 1 : stop] == ".":
         return True
-    word = text[max(text.rfind(" ", start, stop) + 1, start) : stop].lstrip(_OPENING).lower()
+    word = text[max(text.rfind(" ", start, stop) + 1, start) : stop]
+    if len(word) > _LONGEST and word.isalpha():
+        return True  # as most words are: this is for speed
+    word = word.lstrip(_OPENING).lower()
     if word in _TITLES or (word.isdigit() and stop - len(word) == start):
         return False
     if following[0].isdigit():

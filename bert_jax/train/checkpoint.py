@@ -173,7 +173,7 @@ def _with_checksums(state: TrainState) -> dict[str, Any]:
 
 def _checksums(state: TrainState) -> np.ndarray:
     """CRC-32 of every array, in the tree's order."""
-    return np.array([zlib.crc32(np.ascontiguousarray(x).data) for x in jax.tree.leaves(state)], np.uint32)
+    return np.array([zlib.crc32(np.ascontiguousarray(x).view(np.uint8).data) for x in jax.tree.leaves(state)], np.uint32)
 
 
 def _reason(error: BaseException, width: int = 120) -> str:
