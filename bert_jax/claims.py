@@ -101,7 +101,7 @@ def knocked_out(out: Path) -> pd.DataFrame:
         return _joined([])
     frame = _corrected(_joined(frames))
     blind = frame["readout"].str.extract(_BLIND)
-    frame = frame.assign(first=blind[1].fillna(0).astype(int), last=blind[2].fillna(0).astype(int))
+    frame = frame.assign(first=blind[1].fillna("0").astype(int), last=blind[2].fillna("0").astype(int))
     return _with_readout(frame.assign(readout=blind[0].fillna(frame["readout"])))
 
 
