@@ -163,7 +163,7 @@ def test_a_head_of_another_class_is_named(folder: Path) -> None:
     ("kind", "needed"),
     [
         ("roberta", "positions counted from 2"),
-        ("distilbert", "without segment embeddings"),
+        ("distilbert", "with no segment embeddings"),
         ("albert", "one block shared"),
     ],
 )
