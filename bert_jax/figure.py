@@ -120,7 +120,7 @@ def _draw_map(axes: Axes, summary: pd.DataFrame, marked: set[str]) -> None:
     }
     for (y, x), value in np.ndenumerate(values):
         dot = "\N{MIDDLE DOT}" if (scores.index[y], scores.columns[x]) in stars else ""
-        colour = "black" if image.norm(float(value)) > 0.5 else "white"
+        colour = "black" if np.greater(image.norm(value), 0.5) else "white"
         text = f"{value:.1f}{dot}" if np.isfinite(value) else "failed"
         axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
         if (y, x) == best:

@@ -5,13 +5,14 @@ A pickle is a program: unpickling one calls whatever it names. Here its operatio
 is ever called. The formats are torch's own: the zip archive of torch 1.6 and later, and the row of pickles before it.
 """
 
+import io
 import math
 import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -31,6 +32,7 @@ _DTYPES = {
     "torch BoolStorage": np.bool_,
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_Stream = io.BytesIO | io.BufferedReader
 
 
 class _Storage(NamedTuple):
@@ -103,13 +105,12 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     order = f"{root}byteorder"
     if order in archive.namelist() and archive.read(order) != b"little":
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
-    with archive.open(names[0]) as file:
-        tensors = _state_dict(path, _follow(path, file))
+    tensors = _state_dict(path, _follow(path, io.BytesIO(archive.read(names[0]))))
     storages = {key: archive.read(f"{root}data/{key}") for key in {t.storage.key for t in tensors.values()}}
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-def _from_pickles(path: Path, file: IO[bytes]) -> dict[str, np.ndarray]:
+def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:
     """The format before torch 1.6: magic number, version, system, object and keys pickled; then each key's numbers."""
     if _follow(path, file) != _LEGACY_MAGIC:
         raise ValueError("it does not begin as one")
@@ -151,7 +152,7 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
 
 
-def _follow(path: Path, file: IO[bytes]) -> Any:
+def _follow(path: Path, file: _Stream) -> Any:
     """What the next pickle of a file describes: dictionaries, tuples, numbers, strings and `_Tensor`s."""
     stack: list[Any] = []
     marks: list[int] = []
