@@ -1,7 +1,7 @@
 """A tiny BERT on English Wikipedia, on a CPU: MLM and next-sentence prediction at 64 tokens.
 
-Expect, held out, a loss of 4.67 and an accuracy of 29.7% on masked tokens, and 84.7% on next sentences. Took 61 minutes on
-2 busy CPU cores (results/wikipedia-tiny). Make the corpus first, from WikiExtractor's files:
+Expect, held out, a loss of 4.67 and an accuracy of 29.7% on masked tokens, and 84.7% on next sentences. Took 61
+minutes on 2 busy CPU cores (results/wikipedia-tiny). Make the corpus first, from WikiExtractor's files:
 
 python -m experiments.prepare_corpus --input WIKIPEDIA --out runs/corpus-wikipedia --vocab-size 16000 --deduplicate
 python -m experiments.pretrain wikipedia-tiny

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bert_jax.claims import ABOUT, read_about
 from bert_jax.claims_report import write_claims
@@ -112,7 +112,7 @@ def _note(config: ClsRun, name: str) -> None:
 def _layers(config: ClsRun, name: str, encoder: str) -> None:
     """Probes of every task, layer and position."""
     layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
-    cells = [("probe", task, readout, None) for task in _tasks(config) for readout in _grid(config, layers)]
+    cells: list[Cell] = [("probe", task, readout, None) for task in _tasks(config) for readout in _grid(config, layers)]
     _run(config, name, encoder, "layers", cells, partial(_read, config))
 
 
@@ -129,14 +129,14 @@ def _knockout(config: ClsRun, name: str, encoder: str) -> None:
 def _finetune(config: ClsRun, name: str, encoder: str) -> None:
     """Fine-tunings from every position."""
     tasks = [task for task in _tasks(config) if why_not("finetune", task) is None]
-    cells = [("finetune", task, readout, None) for task in tasks for readout in config.readouts("last")]
+    cells: list[Cell] = [("finetune", task, readout, None) for task in tasks for readout in config.readouts("last")]
     _run(config, name, encoder, "finetune", cells, partial(_read, config), config.seeds)
 
 
 def _cosine(config: ClsRun, name: str, encoder: str) -> None:
     """Similarity without training."""
     tasks = [task for task in _tasks(config) if why_not("sts", task) is None]
-    cells = [("sts", task, readout, None) for task in tasks for readout in config.readouts("last")]
+    cells: list[Cell] = [("sts", task, readout, None) for task in tasks for readout in config.readouts("last")]
     _run(config, name, encoder, "cosine", cells, partial(_read, config))
 
 
@@ -168,8 +168,13 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
         content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
+        text = json.dumps(content) + "\n"
         with writing(folder):
-            write_whole(path, lambda file, content=content: file.write((json.dumps(content) + "\n").encode()))
+            write_whole(path, partial(_write_text, text))
+
+
+def _write_text(text: str, file: IO[bytes]) -> None:
+    file.write(text.encode())
 
 
 PARTS: dict[str, Callable[[ClsRun, str, str], None]] = {

@@ -173,7 +173,8 @@ def _with_checksums(state: TrainState) -> dict[str, Any]:
 
 def _checksums(state: TrainState) -> np.ndarray:
     """CRC-32 of every array, in the tree's order."""
-    return np.array([zlib.crc32(np.ascontiguousarray(x).view(np.uint8).data) for x in jax.tree.leaves(state)], np.uint32)
+    arrays = (np.ascontiguousarray(x).view(np.uint8) for x in jax.tree.leaves(state))
+    return np.array([zlib.crc32(x.data) for x in arrays], np.uint32)
 
 
 def _reason(error: BaseException, width: int = 120) -> str:

@@ -88,7 +88,7 @@ def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np
 def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Callable[..., Any]:
     model = SentenceReadouts(config, readouts)
 
-    def step(given: tuple[Params, Array | None], tokens: Tokens) -> Array:
+    def step(given: tuple[Params, Array | None], tokens: Tokens) -> Any:
         params, blind = given
         seen = None if blind is None else without_attention_of_first(blind, tokens.mask)
         return model.apply({"params": params}, tokens, seen)
