@@ -272,7 +272,7 @@ def print_list() -> None:
     console.print(
         f"[bold]{CLAIMS}[/bold]  Five claims about \\[CLS], each with a measurement and a figure", highlight=False
     )
-    console.print("    source: ours; see docs/what-is-in-cls.md", highlight=False, markup=False)
+    console.print("    source: ours; see the README", highlight=False, markup=False)
     console.print("    tiny: nothing; the embedded language's encoders are pretrained", highlight=False, markup=False)
     console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
     console.print(
