@@ -9,8 +9,15 @@ from jaxtyping import Bool, Float, Int
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.heads import Classifier, MaskedLanguageModel
-from bert_jax.model.readout import Readout
+from bert_jax.model.readout import Readout, reads_first_only
 from bert_jax.types import Array, Tokens
+
+
+def _read(encoder: Encoder, reader: Readout, tokens: Tokens, train: bool) -> Float[Array, "B E"]:
+    """Sentence vectors; of the last block no more is computed than is read."""
+    first_only = reads_first_only(reader.spec)
+    states = encoder(tokens, train, first_only=first_only)
+    return reader(states, Tokens(*(field[:, :1] for field in tokens)) if first_only else tokens)
 
 
 class SentenceEncoder(nn.Module):
@@ -24,7 +31,7 @@ class SentenceEncoder(nn.Module):
         self.reader = Readout(self.readout, self.config)
 
     def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B E"]:
-        return self.reader(self.encoder(tokens, train), tokens)
+        return _read(self.encoder, self.reader, tokens, train)
 
 
 class SentenceReadouts(nn.Module):
@@ -58,7 +65,7 @@ class SequenceClassifier(nn.Module):
         self.classifier = Classifier(self.config, self.num_outputs, self.config.dropout)
 
     def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B C"]:
-        return self.classifier(self.reader(self.encoder(tokens, train), tokens), train)
+        return self.classifier(_read(self.encoder, self.reader, tokens, train), train)
 
 
 class PretrainLogits(NamedTuple):

@@ -40,7 +40,8 @@ class Embeddings(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head scaled dot-product attention over the real tokens; with `seen`, over those of them that each may see.
 
-    The probabilities [B H L M] are sown as an intermediate, which costs nothing where nobody collects those.
+    With `first_only`, of the first position alone (Q is 1 and not L). The probabilities [B H Q L] are sown as an
+    intermediate, which costs nothing where nobody collects those.
     """
 
     config: BertConfig
@@ -52,33 +53,35 @@ class SelfAttention(nn.Module):
         mask: Bool[Array, "B L"],
         train: bool = False,
         seen: Bool[Array, "B L L"] | None = None,
-    ) -> Float[Array, "B L D"]:
+        first_only: bool = False,
+    ) -> Float[Array, "B Q D"]:
         c = self.config
-        heads = [dense(c, c.hidden_size, name)(x) for name in ("query", "key", "value")]
-        query, key, value = (h.reshape(*x.shape[:2], c.num_heads, -1) for h in heads)
+        asking = x[:, :1] if first_only else x
+        heads = [dense(c, c.hidden_size, name)(of) for name, of in (("query", asking), ("key", x), ("value", x))]
+        query, key, value = (h.reshape(*h.shape[:2], c.num_heads, -1) for h in heads)
         if is_fused(c, train) and seen is None:
             mixed = fused_attention(query, key, value, mask, c.causal)
         else:
             mixed = self._attend(query, key, value, mask, train, seen)
-        return dense(c, c.hidden_size, "output")(mixed.reshape(x.shape))
+        return dense(c, c.hidden_size, "output")(mixed.reshape(asking.shape))
 
     def _attend(
         self,
-        query: Float[Array, "B L H K"],
+        query: Float[Array, "B Q H K"],
         key: Float[Array, "B L H K"],
         value: Float[Array, "B L H K"],
         mask: Bool[Array, "B L"],
         train: bool,
         seen: Bool[Array, "B L L"] | None,
-    ) -> Float[Array, "B L H K"]:
+    ) -> Float[Array, "B Q H K"]:
         query, key, value = (jnp.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("BHLK,BHMK->BHLM", query * scale, key, preferred_element_type=jnp.float32)
         visible = mask[:, None, None, :]
         if self.config.causal:
-            visible = visible & jnp.tri(mask.shape[1], dtype=bool)[None, None]
+            visible = visible & jnp.tri(query.shape[2], mask.shape[1], dtype=bool)[None, None]
         if seen is not None:
-            visible = visible & seen[:, None]
+            visible = visible & seen[:, None, : query.shape[2]]
         probabilities = jax.nn.softmax(jnp.where(visible, scores, jnp.finfo(scores.dtype).min)).astype(value.dtype)
         self.sow("intermediates", "probabilities", probabilities)
         dropped = Dropout(self.config.attention_dropout)(probabilities, train)
@@ -94,12 +97,12 @@ def is_fused(config: BertConfig, train: bool) -> bool:
 
 
 def fused_attention(
-    query: Float[Array, "B L H K"],
+    query: Float[Array, "B Q H K"],
     key: Float[Array, "B L H K"],
     value: Float[Array, "B L H K"],
     mask: Bool[Array, "B L"],
     causal: bool,
-) -> Float[Array, "B L H K"]:
+) -> Float[Array, "B Q H K"]:
     """Attention without its probabilities in memory, where the backend has a kernel for it. Padding is at the end."""
     kernel: Literal["cudnn"] | None = "cudnn" if jax.default_backend() == "gpu" else None
     lengths = mask.sum(1, dtype=jnp.int32)
@@ -109,7 +112,10 @@ def fused_attention(
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each with dropout, a residual and layer normalisation after it."""
+    """Attention and feed-forward, each with dropout, a residual and layer normalisation after it.
+
+    With `first_only`, the output is that of the first position alone (Q is 1 and not L).
+    """
 
     config: BertConfig
 
@@ -120,9 +126,11 @@ class Block(nn.Module):
         mask: Bool[Array, "B L"],
         train: bool = False,
         seen: Bool[Array, "B L L"] | None = None,
-    ) -> Float[Array, "B L D"]:
+        first_only: bool = False,
+    ) -> Float[Array, "B Q D"]:
         c = self.config
-        attended = SelfAttention(c, name="attention")(x, mask, train, seen)
+        attended = SelfAttention(c, name="attention")(x, mask, train, seen, first_only)
+        x = x[:, :1] if first_only else x
         x = layer_norm(c, "attention_norm")(x + Dropout(c.dropout)(attended, train))
         hidden = ACTIVATIONS[c.activation](dense(c, c.intermediate_size, "intermediate")(x))
         hidden = dense(c, c.hidden_size, "output")(hidden)
@@ -134,7 +142,8 @@ class Encoder(nn.Module):
 
     Returns N+1 arrays [B L D]: the embedding layer's output, then each block's. What a program
     does not use of them costs nothing once compiled. `seen`, if given, says for each block which positions (last axis)
-    each position may attend to.
+    each position may attend to. With `first_only`, the last array has the first position alone [B 1 D]: the last block
+    computes no more than that, which is nearly the whole of it saved where only [CLS] is read.
     """
 
     config: BertConfig
@@ -144,17 +153,21 @@ class Encoder(nn.Module):
         self.blocks = [Block(self.config) for _ in range(self.config.num_layers)]
 
     def __call__(
-        self, tokens: Tokens, train: bool = False, seen: Bool[Array, "N B L L"] | None = None
-    ) -> tuple[Float[Array, "B L D"], ...]:
+        self,
+        tokens: Tokens,
+        train: bool = False,
+        seen: Bool[Array, "N B L L"] | None = None,
+        first_only: bool = False,
+    ) -> tuple[Float[Array, "B _ D"], ...]:
         x = self.embeddings(tokens.ids, tokens.segments, train)
         if self.is_initializing():
             for block in self.blocks:
                 block(x, tokens.mask)
-            return (x,) * (self.config.num_layers + 1)
+            return (*((x,) * self.config.num_layers), x[:, :1] if first_only else x)
         params = [self.variables["params"][f"blocks_{i}"] for i in range(self.config.num_layers)]
         drops = train and max(self.config.dropout, self.config.attention_dropout) > 0
         keys = jax.random.split(self.make_rng("dropout"), self.config.num_layers) if drops else [None] * len(params)
-        return (x, *run_blocks(self.config, params, keys, x, tokens.mask, seen))
+        return (x, *run_blocks(self.config, params, keys, x, tokens.mask, seen, first_only))
 
 
 def run_blocks(
@@ -164,28 +177,31 @@ def run_blocks(
     x: Float[Array, "B L D"],
     mask: Bool[Array, "B L"],
     seen: Bool[Array, "N B L L"] | None = None,
-) -> tuple[Float[Array, "B L D"], ...]:
-    """The output of every block; with keys [N] for dropout, in training; with `seen` as `Encoder`."""
+    first_only: bool = False,
+) -> tuple[Float[Array, "B _ D"], ...]:
+    """The output of every block; with keys [N] for dropout, in training; `seen` and `first_only` as `Encoder`."""
     run = _block(config, train=keys[0] is not None)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
         drawn = None if keys[0] is None else keys
         over = (stacked, drawn, seen)
         _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, over)
-        return tuple(outputs)
+        return (*outputs[:-1], outputs[-1][:, :1] if first_only else outputs[-1])
     states: list[Array] = []
     for layer in zip(params, keys, [None] * len(params) if seen is None else seen, strict=True):
+        if first_only and len(states) == len(params) - 1:
+            run = _block(config, keys[0] is not None, first_only=True)
         x = run(*layer[:2], x, mask, layer[2])
         states.append(x)
     return tuple(states)
 
 
 @lru_cache(maxsize=32)
-def _block(config: BertConfig, train: bool) -> Callable[..., Array]:
+def _block(config: BertConfig, train: bool, first_only: bool = False) -> Callable[..., Array]:
     """`(params, key, x, mask, seen) -> x`. Compiled on its own, it is traced once and not once for each layer."""
 
     def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Any:
         rngs = None if key is None else {"dropout": key}
-        return Block(config, parent=None).apply({"params": params}, x, mask, train, seen, rngs=rngs)
+        return Block(config, parent=None).apply({"params": params}, x, mask, train, seen, first_only, rngs=rngs)
 
     return jax.jit(jax.checkpoint(run) if config.compute.remat else run)

@@ -130,6 +130,11 @@ def wants_pretrained(spec: ReadoutConfig) -> bool:
     return projection.name == "tanh" and bool(projection.kwargs.get("pretrained", True))
 
 
+def reads_first_only(spec: ReadoutConfig) -> bool:
+    """Whether nothing but the last hidden state of the first position goes into the vector."""
+    return (spec.layers, spec.pooling) == ("last", "cls")
+
+
 def check(spec: ReadoutConfig, config: BertConfig) -> None:
     """Build the readout and trace it, so that a mistake is found before anything runs.
 

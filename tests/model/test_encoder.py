@@ -1,5 +1,8 @@
 """What the encoder must see and must not see, its dropout, and how it is initialised."""
 
+import dataclasses
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,11 @@ import pytest
 from flax import linen as nn
 from scipy.special import erf
 
-from bert_jax.config import PRESETS, BertConfig
+from bert_jax.config import PRESETS, BertConfig, ComputeConfig, ReadoutConfig
+from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.layers import ACTIVATIONS, Dropout, layer_norm
+from bert_jax.model.readout import Readout, reads_first_only
 from bert_jax.types import Tokens
 
 TRUNCATED = 0.87962566
@@ -195,3 +200,57 @@ def test_presets_have_the_published_number_of_parameters(name: str, published: i
     params = jax.eval_shape(Encoder(config).init, jax.random.key(0), make_tokens([8]))
     pooler = config.hidden_size**2 + config.hidden_size
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) + pooler == published
+
+
+# Of the last block no more than is read
+
+
+@pytest.mark.parametrize("changes", [{}, {"causal": True}, {"compute": ComputeConfig(scan=True)}])
+def test_the_first_position_alone_is_that_of_all(changes, tiny: BertConfig, make_tokens) -> None:
+    config, tokens = dataclasses.replace(tiny, **changes), make_tokens([9, 5, 1])
+    model = Encoder(config)
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+
+    def first(params, first_only):
+        states = model.apply({"params": params}, tokens, first_only=first_only)
+        return (states[-1][:, :1] ** 3).sum(), states
+
+    grad = jax.jit(jax.value_and_grad(first, has_aux=True), static_argnums=1)
+    (_, whole), wanted = grad(params, False)
+    (_, cut), found = grad(params, True)
+    assert cut[-1].shape == (3, 1, tiny.hidden_size) and whole[-1].shape == (3, 9, tiny.hidden_size)
+    for one, two in zip((*cut[:-1], cut[-1]), (*whole[:-1], whole[-1][:, :1]), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), found, wanted)
+
+
+def test_the_first_position_alone_sees_what_it_may(tiny: BertConfig, make_tokens) -> None:
+    model, tokens = Encoder(tiny), make_tokens([9, 5])
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+    seen = np.random.default_rng(0).random((tiny.num_layers, 2, 9, 9)) < 0.5
+    seen |= np.eye(9, dtype=bool)
+    run = jax.jit(partial(model.apply, {"params": params}), static_argnames=("train", "first_only"))
+    whole, cut = run(tokens, seen=seen), run(tokens, seen=seen, first_only=True)
+    np.testing.assert_allclose(cut[-1], whole[-1][:, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec", ["last/cls/none", "last/cls/tanh", "last/mean/none", "-2/cls/none", "last/cls+mean/none"]
+)
+def test_a_sentence_encoder_reads_the_same_whatever_it_leaves_out(spec: str, tiny: BertConfig, make_tokens) -> None:
+    readout, tokens = ReadoutConfig(*spec.split("/")), make_tokens([9, 5, 2])
+    model = SentenceEncoder(tiny, readout)
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+    states = jax.jit(Encoder(tiny).apply)({"params": params["encoder"]}, tokens)
+    wanted = Readout(readout, tiny).apply({"params": params.get("reader", {})}, states, tokens)
+    np.testing.assert_allclose(jax.jit(model.apply)({"params": params}, tokens), wanted, atol=1e-5)
+    assert reads_first_only(readout) == spec.startswith("last/cls/")
+
+
+def test_less_is_computed_where_less_is_read(tiny: BertConfig, make_tokens) -> None:
+    def operations(pooling: str) -> float:
+        model, tokens = SentenceEncoder(tiny, ReadoutConfig(pooling=pooling)), make_tokens([32, 32])
+        params = jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
+        return jax.jit(model.apply).lower({"params": params}, tokens).compile().cost_analysis()["flops"]
+
+    assert operations("cls") < (1 - 0.6 / tiny.num_layers) * operations("mean")
