@@ -57,10 +57,15 @@ def fit_logistic(x: np.ndarray, labels: np.ndarray, classes: int, rows: np.ndarr
     rotated = np.concatenate([x @ axes, np.ones((len(x), 1), np.float32)], 1)
     bound = np.append(np.clip(curvature, 0, None), len(x)) / (2 if classes > 2 else 4)
     targets = labels[:, None] == (np.arange(classes) if classes > 2 else 1)
-    decay = np.outer(np.arange(len(bound)) < len(axes), penalties)
-    arrays = (rotated, targets, rows.T, decay, bound)
-    weights = np.asarray(_solve(*(np.asarray(array, np.float32) for array in arrays)))
-    return Heads(centre, np.einsum("de,espo->spdo", axes, weights[:-1]), weights[-1])
+    arrays = [np.asarray(array, np.float32) for array in (rotated, targets, rows.T, bound)]
+    found = np.zeros((len(bound), len(rows), targets.shape[1]), np.float32)
+    weights = np.empty((len(rows), len(penalties), *found.shape[::2]), np.float32)
+    # The strongest first, which is soon done: each starts where the one before it came to.
+    for place in np.argsort(-penalties):
+        decay = np.where(np.arange(len(bound)) < len(axes), penalties[place], 0)
+        found = np.asarray(_solve(*arrays, decay.astype(np.float32), found))
+        weights[:, place] = found.swapaxes(0, 1)
+    return Heads(centre, np.einsum("de,speo->spdo", axes, weights[:, :, :-1]), weights[:, :, -1])
 
 
 def fit_ridge(x: np.ndarray, scores: np.ndarray, rows: np.ndarray, penalties: np.ndarray) -> Heads:
@@ -83,7 +88,7 @@ def fit_ridge(x: np.ndarray, scores: np.ndarray, rows: np.ndarray, penalties: np
 
 
 class _State(NamedTuple):
-    """weights and ahead [D S P O], momentum and moved [S P]: how far the last step went."""
+    """weights and ahead [D S O], momentum and moved [S]: how far the last step went."""
 
     weights: Array
     ahead: Array
@@ -93,30 +98,29 @@ class _State(NamedTuple):
 
 
 @jax.jit
-def _solve(x: Array, targets: Array, rows: Array, decay: Array, bound: Array) -> Array:
-    """Weights [D S P O] from features [N D], targets [N O], rows [N S], decay [D P] and the bounds of curvature [D]."""
-    decay = decay[:, None, :, None]
-    inverse = 1 / (bound[:, None, None, None] + decay)
+def _solve(x: Array, targets: Array, rows: Array, bound: Array, decay: Array, start: Array) -> Array:
+    """Weights [D S O] from features [N D], targets [N O], rows [N S], the bounds of curvature and penalties [D]."""
+    decay = decay[:, None, None]
+    inverse = 1 / (bound[:, None, None] + decay)
     activate = jax.nn.sigmoid if targets.shape[1] == 1 else jax.nn.softmax
-    models = rows.shape[1], decay.shape[2]
 
     def gradient(w: Array) -> Array:
-        errors = activate(jnp.einsum("nd,dspo->nspo", x, w)) - targets[:, None, None]
-        return jnp.einsum("nd,nspo->dspo", x, errors * rows[..., None, None]) + decay * w
+        errors = activate(jnp.einsum("nd,dso->nso", x, w)) - targets[:, None]
+        return jnp.einsum("nd,nso->dso", x, errors * rows[..., None]) + decay * w
 
     def step(state: _State) -> _State:
         new = state.ahead - inverse * gradient(state.ahead)
         change = new - state.weights
-        uphill = ((state.ahead - new) * change / inverse).sum((0, 3)) > 0
+        uphill = ((state.ahead - new) * change / inverse).sum((0, 2)) > 0
         momentum = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2)
         pace = jnp.where(uphill, 0.0, (state.momentum - 1) / momentum)
-        moved = jnp.sqrt((jnp.square(change) / inverse).sum((0, 3)))
-        return _State(new, new + pace[None, ..., None] * change, momentum, moved, state.step + 1)
+        moved = jnp.sqrt((jnp.square(change) / inverse).sum((0, 2)))
+        return _State(new, new + pace[None, :, None] * change, momentum, moved, state.step + 1)
 
-    zeros = jnp.zeros((x.shape[1], *models, targets.shape[1]))
-    start = _State(zeros, zeros, jnp.ones(models), jnp.full(models, jnp.inf), jnp.array(0))
-    small = TOLERANCE * jnp.sqrt(rows.sum(0))[:, None]
-    return lax.while_loop(partial(_is_going, small), step, start).weights
+    models = rows.shape[1]
+    state = _State(start, start, jnp.ones(models), jnp.full(models, jnp.inf), jnp.array(0))
+    small = TOLERANCE * jnp.sqrt(rows.sum(0))
+    return lax.while_loop(partial(_is_going, small), step, state).weights
 
 
 def _is_going(small: Array, state: _State) -> Array:
