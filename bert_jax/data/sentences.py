@@ -41,7 +41,7 @@ _FIRST = frozenset(
 )
 
 _BEFORE_FIRST = _OPENING + " "
-_LONGEST = max(map(len, _TITLES | _BEFORE_NUMBERS | _PERHAPS))
+_ABBREVIATIONS = _TITLES | _BEFORE_NUMBERS | _PERHAPS
 
 
 def clean(line: str) -> str:
@@ -92,23 +92,23 @@ def split_sentences(text: str) -> list[str]:
 
 def _ends_sentence(text: str, start: int, stop: int, after: int) -> bool:
     """Whether the mark at `stop` ends the sentence that begins at `start`; what follows begins at `after`."""
-    following = text[after : after + 16]
-    if not following[:1].isalnum():
-        following = following.lstrip(_BEFORE_FIRST)
-    if not following[:1].isalnum() or following[0].islower():
+    first = text[after : after + 1]
+    if not first.isalnum():
+        first = text[after : after + 16].lstrip(_BEFORE_FIRST)[:1]
+    if not first.isalnum() or first.islower():
         return False
     if text[stop] != "." or after - stop > 2 or text[stop - 1 : stop] == ".":
         return True
     word = text[max(text.rfind(" ", start, stop) + 1, start) : stop]
-    if len(word) > _LONGEST and word.isalpha():
+    if len(word) > 1 and word.isalpha() and word.lower() not in _ABBREVIATIONS:
         return True  # as most words are: this is for speed
     word = word.lstrip(_OPENING).lower()
     if word in _TITLES or (word.isdigit() and stop - len(word) == start):
         return False
-    if following[0].isdigit():
+    if first.isdigit():
         return word not in _BEFORE_NUMBERS
     if word in _PERHAPS or _is_initials(word):
-        return following.split(" ", 1)[0].rstrip(",").lower() in _FIRST
+        return text[after : after + 16].lstrip(_BEFORE_FIRST).split(" ", 1)[0].rstrip(",").lower() in _FIRST
     return True
 
 

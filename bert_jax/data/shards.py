@@ -123,8 +123,12 @@ def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Doc
 
 
 def _to_record(document: Document) -> bytes:
-    head = np.array([len(document.lengths), *document.lengths], "<u4")
-    return head.tobytes() + document.tokens.astype(document.tokens.dtype.newbyteorder("<")).tobytes()
+    count = len(document.lengths).to_bytes(4, "little")
+    return count + document.lengths.astype("<u4", copy=False).tobytes() + _little(document.tokens).tobytes()
+
+
+def _little(tokens: np.ndarray) -> np.ndarray:
+    return tokens.astype(tokens.dtype.newbyteorder("<"), copy=False)
 
 
 def _from_record(record: bytes, dtype: np.dtype) -> Document:
