@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
-from bert_jax.claims import ABOUT, read_about
-from bert_jax.claims_report import write_claims
+from bert_jax.claims.frames import ABOUT, read_about
+from bert_jax.claims.report import write_claims
 from bert_jax.config import ReadoutConfig
 from bert_jax.data import controlled
 from bert_jax.data.batching import encode_texts

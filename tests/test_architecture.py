@@ -15,14 +15,14 @@ LAYERS = (
     ("bert_jax.data", "bert_jax.model", "bert_jax.comparison", "bert_jax.card"),
     ("bert_jax.exchange",),
     ("bert_jax.train.losses", "bert_jax.train.metrics", "bert_jax.train.optim", "bert_jax.train.parallel"),
-    ("bert_jax.train.linear", "bert_jax.train.similarity", "bert_jax.train.follows", "bert_jax.claims"),
+    ("bert_jax.train.linear", "bert_jax.train.similarity", "bert_jax.train.follows", "bert_jax.claims.frames"),
     ("bert_jax.train.prefetch", "bert_jax.train.throughput", "bert_jax.train.log"),
     ("bert_jax.train.step", "bert_jax.train.interruption", "bert_jax.figure"),
-    ("bert_jax.claims_figure",),
+    ("bert_jax.claims.figure",),
     ("bert_jax.train.loop", "bert_jax.train.inference", "bert_jax.train.checkpoint", "bert_jax.curves"),
     ("bert_jax.pretrained", "bert_jax.report"),
     ("bert_jax.train.features", "bert_jax.train.attention"),
-    ("bert_jax.claims_report",),
+    ("bert_jax.claims.report",),
     ("bert_jax.train.finetune", "bert_jax.train.siamese", "bert_jax.train.pretrain", "bert_jax.train.probe"),
     ("experiments.cli", "experiments.progress", "experiments.settings", "experiments.beam", "experiments.table"),
     ("experiments.cls_settings",),
@@ -39,7 +39,7 @@ LAYERS = (
 """A module may import from the layers below its own, and from its own entry: `data` and `model` know nothing of each
 other. The packages `bert_jax`, `bert_jax.train` and `experiments` themselves stand above what they hold."""
 
-_CLAIMS = ("bert_jax.claims_figure", "bert_jax.claims_report")
+_CLAIMS = ("bert_jax.claims.figure", "bert_jax.claims.report")
 
 ONLY_IN = {
     "jax": ("bert_jax.types", "bert_jax.model", "bert_jax.train", "bert_jax.pretrained", "benchmarks"),
@@ -65,7 +65,7 @@ ONLY_IN = {
         "bert_jax.comparison",
         "bert_jax.figure",
         "bert_jax.report",
-        "bert_jax.claims",
+        "bert_jax.claims.frames",
         *_CLAIMS,
         "experiments.reproduce",
     ),

@@ -1,4 +1,4 @@
-"""A figure for each of five claims about [CLS], from the data frames of `bert_jax.claims`."""
+"""A figure for each of five claims about [CLS], from the data frames of `bert_jax.claims.frames`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +55,9 @@ def draw_knockout(frame: pd.DataFrame) -> Figure:
 
 
 def draw_attention(found: Sequence[dict[str, Any]], targets: Sequence[str]) -> Figure:
-    """How [CLS] attends, a row of panels per encoder and task: shares by layer, share to words and evenness by head."""
+    """How [CLS] attends, a row of panels per encoder, the mean of its tasks: shares by layer; to words, and entropy, by
+    head."""
+    found = [_mean_attention(found, encoder) for encoder in dict.fromkeys(one["encoder"] for one in found)]
     figure = Figure(figsize=(9.5, 0.5 + 2.1 * len(found)), layout="constrained")
     panels = figure.subplots(len(found), 3, squeeze=False, width_ratios=(3, 2, 2))
     for row, one in zip(panels, found, strict=True):
@@ -65,7 +67,7 @@ def draw_attention(found: Sequence[dict[str, Any]], targets: Sequence[str]) -> F
             part = 100 * shares[:, :, i].mean(1)
             row[0].barh(depth, part, left=place, color=_HATCHED[i % 3], label=f"to {target}", height=0.75)
             place = place + part
-        row[0].set_title(f"{one['encoder']}, {one['title']}: attention of [CLS] (%)", loc="left", fontsize=9)
+        row[0].set_title(f"{one['encoder']}: attention of [CLS] (%)", loc="left", fontsize=9, weight="bold")
         _map(row[1], 100 * shares[:, :, -1], "to words, by head (%)")
         _map(row[2], 100 * one["evenness"], "entropy (% of the largest)")
         row[0].set_ylabel("block", fontsize=8)
@@ -75,8 +77,13 @@ def draw_attention(found: Sequence[dict[str, Any]], targets: Sequence[str]) -> F
             axes.tick_params(labelsize=8, length=0)
             axes.spines[:].set_visible(False)
     handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles, names, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _mean_attention(found: Sequence[dict[str, Any]], encoder: str) -> dict[str, Any]:
+    its_own = [one for one in found if one["encoder"] == encoder]
+    return {"encoder": encoder} | {name: np.mean([one[name] for one in its_own], 0) for name in ("shares", "evenness")}
 
 
 def draw_positions(frame: pd.DataFrame) -> Figure:
@@ -206,7 +213,7 @@ def _panels(
             _plain(axes)
     found = (pair for axes in panels.ravel() for pair in zip(*axes.get_legend_handles_labels(), strict=True))
     handles = {name: handle for handle, name in found}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     figure.supxlabel(xlabel, fontsize=8)
     return figure
 

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bert_jax import claims
-from bert_jax.claims_figure import (
+from bert_jax.claims import frames
+from bert_jax.claims.figure import (
     NAMES,
     draw_attention,
     draw_averages,
@@ -58,7 +58,7 @@ Section = tuple[str, str, pd.DataFrame, str, Figure | None]
 
 
 def _layers(out: Path) -> Iterator[Section]:
-    frame = claims.by_layer(out)
+    frame = frames.by_layer(out)
     if frame.empty:
         return
     here = frame[frame["pooling"].isin(["cls", "mean"])]
@@ -69,7 +69,7 @@ def _layers(out: Path) -> Iterator[Section]:
 
 
 def _attention(out: Path) -> Iterator[Section]:
-    found = claims.attention(out)
+    found = frames.attention(out)
     if not found:
         return
     lines = []
@@ -80,13 +80,13 @@ def _attention(out: Path) -> Iterator[Section]:
             parts = {f"to {target}": f"{100 * share:.0f}%" for target, share in zip(TARGETS, shares, strict=True)}
             more = {"entropy (nats)": f"{entropy:.2f}", "of the largest": f"{100 * even:.0f}%"}
             lines.append({"encoder": one["encoder"], "task": one["title"], "block": str(block)} | parts | more)
-    text = "Where [CLS] looks: its attention in each block, averaged over heads and texts."
+    text = "Its attention in each block, averaged over heads and texts (in the figure over tasks, too)."
     figure = draw_attention(found, TARGETS)
     yield "(a) Where [CLS] looks", text, pd.DataFrame(lines), "a-attention.png", figure
 
 
 def _knockout(out: Path) -> Iterator[Section]:
-    frame = claims.knocked_out(out)
+    frame = frames.knocked_out(out)
     if frame.empty:
         return
     depth = frame.groupby("encoder")["last"].transform("max")
@@ -104,13 +104,13 @@ def _knockout(out: Path) -> Iterator[Section]:
 
 
 def _positions(out: Path) -> Iterator[Section]:
-    frame = claims.positions(out)
+    frame = frames.positions(out)
     if frame.empty:
         return
     lines = _pivot(_with_regimes(frame), ["encoder", "label", "regime"], "pooling", _cell)
     text = "The last layer read from one position; in brackets the difference to [CLS]."
     yield "(b) Would another word serve?", text, lines, "b-positions.png", draw_positions(frame)
-    layers = claims.by_layer(out)
+    layers = frames.by_layer(out)
     if layers.empty:
         return
     poolings = list(layers["pooling"].unique())
@@ -120,7 +120,7 @@ def _positions(out: Path) -> Iterator[Section]:
 
 
 def _pairs(out: Path) -> Iterator[Section]:
-    layers, heads = claims.by_layer(out, "pairs"), claims.heads(out)
+    layers, heads = frames.by_layer(out, "pairs"), frames.heads(out)
     if layers.empty:
         return
     lines = _pivot(layers, ["encoder", "pooling"], "layer", lambda line: f"{line['mean']:.1f}").fillna("")
@@ -136,7 +136,7 @@ def _pairs(out: Path) -> Iterator[Section]:
 
 
 def _single(out: Path) -> Iterator[Section]:
-    frame = claims.single_sentences(out)
+    frame = frames.single_sentences(out)
     if frame.empty:
         return
     named = _with_regimes(frame)
@@ -150,7 +150,7 @@ def _single(out: Path) -> Iterator[Section]:
 
 
 def _averages(out: Path) -> Iterator[Section]:
-    frame = claims.averages(out)
+    frame = frames.averages(out)
     if frame.empty:
         return
     lines = _pivot(_with_regimes(frame), ["encoder", "label"], "regime", _change).fillna("")

@@ -65,7 +65,11 @@ class Token(nn.Module):
 
 @pooler("random_token")
 class RandomToken(nn.Module):
-    """One token's vector, at a place drawn from the row's length and a seed: the same place in rows of one length."""
+    """One token's vector, at a place drawn from the row's length and a seed: the same place in rows of one length.
+
+    A pooler sees no token ids that a place could be drawn from. The token's position then tells the length, and where
+    a task's answer goes with the length, so does this token: compare it with `token(index=3)`, whose place is fixed.
+    """
 
     seed: int = 0
 

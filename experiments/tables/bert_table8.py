@@ -5,12 +5,12 @@ from experiments.table import Column, Encoder, Line, Table
 
 POOLER = ReadoutConfig("last", "cls", "tanh")
 _RATES = {
-    "80/10/10": "84.2 95.4 94.9",
-    "100/0/0": "84.3 94.9 94.0",
-    "80/0/20": "84.1 95.2 94.6",
-    "80/20/0": "84.4 95.2 94.7",
-    "0/20/80": "83.7 94.8 94.6",
-    "0/0/100": "83.6 94.9 94.6",
+    "80/10/10": "84.2 95.4 94.9 - - -",
+    "100/0/0": "84.3 94.9 94.0 - - -",
+    "80/0/20": "84.1 95.2 94.6 - - -",
+    "80/20/0": "84.4 95.2 94.7 - - -",
+    "0/20/80": "83.7 94.8 94.6 - - -",
+    "0/0/100": "83.6 94.9 94.6 - - -",
 }
 
 
@@ -30,8 +30,15 @@ table = Table(
         Column("MNLI", "mnli"),
         Column("NER tuned", absent="named entities are not built here"),
         Column("NER frozen", absent="named entities are not built here"),
+        Column("SST-2", "sst2"),
+        Column("MRPC", "mrpc"),
+        Column("SST-2 probe", "sst2", "probe", "glue"),
     ),
     encoders=tuple(_encoder(name) for name in _RATES),
     lines=tuple(Line(name, name.replace("/", "-"), POOLER, published) for name, published in _RATES.items()),
     paper={"finetune.batch_size": 32, "finetune.epochs": 3, "finetune.optim.learning_rate": 3e-5},
+    notes=(
+        "SST-2 and MRPC are ours: sets smaller than MNLI. The probe is of a frozen encoder, as the second NER column is, "
+        "in which the paper found masking to matter most.",
+    ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from worlds import WORDS, write_encoder, write_glue
 
-from bert_jax import claims
+from bert_jax.claims import frames
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
@@ -73,7 +73,7 @@ def test_there_is_a_figure_and_a_table_for_every_claim(out):
 
 
 def test_the_embedding_of_cls_says_nothing_and_a_layer_above_may(out):
-    frame = claims.by_layer(out)
+    frame = frames.by_layer(out)
     assert set(zip(frame["encoder"], frame["layer"], strict=True)) == {
         ("deep", 0), ("deep", 1), ("deep", 2), ("flat", 0), ("flat", 1),
     }  # fmt: skip
@@ -82,7 +82,7 @@ def test_the_embedding_of_cls_says_nothing_and_a_layer_above_may(out):
 
 
 def test_blind_from_the_first_block_on_cls_is_at_the_baseline(out):
-    frame = claims.knocked_out(out)
+    frame = frames.knocked_out(out)
     deep = frame[(frame["encoder"] == "deep") & (frame["task"] == "cola") & (frame["pooling"] == "cls")]
     assert list(zip(deep["first"], deep["last"], strict=True)) == [(0, 0), (1, 2), (2, 2), (1, 1)]
     blind = deep[deep["first"] + deep["last"] == 3].iloc[0]
@@ -90,13 +90,13 @@ def test_blind_from_the_first_block_on_cls_is_at_the_baseline(out):
     whole = deep[deep["first"] == 0].iloc[0]
     assert blind["difference"] == pytest.approx(blind["mean"] - whole["mean"])
     # Nothing taken away is the probe of the last layer.
-    layers = claims.by_layer(out)
+    layers = frames.by_layer(out)
     same = (layers["encoder"] == "deep") & (layers["task"] == "cola") & (layers["pooling"] == "cls")
     assert layers[same & (layers["layer"] == 2)]["mean"].item() == whole["mean"]
 
 
 def test_attention_is_kept_with_shares_that_sum_to_one(out):
-    found = claims.attention(out)
+    found = frames.attention(out)
     assert [(one["encoder"], one["title"]) for one in found] == [
         (encoder, title) for encoder in ("deep", "flat") for title in ("CoLA", "STS-B")
     ]
@@ -106,7 +106,7 @@ def test_attention_is_kept_with_shares_that_sum_to_one(out):
 
 
 def test_every_position_is_compared_with_cls_before_and_after_fine_tuning(out):
-    frame = claims.positions(out)
+    frame = frames.positions(out)
     cola = frame[(frame["task"] == "cola") & (frame["encoder"] == "deep")]
     assert list(zip(cola["regime"], cola["pooling"], strict=True)) == [
         ("probe", "cls"), ("probe", "mean"), ("probe", "last_token"), ("finetune", "cls"), ("finetune", "mean"),
@@ -120,7 +120,7 @@ def test_every_position_is_compared_with_cls_before_and_after_fine_tuning(out):
 
 
 def test_only_an_encoder_with_a_head_says_whether_b_follows(out):
-    heads = claims.heads(out)
+    heads = frames.heads(out)
     assert list(zip(heads["encoder"], heads["pooling"], strict=True)) == [("deep", "cls"), ("deep", "mean")]
     rows = [row for row in read_rows(out / "deep" / "pairs") if row.regime == "head"]
     for row, line in zip(rows, heads.itertuples(), strict=True):
@@ -129,13 +129,13 @@ def test_only_an_encoder_with_a_head_says_whether_b_follows(out):
         counts = row.details["probability"]
         assert sum(counts["follows"]) == labels.sum() and sum(counts["random"]) == (labels == 0).sum()
         assert sum(counts["follows"][5:]) == predictions[labels == 1].sum()
-    probes = claims.by_layer(out, "pairs")
+    probes = frames.by_layer(out, "pairs")
     assert set(probes["encoder"]) == {"deep", "flat"}
     assert all("jointly" in row.protocol for row in read_rows(out / "flat" / "pairs"))
 
 
 def test_encoders_are_compared_on_single_sentences_only(out):
-    frame = claims.single_sentences(out)
+    frame = frames.single_sentences(out)
     assert set(frame["task"]) == {"cola"}
     frame = frame[frame["regime"] == "probe"]
     flat, deep = (frame[frame["encoder"] == name].reset_index(drop=True) for name in ("flat", "deep"))
@@ -144,7 +144,7 @@ def test_encoders_are_compared_on_single_sentences_only(out):
 
 
 def test_the_mean_is_compared_in_three_regimes_with_what_a_task_needs(out):
-    frame = claims.averages(out)
+    frame = frames.averages(out)
     deep = frame[frame["encoder"] == "deep"]
     assert list(zip(deep["task"], deep["regime"], strict=True)) == [
         ("cola", "probe"), ("stsb", "probe"), ("cola", "finetune"), ("stsb", "sts"),
@@ -162,7 +162,7 @@ def test_the_same_command_runs_nothing_again_and_a_third_encoder_joins(out, worl
     start(world, out, "--parts", "layers", encoders=("third",))
     assert json.loads((out / "about.json").read_text())["encoders"] == ["deep", "flat", "third"]
     assert {path: path.read_bytes() for path in before} == before
-    assert set(claims.by_layer(out)["encoder"]) == {"deep", "flat", "third"}
+    assert set(frames.by_layer(out)["encoder"]) == {"deep", "flat", "third"}
 
 
 @pytest.mark.parametrize(
@@ -188,4 +188,4 @@ def test_mistakes_are_told_in_a_line(flags, says, world, tmp_path, capsys):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="no folder of what_is_in_cls"):
-        claims.read_about(tmp_path)
+        frames.read_about(tmp_path)
