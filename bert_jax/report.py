@@ -238,7 +238,8 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         notes.append("Anisotropy: the mean cosine of the vectors of two different texts of the set.")
     if (summary["rates_tried"] > 1).any():
         notes.append("Where several learning rates were tried, the rate was chosen on the evaluation set.")
-    pairs = compared["pairs"][compared["pairs"] > 0]
+    # Without training nothing depends on a seed.
+    pairs = compared["pairs"][(compared["pairs"] > 0) & (compared["regime"] != "sts")]
     if (pairs == 1).any():
         notes.append("With one seed, an interval is over examples only and says nothing about other seeds.")
     if ((pairs > 1) & (pairs < 10)).any():

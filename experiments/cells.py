@@ -111,7 +111,7 @@ def read(column: Column, config: Reproduce) -> TaskSplits:
             raise InputError("--sts-dir is needed: the folder that holds STS12-en-test/ and the like")
         found = read_similarity(sts.SETS[column.task], config.sts_dir)
         if found is None:
-            raise InputError(f"{config.sts_dir} does not have it")
+            raise InputError("--sts-dir does not have it")
         return found
     data = config.out / "data"
     source = Source(column.source(), data, config.glue_dir, config.senteval_dir, config.train_rows)

@@ -32,6 +32,7 @@ from experiments.cells import (
 from experiments.cells import read as read_column
 from experiments.cli import run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
+from experiments.sources import describe_encoder
 from experiments.table import NONE, Column, Line, Table
 from experiments.tables import tables
 
@@ -103,7 +104,7 @@ def report(table: Table, config: Reproduce) -> None:
     compared = _compare(found)
     parts = [heading, frame.to_markdown(index=False, disable_numparse=True)]
     if not compared.empty:
-        parts += [f"Difference to {found.lines[0].title}, paired by seed:", compared.to_markdown(index=False)]
+        parts += [f"Difference to {found.lines[0].title}:", compared.to_markdown(index=False)]
     parts.append("\n".join(f"- {note}" for note in notes))
     with writing(config.out):
         config.out.mkdir(parents=True, exist_ok=True)
@@ -119,19 +120,25 @@ def protocol(table: Table, config: Reproduce) -> str:
     published = f"{table.protocol}; scores are of the {table.published_on} set" if table.published_on else "nothing"
     encoders = {encoder.name: config.given_for(encoder.name) for encoder in table.encoders}
     made = [encoder.name for encoder in table.encoders if is_pretrained_here(encoder, config)]
-    parts = [f"{name} is {place}" for name, place in encoders.items() if place]
+    parts = [f"{name} is {describe_encoder(place)['encoder']}" for name, place in encoders.items() if place]
     parts += [f"pretrained here for {config.pretrain.steps:,} steps: {', '.join(made)}"] if made else []
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
-    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
-    text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}; {seeds}.")
+    if _is_random(table):
+        parts.append("1 seed" if config.seeds == 1 else f"{config.seeds} seeds")
+    text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}.")
     if table.published_on and config.scale != "base":
         text.append(
             f"SCALE {config.scale.upper()} IS NOT THE SOURCE'S: published and measured numbers are of other sizes and "
             "data, and do not compare. No difference is shown."
         )
     return "\n".join(text)
+
+
+def _is_random(table: Table) -> bool:
+    """Whether a seed decides anything: not where vectors are compared as they are."""
+    return any(column.regime not in ("sts", "average") for column in table.columns if not column.absent)
 
 
 def refusals(table: Table, config: Reproduce) -> list[str]:
@@ -244,7 +251,7 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
             "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm)."
         )
     notes += ["Fewer than 10 seeds: intervals are too short where seeds matter more than examples."] * (
-        config.seeds < 10
+        config.seeds < 10 and _is_random(table)
     )
     return notes + list(table.notes)
 

@@ -157,7 +157,7 @@ def test_similarity_is_the_cosine_of_embed_s_vectors(world, tmp_path):
     whitened = [row for row in rows if row.readout.endswith("whiten")]
     assert all("without their scores" in row.protocol for row in whitened)
     table = (tmp_path / "out" / "table.md").read_text()
-    assert "Anisotropy" in table and "aggregation all" in table
+    assert "Anisotropy" in table and "aggregation all" in table and "seeds" not in table.split("\n- ")[-1]
     for title in ("STS13", "STS14", "STS15", "STS16", "SICK-R"):
         assert any(line.startswith(f"| {title}") and "absent" in line for line in table.splitlines()), title
 
