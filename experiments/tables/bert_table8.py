@@ -38,7 +38,7 @@ table = Table(
     lines=tuple(Line(name, name.replace("/", "-"), POOLER, published) for name, published in _RATES.items()),
     paper={"finetune.batch_size": 32, "finetune.epochs": 3, "finetune.optim.learning_rate": 3e-5},
     notes=(
-        "SST-2 and MRPC are ours: sets smaller than MNLI. The probe is of a frozen encoder, as the second NER column is, "
+        "SST-2 and MRPC are ours: smaller than MNLI. The probe is of a frozen encoder, as the second NER column is, "
         "in which the paper found masking to matter most.",
     ),
 )
