@@ -44,8 +44,10 @@ class Prepare:
     """Files and folders of text, as prepare_corpus takes them."""
     copies: tuple[int, ...] = (1, 4)
     """Sizes of the corpus: the input so many times over."""
+    vocab: Path | None = None
+    """A tokenizer that there is already, for example a vocab.txt; without it, the first part of the run trains one."""
     vocab_size: int = 16_000
-    """Of the vocabulary that the first, untimed part of the run trains."""
+    """Of the vocabulary to train."""
     vocab_algorithm: str = "unigram"
     """unigram or bpe."""
     workers: int = os.cpu_count() or 1
@@ -101,17 +103,15 @@ def measure_preparation(config: Prepare) -> str:
     """The table of `prepare`."""
     with tempfile.TemporaryDirectory() as folder, new_process() as process:
         size = process.submit(clean_megabytes, config.input, config.megabytes).result()
-        trained = prepare(config, 1, Path(folder) / "trained")
-        rows = [preparation_row("vocabulary trained", size, [trained], [])]
+        rows, vocab = [], config.vocab or Path(folder) / "trained"
+        if config.vocab is None:
+            rows.append(preparation_row("vocabulary trained", size, [prepare(config, 1, vocab)], []))
         for copies in config.copies:
             runs, alone = [], []
             for number in range(config.rounds):
                 out = Path(folder) / f"{copies}-{number}"
-                runs.append(prepare(config, copies, out, vocab=Path(folder) / "trained"))
-                speed = process.submit(
-                    encode, config.input, config.megabytes, Path(folder) / "trained", config.workers
-                ).result()
-                alone.append(speed)
+                runs.append(prepare(config, copies, out, vocab))
+                alone.append(process.submit(encode, config.input, config.megabytes, vocab, config.workers).result())
             rows.append(preparation_row(f"vocabulary given, {copies} x the text", copies * size, runs, alone))
     head = ("preparation", "clean text, MB", "seconds", "MB/s", "peak memory, MB", "tokenizer alone, MB/s", "ratio")
     return markdown(head, rows)
