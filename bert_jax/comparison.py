@@ -20,6 +20,13 @@ from bert_jax.statistics import adjust, intervals, paired_bootstraps
 RESAMPLES = 1000
 RESAMPLES_PER_COMPARISON = 100
 """The smallest p-value is 2 / (resamples + 1); times the number of comparisons it must still be able to be small."""
+
+
+def num_resamples(comparisons: int) -> int:
+    """Of the bootstrap, for each of so many comparisons that are corrected together."""
+    return max(RESAMPLES, RESAMPLES_PER_COMPARISON * comparisons)
+
+
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """What the second evaluation set of a task adds to its title; any other adds its own name."""
 IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]
@@ -93,7 +100,7 @@ def references(readouts: list[str]) -> dict[str, str]:
     return {readout: f"{layers}/{first}/{projection}" for readout, (layers, _, projection) in parts.items()}
 
 
-def differences(rows: list[Row], folder: Path, reference: str | None = None) -> pd.DataFrame:
+def differences(rows: list[Row], folder: Path, reference: str | None = None, together: int = 0) -> pd.DataFrame:
     """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY` and `FIGURES`.
 
     Only seeds that finished on both sides are compared, and `pairs` says how many; with none the figures are NaN.
@@ -101,6 +108,7 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None) -> 
 
     Args:
         reference: a readout; by default what `references` says.
+        together: comparisons that the caller corrects together, if they are more than those of the frame.
 
     Raises:
         InputError: no row has the reference, or runs of one task were scored on different labels.
@@ -115,7 +123,7 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None) -> 
         for cells, evaluation in evaluations(grid(of_regime)):
             others = [readout for readout in cells if to[readout] != readout and to[readout] in cells]
             compare.append(([(cells[to[readout]], cells[readout]) for readout in others], evaluation))
-    resamples = max(RESAMPLES, RESAMPLES_PER_COMPARISON * sum(len(pairs) for pairs, _ in compare))
+    resamples = num_resamples(max(together, sum(len(pairs) for pairs, _ in compare)))
     lines = [line for pairs, evaluation in compare for line in _differences(pairs, evaluation, folder, resamples)]
     frame = pd.DataFrame(lines, columns=IDENTITY + FIGURES)
     return frame.assign(p_adjusted=adjust(frame["p"].to_numpy(float)))

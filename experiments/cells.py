@@ -87,7 +87,15 @@ def missing(column: Column, config: Reproduce) -> str:
     try:
         return why_not(column.regime, read(measured, config).task) or ""
     except InputError as error:
-        return str(error).partition("\n")[0]
+        return _with_flags(str(error).partition("\n")[0], config)
+
+
+def _with_flags(text: str, config: Reproduce) -> str:
+    """A message with flags for the folders they name: a table is read on other machines, too."""
+    for flag in ("glue_dir", "senteval_dir", "sts_dir"):
+        if (place := getattr(config, flag)) is not None:
+            text = text.replace(str(place), f"--{flag.replace('_', '-')}")
+    return text
 
 
 def _missing_pairs(column: Column, config: Reproduce) -> str:
@@ -330,7 +338,7 @@ def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
     return Measured(values, reason="" if values else "not run yet")
 
 
-def difference(reference: Measured, other: Measured, column: Column) -> Difference | None:
+def difference(reference: Measured, other: Measured, column: Column, resamples: int) -> Difference | None:
     """How much better a line is than another, in points, paired by seed; None where they share no seed."""
     seeds = [seed for seed in reference.rows if seed in other.rows]
     if not seeds:
@@ -341,5 +349,5 @@ def difference(reference: Measured, other: Measured, column: Column) -> Differen
         return None
     loaded = [[read_predictions(*side.rows[seed])[evaluation] for seed in seeds] for side in (reference, other)]
     a, b = (np.stack([predictions for predictions, _ in side]) for side in loaded)
-    found = paired_bootstrap(metric, a, b, loaded[0][0][1])
+    found = paired_bootstrap(metric, a, b, loaded[0][0][1], resamples=resamples)
     return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)

@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from bert_jax.comparison import num_resamples
 from bert_jax.errors import InputError, unknown
 from bert_jax.results import plain, writing
 from bert_jax.statistics import adjust
@@ -121,7 +122,9 @@ def protocol(table: Table, config: Reproduce) -> str:
     encoders = {encoder.name: config.given_for(encoder.name) for encoder in table.encoders}
     made = [encoder.name for encoder in table.encoders if is_pretrained_here(encoder, config)]
     parts = [f"{name} is {describe_encoder(place)['encoder']}" for name, place in encoders.items() if place]
-    parts += [f"pretrained here for {config.pretrain.steps:,} steps: {', '.join(made)}"] if made else []
+    how = f"{config.pretrain.steps:,} steps of {config.pretrain.batch_size}"
+    how += "" if any(encoder.sizes for encoder in table.encoders) else f", size {config.pretrain.preset}"
+    parts += [f"pretrained here ({how}): {', '.join(made)}"] if made else []
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
@@ -214,11 +217,11 @@ def _text(cell: Measured, digits: int) -> str:
 def _compare(found: Found) -> pd.DataFrame:
     """Every line's difference to the first, with the interval of the paired bootstrap and Holm's p."""
     first, *others = found.lines
-    made = []
+    made, resamples = [], num_resamples(len(others) * len(found.columns))
     for line in others:
         for column in found.columns:
             cell = found.cells[line.title][column.title]
-            gap = difference(found.cells[first.title][column.title], cell, column)
+            gap = difference(found.cells[first.title][column.title], cell, column, resamples)
             if gap is not None:
                 made.append((line.title, column.title, gap))
     adjusted = adjust(np.array([gap.p_value for *_, gap in made]))

@@ -140,7 +140,7 @@ SCALES = {
         },
     ),
     "mini": Scale(
-        "a small BERT, pretrained for hours on a corpus of yours, on the published tasks",
+        "a small BERT, pretrained on a corpus of yours, on the published tasks",
         PretrainConfig(preset="mini", max_length=128, steps=50_000, batch_size=256, optim=OptimConfig(warmup=0.05)),
         {"seeds": 5},
     ),

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_jax.comparison import differences, summarise
+from bert_jax.comparison import differences, num_resamples, summarise
 from bert_jax.errors import InputError
 from bert_jax.results import Row, read_predictions, read_rows
 from bert_jax.statistics import adjust, paired_bootstrap
 
 ABOUT = "about.json"
 """encoders: the names of those that have a folder, in order. tasks: name -> title, texts (one or two) and needs."""
+_TOGETHER = 100
+"""Comparisons in a frame, about: they are of several folders and corrected together."""
 _BLIND = re.compile(r"(.*) blind\((\d+),(\d+)\)")
 
 
@@ -187,7 +189,7 @@ def _between(first: Part, other: Part, line: Any) -> dict[str, float]:
     if any(not np.array_equal(labels, pair[1]) for side in loaded for pair in side):
         raise InputError(f"{first.folder} and {other.folder}: {line.label} was scored on different labels")
     a, b = (np.stack([pair[0] for pair in side]) for side in loaded)
-    found = paired_bootstrap(line.metric, a, b, labels)
+    found = paired_bootstrap(line.metric, a, b, labels, resamples=num_resamples(_TOGETHER))
     figures = (100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)
     return dict(zip(missing, figures, strict=True))
 
@@ -197,7 +199,7 @@ def _compared(rows: list[Row], folder: Path, reference: str) -> pd.DataFrame:
     summary = summarise(rows, folder)
     if reference not in set(summary["readout"]):
         return summary.assign(difference=math.nan, difference_low=math.nan, difference_high=math.nan, p=math.nan)
-    compared = differences(rows, folder, reference)
+    compared = differences(rows, folder, reference, _TOGETHER)
     compared = compared.rename(columns={"low": "difference_low", "high": "difference_high"})
     keys = ["regime", "task", "evaluation", "readout"]
     return summary.merge(compared[[*keys, "difference", "difference_low", "difference_high", "p"]], "left", on=keys)
