@@ -57,7 +57,8 @@ def _absent(config: ProbeRun, tasks: list[Task]) -> dict[str, str]:
     if config.senteval_dir is None:
         raise InputError("--senteval-dir is needed: the folder with MR/, CR/, SST/ ..., SentEval's data/downstream")
     missing = {task.title: senteval.why_absent(task, config.senteval_dir) for task in tasks}
-    absent = {title: why for title, why in missing.items() if why}
+    # A report is read on other machines, too.
+    absent = {title: why.replace(str(config.senteval_dir), "--senteval-dir") for title, why in missing.items() if why}
     if len(absent) == len(tasks):
         raise InputError(f"--senteval-dir has none of the tasks: {'; '.join(absent.values())}")
     return absent
