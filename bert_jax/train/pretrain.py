@@ -146,11 +146,13 @@ class Pretraining:
     def pretrained(self, params: Params) -> Pretrained:
         """The model as something to fine-tune and to save.
 
-        A checkpoint's pooler and NSP head read last/cls; where NSP read the sentence in another way, they are left out.
+        A checkpoint's pooler and NSP head read last/cls; where the sentence was read in another way, or nothing was to
+        be predicted of pairs, they are left out.
         """
         params = jax.device_get(params)
         checkpoint = Checkpoint(self.bert, params["encoder"], mlm=params["mlm"])
-        if self.config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
+        trained = self.config.objective.pairs != "none"
+        if trained and self.config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
             checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])
         return Pretrained(checkpoint, self.tokenizer)
 

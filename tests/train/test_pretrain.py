@@ -252,6 +252,15 @@ def test_a_loss_over_pairs_that_there_are_not_is_not_logged(tokenizer, corpus):
     assert metrics["loss"] == metrics["mlm_loss"] and set(job.evaluate(state.params)) == {"mlm_loss", "mlm_accuracy"}
 
 
+@pytest.mark.parametrize("pairs", ["none", "nsp"])
+def test_heads_that_were_not_trained_are_not_saved(pairs, tokenizer, corpus):
+    config = config_of(steps=1, objective=ObjectiveConfig(pairs=pairs))
+    state, _ = first_step(config, tokenizer, corpus)
+    saved = Pretraining(config, tokenizer, corpus).pretrained(state.params).checkpoint
+    assert saved.mlm is not None
+    assert [saved.pooler is None, saved.nsp is None] == [pairs == "none"] * 2
+
+
 def by_hand(job, params, examples):
     """Sums and counts over examples one by one, in float64."""
     model, losses = job.model, {"mlm": [], "nsp": []}
