@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
+from benchmarks.turns import check, describe_machine, markdown, new_process, note, prepare_ours, spread
 
 HEAD = ("file", "sentences", "ours, s", "theirs, s", "ours, sentences/s", "theirs, sentences/s", "ratio")
 TOLERANCE = 1e-5
@@ -114,10 +114,9 @@ def their_encode(folder: str, pooling: str, max_length: int) -> Callable[[list[s
 @functools.cache
 def our_encode(folder: str, pooling: str, max_length: int) -> Callable[[list[str]], np.ndarray]:
     """`Pretrained.embed` with its defaults."""
+    prepare_ours()
     from bert_jax.pretrained import load
-    from bert_jax.train.parallel import prepare_process
 
-    prepare_process()
     model = load(folder)
     return lambda texts: model.embed(texts, pooling, max_length=max_length)
 

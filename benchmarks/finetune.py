@@ -18,7 +18,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, note, side, spread, step_row
+from benchmarks.turns import (
+    STEP_HEAD,
+    check,
+    describe_machine,
+    markdown,
+    new_process,
+    note,
+    prepare_ours,
+    side,
+    spread,
+    step_row,
+)
 
 MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 5e-5, 1.0
 """Hugging Face's. The evaluation batch is its Trainer's default, ours is 64; the others are our defaults too."""
@@ -143,6 +154,7 @@ def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict
 @functools.cache
 def our_step(size: Shape, folder: str) -> Callable[..., None]:
     """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
+    prepare_ours()
     import jax
 
     from bert_jax.config import FinetuneConfig, ReadoutConfig
@@ -150,11 +162,9 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import fit
-    from bert_jax.train.parallel import prepare_process
     from bert_jax.train.step import init_state
     from bert_jax.types import TaskBatch, Tokens
 
-    prepare_process()
     checkpoint, readout = load_checkpoint(Path(folder)), ReadoutConfig(projection="tanh")
     program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000)
     key = jax.random.key(0)
@@ -245,13 +255,12 @@ def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray
 def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, cache: str) -> Outcome:
     """Fine-tune and evaluate with `bert_jax`, its defaults and BERT's own readout."""
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    prepare_ours()
     from bert_jax.config import FinetuneConfig, ReadoutConfig
     from bert_jax.data import glue
     from bert_jax.pretrained import load
     from bert_jax.train.finetune import finetune, prepare_task
-    from bert_jax.train.parallel import prepare_process
 
-    prepare_process()
     task, pretrained, config = glue.TASKS[task_name], load(encoder), FinetuneConfig(epochs=1)
     train, dev = read_splits(task, glue_dir, rows)
     data = prepare_task(task, pretrained.tokenizer, train, {"dev": dev}, config)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.finetune import their_trainer
-from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, side, step_row
+from benchmarks.turns import STEP_HEAD, check, describe_machine, markdown, new_process, prepare_ours, side, step_row
 
 SHAPES = {
     "tiny": ((8, 32),),
@@ -142,6 +142,7 @@ def our_step(
     """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
     import dataclasses
 
+    prepare_ours()
     import jax
 
     from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
@@ -149,10 +150,9 @@ def our_step(
     from bert_jax.model.directory import load_checkpoint
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
-    from bert_jax.train.parallel import map_train_step, prepare_process
+    from bert_jax.train.parallel import map_train_step
     from bert_jax.train.step import init_state, make_train_step, pretrain_objective
 
-    prepare_process()
     checkpoint = load_checkpoint(Path(folder))
     bert = dataclasses.replace(
         checkpoint.config, attention_dropout=attention_dropout, compute=ComputeConfig(dtype=dtype)

@@ -27,6 +27,16 @@ def side(process: ProcessPoolExecutor, function: Callable[..., float], *first: A
     return lambda shape, steps: process.submit(function, *first, shape, steps)
 
 
+def prepare_ours() -> None:
+    """What our scripts do before they compute; to be called before anything else of ours is imported, as by them."""
+    from bert_jax.memory import use_one_arena
+
+    use_one_arena()
+    from bert_jax.train.parallel import prepare_process
+
+    prepare_process()
+
+
 note = functools.partial(print, file=sys.stderr, flush=True)
 """Print a line of progress, apart from the table."""
 

@@ -5,9 +5,7 @@ is cut into equal parts, one for each device. With several hosts, each runs the 
 on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
 """
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +17,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bert_jax import memory
 from bert_jax.errors import InputError
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
-
-_KEEP_FREED_MEMORY = {-1: -1, -4: 0, -8: 1}
-"""mallopt(3): M_TRIM_THRESHOLD without a limit, M_MMAP_MAX none, M_ARENA_MAX one, from which large buffers come too."""
 
 
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,19 +96,14 @@ def device_kind() -> tuple[str, int]:
 def prepare_process() -> None:
     """What a script does before it computes: its compiled programs and its memory outlive a step.
 
-    Programs are kept on disk between processes, in JAX_COMPILATION_CACHE_DIR or the user's cache. And the C library
-    is told to keep memory that is freed: XLA for CPUs frees all of a step's buffers after it, and to be given zeroed
-    pages anew by the kernel costs a step of BERT-base about a fifth of its time.
+    Programs are kept on disk between processes, in JAX_COMPILATION_CACHE_DIR or the user's cache.
     """
     config: Any = jax.config  # whose types do not have its settings
     if config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
         config.update("jax_compilation_cache_dir", str(cache))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for parameter, value in _KEEP_FREED_MEMORY.items():
-            mallopt(parameter, value)
+    memory.keep_freed()
 
 
 def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None) -> None:
