@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 
 LAYERS = (
-    ("bert_jax.errors", "bert_jax.types"),
+    ("bert_jax.errors", "bert_jax.types", "bert_jax.memory"),
     ("bert_jax.spec", "bert_jax.statistics", "bert_jax.folder"),
     ("bert_jax.config", "bert_jax.results", "bert_jax.provenance"),
     ("bert_jax.data", "bert_jax.model", "bert_jax.comparison", "bert_jax.card"),
