@@ -22,10 +22,30 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
-        write_whole(path, lambda file: file.write(text.encode()))
-        return
-    before, after = _flat(_read(path)), _flat(settings)
+        write_settings(path, settings)
+    else:
+        require_same(path.parent, "run", _read(path), settings)
+
+
+def write_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write settings, plain JSON values, so that the file is there whole or not at all."""
+    text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse settings that are not those that a folder was begun with.
+
+    Args:
+        folder: to name.
+        what: it holds: "run".
+        old: its settings.
+        new: the settings now.
+
+    Raises:
+        InputError: listing each difference.
+    """
+    before, after = _flat(old), _flat(new)
     missing = "absent"
     changes = [
         f"{field} was {before.get(field, missing)} and is {after.get(field, missing)}"
@@ -34,7 +54,7 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
     ]
     if changes:
         raise InputError(
-            f"{path.parent} holds another run: {'; '.join(changes)}. Go on with its settings, or use another --out"
+            f"{folder} holds another {what}: {'; '.join(changes)}. Go on with its settings, or use another --out"
         )
 
 

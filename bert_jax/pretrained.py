@@ -115,13 +115,14 @@ class Pretrained:
             return self.readout, self.normalize
         return ReadoutConfig(layers or "last", pooling or "mean", projection or "none"), bool(normalize)
 
-    def save(self, folder: Path, card: str | None = None) -> None:
+    def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
 
         Args:
             folder: is made if need be.
             card: the text of its README.md, see `bert_jax.card`; by default one that says what is known.
         """
+        folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)
         save_for_transformers(self.tokenizer, folder, self.config.max_length)
         card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)

@@ -18,7 +18,8 @@ from rich.table import Table
 from bert_jax.comparison import differences, is_grid, label, short_names, summarise
 from bert_jax.errors import InputError
 from bert_jax.figure import REGIMES, SIGNIFICANT, draw, draw_heat_maps, draw_regimes
-from bert_jax.results import Absent, Row, read_absent, read_experiment, read_rows, writing
+from bert_jax.folder import writing
+from bert_jax.results import Absent, Row, read_absent, read_experiment, read_rows
 
 WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""

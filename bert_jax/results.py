@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from bert_jax.errors import InputError
-from bert_jax.folder import writing
+from bert_jax.folder import require_same, write_settings, write_whole, writing
 from bert_jax.statistics import is_degenerate
 
 Scores = dict[str, dict[str, float]]
@@ -157,7 +157,7 @@ class ResultStore:
         merged = {regime: kept.get(regime, {}) | absent.get(regime, {}) for regime in dict.fromkeys([*kept, *absent])}
         text = json.dumps(merged, indent=2)
         with writing(self.folder):
-            _replace(self.folder / ABSENT, lambda file: file.write(f"{text}\n".encode()))
+            write_whole(self.folder / ABSENT, lambda file: file.write(f"{text}\n".encode()))
 
     def append(self, row: Row, predictions: Predictions) -> None:
         """Write the predictions, then the row; both are on the disk when this returns.
@@ -173,7 +173,7 @@ class ResultStore:
         line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
         with writing(self.folder):
             if predictions:
-                _replace(_predictions_path(self.folder, row.id), lambda file: _savez(file, predictions))
+                write_whole(_predictions_path(self.folder, row.id), lambda file: _savez(file, predictions))
             _append_line(self.folder / RESULTS, line)
         self._finished.add(row.id)
 
@@ -266,51 +266,13 @@ def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) 
         old = read_experiment(folder)
         optional = [name for name in sections if (name in old) != (name in experiment)]
         shared = ({k: v for k, v in settings.items() if k not in optional} for settings in (old, experiment))
-        _require_same(folder, *shared)
+        require_same(folder, "experiment", *shared)
         if not experiment.keys() <= old.keys():
-            _write_experiment(folder, old | experiment)
+            write_settings(folder / EXPERIMENT, old | experiment)
     elif (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
         raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
     else:
-        _write_experiment(folder, experiment)
-
-
-def _write_experiment(folder: Path, experiment: dict[str, Any]) -> None:
-    text = json.dumps(experiment, indent=2, allow_nan=False) + "\n"
-    _replace(folder / EXPERIMENT, lambda file: file.write(text.encode()))
-
-
-def _require_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    before, after = _flat(old), _flat(new)
-    missing = "absent"
-    changes = [
-        f"{field} was {before.get(field, missing)} and is {after.get(field, missing)}"
-        for field in dict.fromkeys([*before, *after])
-        if before.get(field, missing) != after.get(field, missing)
-    ]
-    if changes:
-        raise InputError(f"{folder} holds another experiment: {'; '.join(changes)}. Use another --out")
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings by dotted name, values as JSON."""
-    flat: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = json.dumps(value)
-    return flat
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+        write_settings(folder / EXPERIMENT, experiment)
 
 
 def _savez(file: IO[bytes], predictions: Predictions) -> None:

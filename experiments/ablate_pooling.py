@@ -18,7 +18,7 @@ from bert_jax.model.export import target_of
 from bert_jax.model.readout import check
 from bert_jax.report import write_report
 from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_size, prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
@@ -48,8 +48,8 @@ def run_ablation(config: Ablation, grid: Sequence[Run], model_of: Callable[[Run]
         InputError: whatever is wrong.
     """
     prepare_process()
-    for field in ("batch_size", "eval_batch_size"):
-        check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
+    for regime in config.regimes:
+        check_batch_sizes(getattr(config, regime), f"--{regime}.")
     for readout in config.readouts():
         check(readout, _architecture(config))
         if config.save_models:

@@ -16,10 +16,10 @@ import numpy as np
 
 from bert_jax.data.lines import blocks, read_lines
 from bert_jax.errors import InputError
-from bert_jax.folder import write_whole
+from bert_jax.folder import write_whole, writing
 from bert_jax.model.directory import fingerprint, resolve
 from bert_jax.pretrained import Embedder, load
-from bert_jax.results import plain, writing
+from bert_jax.results import plain
 from bert_jax.train.parallel import prepare_process
 from bert_jax.train.prefetch import Prefetch
 from experiments.cli import run

@@ -22,8 +22,8 @@ from bert_jax.data.prepare import prepare_documents
 from bert_jax.data.shards import read_corpus, read_manifest
 from bert_jax.data.tokenizer import load_tokenizer
 from bert_jax.errors import InputError
-from bert_jax.folder import claim, write_whole
-from bert_jax.results import plain, run_id, writing
+from bert_jax.folder import claim, write_whole, writing
+from bert_jax.results import plain, run_id
 from bert_jax.train import parallel
 from bert_jax.train.checkpoint import Checkpoints
 from bert_jax.train.interruption import Interruption

@@ -14,7 +14,7 @@ from bert_jax.errors import InputError
 from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_size, prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from configs import named
 from experiments.cli import run
 from experiments.regimes import Run, Settings, open_store, run_grid
@@ -25,7 +25,7 @@ from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 def main(config: ProbeRun) -> None:
     """Run what is missing of the grid, then report. What can be wrong is found before the encoder reads anything."""
     prepare_process()
-    check_batch_size(config.probe.batch_size, "--batch-size")
+    check_batch_sizes(config.probe)
     folder = _encoder_dir(config)
     bert = read_config(folder)
     readouts = make_grid(expand_layers(config.layers, bert.num_layers), config.poolings, config.projections)

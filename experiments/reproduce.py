@@ -15,9 +15,10 @@ from rich.table import Table as RichTable
 
 from bert_jax.comparison import num_resamples
 from bert_jax.errors import InputError, unknown
-from bert_jax.results import plain, writing
+from bert_jax.folder import writing
+from bert_jax.results import plain
 from bert_jax.statistics import adjust
-from bert_jax.train.parallel import prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from experiments import what_is_in_cls
 from experiments.cells import (
     EMBEDDED,
@@ -69,6 +70,8 @@ def _check(table: Table, config: Reproduce) -> None:
     if all(reasons.values()):
         said = "; ".join(f"{title}: {why}" for title, why in reasons.items())
         raise InputError(f"no column of {table.name} can be measured: {said}")
+    for regime in {column.regime for column in measured} & set(RECIPE):
+        check_batch_sizes(getattr(config, regime), f"--{regime}.")
 
 
 # What is printed.

@@ -76,7 +76,7 @@ class Reproduce:
     learning_rates: tuple[float, ...] = ()
     """Rates to try in fine-tuning; the best on the evaluation set is reported."""
     train_rows: int | None = None
-    """Train and probe on the first rows only."""
+    """Train and probe on so many rows only: the first, or evenly spread ones where folds stand for a dev set."""
     finetune: FinetuneConfig = FinetuneConfig()
     probe: ProbeConfig = ProbeConfig()
     sts: StsConfig = StsConfig()

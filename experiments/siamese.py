@@ -24,15 +24,16 @@ from bert_jax.data.nli import CLASSES, read_nli
 from bert_jax.data.tasks import Split, Task
 from bert_jax.data.tsv import read_lines
 from bert_jax.errors import InputError
+from bert_jax.folder import writing
 from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.provenance import read_history, tunings, write_history
 from bert_jax.report import write_report
-from bert_jax.results import ResultStore, Row, plain, run_id, writing
+from bert_jax.results import ResultStore, Row, plain, run_id
 from bert_jax.train import metrics
 from bert_jax.train.loop import Diverged
-from bert_jax.train.parallel import check_batch_size, prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from bert_jax.train.siamese import (
     PairData,
     Trained,
@@ -109,8 +110,7 @@ def run_missing(config: SiameseRun, seeds: Iterable[int]) -> None:
 
 
 def _check(config: SiameseRun) -> None:
-    for field in ("batch_size", "eval_batch_size"):
-        check_batch_size(getattr(config.siamese, field), f"--siamese.{field.replace('_', '-')}")
+    check_batch_sizes(config.siamese, "--siamese.")
     bert = read_config(_encoder_dir(config))
     for readout in config.readouts():
         check(readout, bert)

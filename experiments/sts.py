@@ -13,7 +13,7 @@ from bert_jax.errors import InputError
 from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_size, prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from bert_jax.train.similarity import split_whitening
 from configs import named
 from experiments.cli import run
@@ -25,7 +25,7 @@ from experiments.sources import TaskSplits, describe_encoder, read_similarity
 def main(config: StsRun) -> None:
     """Run what is missing of the grid, then report. What can be wrong is found before the encoder reads anything."""
     prepare_process()
-    check_batch_size(config.sts.batch_size, "--batch-size")
+    check_batch_sizes(config.sts)
     if config.encoder is None:
         raise InputError("--encoder is needed: a model directory, or a hub id such as bert-base-uncased")
     if config.sts_dir is None:

@@ -23,16 +23,16 @@ from bert_jax.data.batching import encode_texts
 from bert_jax.data.follows import FOLLOWS, follow_splits, read_documents
 from bert_jax.data.tasks import Task
 from bert_jax.data.tokenizer import load_tokenizer
-from bert_jax.errors import unknown
-from bert_jax.folder import claim, write_whole
+from bert_jax.errors import InputError, unknown
+from bert_jax.folder import claim, write_whole, writing
 from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
 from bert_jax.pretrained import load
 from bert_jax.report import write_report
-from bert_jax.results import plain, writing
+from bert_jax.results import plain
 from bert_jax.train.attention import first_attention
 from bert_jax.train.follows import has_head, head_readout
-from bert_jax.train.parallel import check_batch_size, prepare_process
+from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from configs import named
 from experiments.cli import run
 from experiments.cls_settings import ClsRun
@@ -52,14 +52,15 @@ DOCUMENTS_SEED = 1
 def main(config: ClsRun) -> None:
     """Run what is missing of every encoder's parts, then write the figures and tables."""
     prepare_process()
-    check_batch_size(config.probe.batch_size, "--batch-size")
-    for field in ("batch_size", "eval_batch_size"):
-        check_batch_size(getattr(config.finetune, field), f"--finetune.{field.replace('_', '-')}")
+    check_batch_sizes(config.probe)
+    check_batch_sizes(config.finetune, "--finetune.")
     encoders = {name: str(resolve(place)) for name, place in config.named_encoders().items()}
     encoders = encoders or dict.fromkeys(config.pretrainings, "")
     for place in filter(None, encoders.values()):
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
+    if "pairs" in config.parts:
+        _follows(config)  # so that a text that does not suffice is said at once
     for name, place in encoders.items():
         encoder = place or str(_pretrained(config, name))
         _note(config, name)
@@ -74,7 +75,8 @@ def start(args: Sequence[str]) -> None:
 
     It belongs to `reproduce what-is-in-cls`, and is how the other arguments can be those of this experiment.
     """
-    args, scale = list(args), "tiny"
+    args = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--scale=") else [arg])]
+    scale = "tiny"
     if "--scale" in args[:-1]:
         at = args.index("--scale")
         scale = args[at + 1]
@@ -249,7 +251,10 @@ def _follows(config: ClsRun) -> TaskSplits:
         documents = controlled.documents(wanted, DOCUMENTS_SEED)
     else:
         documents = read_documents(config.corpus, load_tokenizer(config.corpus), wanted)
-    train, held_out = follow_splits(documents, config.num_pairs, config.words, seed=0)
+    try:
+        train, held_out = follow_splits(documents, config.num_pairs, config.words, seed=0)
+    except InputError as error:
+        raise InputError(f"{error}: see --num-pairs, --words and --corpus") from None
     return TaskSplits(FOLLOWS, train, None, {"heldout": held_out})
 
 

@@ -174,8 +174,8 @@ def test_one_text_is_not_a_list_of_letters(bert: Pretrained) -> None:
 
 
 def test_saved_and_loaded_is_the_same(bert: Pretrained, tmp_path: Path) -> None:
-    bert.save(tmp_path / "model")
-    again = bert_jax.load(tmp_path / "model")
+    bert.save(str(tmp_path / "model"))
+    again = bert_jax.load(str(tmp_path / "model"))
     np.testing.assert_array_equal(again.embed(TEXTS), bert.embed(TEXTS))
     assert again.tokenizer.encode("ba de", "gi") == bert.tokenizer.encode("ba de", "gi")
     assert again.config == bert.config

@@ -21,7 +21,7 @@ from bert_jax.claims.figure import (
 )
 from bert_jax.errors import InputError
 from bert_jax.figure import REGIMES
-from bert_jax.results import writing
+from bert_jax.folder import writing
 from bert_jax.train.attention import TARGETS
 
 PAGE = "claims.md"

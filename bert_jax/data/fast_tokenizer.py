@@ -11,11 +11,10 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_jax.data.tokenizer import SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.tokenizer import SPECIAL_TOKENS, SentencePiece, Tokenizer, WordPiece
 from bert_jax.errors import InputError
 
 _PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
-_NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 
@@ -44,7 +43,7 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     # No piece goes over a space, so the words can be cut apart; the library then remembers them.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
     tokenizer.decoder = decoders.Metaspace(SPACE, "always" if proto.normalizer_spec.add_dummy_prefix else "never")
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in _NAMES])
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
@@ -111,7 +110,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
         max_length: tokens that longer texts are to be cut to, special ones included.
     """
     tokenizer.save(folder)
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), _NAMES, strict=True))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
     settings: dict[str, Any] = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(tokenizer, SentencePiece):
         try:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from bert_jax.config import VocabConfig
 from bert_jax.data import shards, text, vocabulary
+from bert_jax.data.archives import reading
 from bert_jax.data.corpus import Document, tokenize
 from bert_jax.data.duplicates import Duplicates, finding_duplicates
 from bert_jax.data.sentences import sentences_of
@@ -129,7 +130,8 @@ def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, An
 
 
 def _has_tokenizer(out: Path) -> bool:
-    return any((out / name).exists() for name in TOKENIZER_FILES)
+    # WordPiece has another file, which comes first and is not enough.
+    return any((out / name).exists() for name in TOKENIZER_FILES[:2])
 
 
 def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
@@ -148,7 +150,9 @@ def _make_tokenizer(
 ) -> Iterator[int]:
     """Train or copy the tokenizer; yields the positions in the sources that the sample has come to."""
     if isinstance(vocab, Path):
-        _save_tokenizer(load_tokenizer(vocab), out)
+        with reading(str(vocab)):
+            tokenizer = load_tokenizer(vocab)
+        _save_tokenizer(tokenizer, out)
         return
     path = out / f"sentences{PARTIAL}"
     with start_workers(workers) as pool:

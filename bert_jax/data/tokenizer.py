@@ -29,7 +29,8 @@ class SpecialIds(NamedTuple):
     mask: int
 
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""BERT's, in the order of `SpecialIds`."""
 
 
 class Encoding(NamedTuple):
@@ -117,7 +118,7 @@ class WordPiece(_Assembling):
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.vocab_size = tokenizer.get_vocab_size()
-        ids = {name: tokenizer.token_to_id(name) for name in _SPECIAL}
+        ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
         if missing := [name for name, id_ in ids.items() if id_ is None]:
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
         self.special = SpecialIds(*(id_ for id_ in ids.values() if id_ is not None))
@@ -162,7 +163,7 @@ class SentencePiece(_Assembling):
         except RuntimeError as error:
             raise InputError("not a SentencePiece model: it cannot be parsed") from error
         self.vocab_size = self.processor.get_piece_size()
-        ids = [self.processor.piece_to_id(name) for name in _SPECIAL]
+        ids = [self.processor.piece_to_id(name) for name in SPECIAL_TOKENS]
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
         self.special = SpecialIds(*ids)

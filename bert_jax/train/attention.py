@@ -13,7 +13,7 @@ from bert_jax.data.tokenizer import Encoding
 from bert_jax.model.attention import attention_maps
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.inference import predict_rows
-from bert_jax.train.parallel import map_predict_step
+from bert_jax.train.parallel import map_predict_step, replicate
 from bert_jax.types import Array, Params, Tokens
 
 TARGETS = ("[CLS]", "[SEP]", "words")
@@ -41,7 +41,8 @@ def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch
     buckets = choose_buckets(lengths, 4, pretrained.config.max_length)
     step = _step(pretrained.config)
     special = pretrained.tokenizer.special
-    rows = predict_rows(step, pretrained.checkpoint.encoder, encodings, special, batch_size, buckets)
+    params = replicate(pretrained.checkpoint.encoder)
+    rows = predict_rows(step, params, encodings, special, batch_size, buckets)
     shares, entropy = rows[..., :3].mean(0, dtype=np.float64), rows[..., 3]
     evenness = entropy / np.log(lengths)[:, None, None]
     return FirstAttention(shares, entropy.mean(0, dtype=np.float64), evenness.mean(0, dtype=np.float64))

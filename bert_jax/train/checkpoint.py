@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
 
 from bert_jax.errors import InputError
-from bert_jax.results import writing
+from bert_jax.folder import writing
 from bert_jax.train.step import TrainState
 
 DAMAGED = ".damaged"
@@ -60,8 +60,13 @@ class Checkpoints:
         _ignore_closed_loops()
         self._logger, self._level = logging.getLogger("absl"), logging.getLogger("absl").level
         self._logger.setLevel(logging.CRITICAL)
-        with self._failing("look through"):
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._saved: int | None = None
+        try:
+            with self._failing("look through"):
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except InputError:
+            self._logger.setLevel(self._level)
+            raise
         self._saved = max(self._manager.all_steps(), default=None)
 
     def save(self, step: int, state: TrainState) -> None:

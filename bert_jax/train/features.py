@@ -16,7 +16,7 @@ from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
 from bert_jax.pretrained import Pretrained
 from bert_jax.train.inference import predict_batches
-from bert_jax.train.parallel import check_batch_size, map_predict_step
+from bert_jax.train.parallel import check_batch_size, map_predict_step, replicate
 from bert_jax.types import Array, Params, Tokens
 
 Features = dict[ReadoutConfig, np.ndarray]
@@ -65,7 +65,7 @@ def extract_features(
     buckets = choose_buckets(np.array([len(e.ids) for e in encodings]), NUM_BUCKETS, pretrained.config.max_length)
     step = _step(pretrained.config, readouts)
     special, cuts = pretrained.tokenizer.special, np.cumsum(widths)[:-1]
-    for rows, values in predict_batches(step, (params, blind), encodings, special, batch_size, buckets):
+    for rows, values in predict_batches(step, replicate((params, blind)), encodings, special, batch_size, buckets):
         for array, part in zip(features.values(), np.split(values, cuts, -1), strict=True):
             array[rows] = part
         on_rows(len(rows))

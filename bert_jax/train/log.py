@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from bert_jax.errors import InputError
-from bert_jax.folder import write_whole
-from bert_jax.results import plain, writing
+from bert_jax.folder import write_whole, writing
+from bert_jax.results import plain
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 

@@ -37,7 +37,8 @@ class Watch:
     """Stops a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
 
     Args:
-        spike: a loss of this many times its median over the last 100 steps is too much; 0 for none.
+        spike: a loss of this many times its median over the last 100 steps is too much; 0 for none. It needs 20 of
+            them: a run that goes on from a checkpoint has none at first, and does not see a jump in those steps.
     """
 
     def __init__(self, spike: float) -> None:

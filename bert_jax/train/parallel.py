@@ -83,6 +83,13 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
         )
 
 
+def check_batch_sizes(settings: object, prefix: str = "--") -> None:
+    """`check_batch_size` for the sizes of batches among settings, by the names of their flags."""
+    for field in ("batch_size", "eval_batch_size"):
+        if hasattr(settings, field):
+            check_batch_size(getattr(settings, field), prefix + field.replace("_", "-"))
+
+
 def least_batch() -> int:
     """Rows of the smallest batch that the devices here can share: one each."""
     return jax.local_device_count()

@@ -21,7 +21,7 @@ from bert_jax.data import vocabulary
 from bert_jax.data.prepare import TextConfig, prepare, prepare_documents
 from bert_jax.data.sentences import sentences_of
 from bert_jax.data.shards import read_corpus, read_manifest
-from bert_jax.data.tokenizer import load_tokenizer, train_sentencepiece
+from bert_jax.data.tokenizer import WordPiece, load_tokenizer, train_sentencepiece
 from bert_jax.errors import InputError
 from bert_jax.folder import write_whole
 
@@ -219,15 +219,42 @@ def test_a_tokenizer_that_exists_is_taken_as_it_is(source, prepared, tmp_path, n
         assert file.endswith(".json") or made[file] == content
 
 
-def test_a_wordpiece_vocabulary_is_taken_too(source, tmp_path):
+def wordpiece(folder):
     letters = sorted({letter for word in WORDS for letter in word.lower()})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *letters, *(f"##{letter}" for letter in letters)]
-    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    return tokens
+
+
+def test_a_wordpiece_vocabulary_is_taken_too(source, tmp_path):
+    tokens = wordpiece(tmp_path)
     list(prepare([str(source / "a.txt")], tmp_path / "out", TextConfig(heldout=0), tmp_path / "vocab.txt", workers=1))
     corpus = read_corpus(tmp_path / "out", "train")
     first = make_texts()[0].split(".")[0]
     ids = corpus.tokens[: corpus.sentences[1]]
     assert "".join(tokens[i].removeprefix("##") for i in ids) == first.replace(" ", "").lower() + "."
+
+
+def test_killed_between_a_tokenizers_files_it_takes_all_of_them_again(source, tmp_path, monkeypatch):
+    wordpiece(tmp_path)
+    WordPiece.from_vocabulary(tmp_path / "vocab.txt", lowercase=False).save(tmp_path)
+
+    def prepared():
+        return list(prepare([str(source / "a.txt")], tmp_path / "out", TextConfig(), tmp_path / "tokenizer.json", 1))
+
+    replace = os.replace
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+
+        def replace_one(old, new):
+            replace(old, new)
+            if Path(new).name == "vocab.txt":
+                raise KeyboardInterrupt
+
+        killed.setattr(os, "replace", replace_one)
+        prepared()
+    assert (tmp_path / "out" / "vocab.txt").exists() and not (tmp_path / "out" / "tokenizer.json").exists()
+    prepared()
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
 
 
 def test_the_sample_for_the_vocabulary_is_that_of_the_whole_text():

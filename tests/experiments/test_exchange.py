@@ -129,6 +129,7 @@ def test_a_readout_that_cannot_be_kept_is_refused_before_training(world, tmp_pat
     error = fails(capsys, finetune.main, FinetuneRun, *flags, "--pooling", "attention")
     assert "pooling attention cannot be saved" in error and not (tmp_path / "x").exists()
     assert "unknown task 'colla'" in fails(capsys, finetune.main, FinetuneRun, *flags, "--task", "colla")
+    assert "unknown task 'trec'" in fails(capsys, finetune.main, FinetuneRun, *flags, "--task", "trec")
 
 
 # Convert ---------------------------------------------------------------------------------------------------------

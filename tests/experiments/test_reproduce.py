@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
@@ -278,6 +278,7 @@ def test_an_encoder_that_was_tuned_before_is_refused(world, tmp_path, file, cont
             {"columns": ("NER", "QQP F1")},
             r"no column of toy can be measured: QQP F1: .*; NER: there is none|NER: there",
         ),
+        ({"finetune": FinetuneConfig(batch_size=0)}, r"--finetune\.batch-size must be at least 1"),
         ({"encoder": (), "scale": "mini"}, r"--corpus is needed to pretrain bert"),
     ],
 )

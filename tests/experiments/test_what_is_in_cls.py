@@ -177,6 +177,7 @@ def test_the_same_command_runs_nothing_again_and_a_third_encoder_joins(out, worl
         (["--encoders", "a=/nowhere/at/all"], "no model directory"),
         (["--seeds", "0"], "--seeds 0"),
         (["--batch-size", "0"], "--batch-size"),
+        (["--parts", "pairs", "--words", "1"], "--words"),
     ],
 )
 def test_mistakes_are_told_in_a_line(flags, says, world, tmp_path, capsys):
@@ -189,3 +190,11 @@ def test_mistakes_are_told_in_a_line(flags, says, world, tmp_path, capsys):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="no folder of what_is_in_cls"):
         frames.read_about(tmp_path)
+
+
+def test_the_scale_is_read_with_and_without_an_equals_sign(monkeypatch):
+    taken = []
+    monkeypatch.setattr(what_is_in_cls, "run", lambda main, configs, args: taken.append(args))
+    for words in (["--scale", "mini", "--seeds", "2"], ["--scale=mini", "--seeds", "2"]):
+        what_is_in_cls.start(words)
+    assert taken[0] == taken[1] and taken[0][1:] == ["--seeds", "2"]

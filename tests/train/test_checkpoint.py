@@ -1,6 +1,7 @@
 """What is saved comes back bit for bit, whatever happens to the disk, and a damaged checkpoint is never believed."""
 
 import json
+import logging
 import os
 import pickle
 import resource
@@ -184,6 +185,17 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=rf"cannot write to {tmp_path}/file.*--out"):
         Checkpoints(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_looked_through_is_named(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    level = logging.getLogger("absl").level
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager", refuse)
+    with pytest.raises(InputError, match=rf"cannot look through {tmp_path}: Permission denied; there is none before"):
+        Checkpoints(tmp_path)
+    assert logging.getLogger("absl").level == level
 
 
 def test_a_full_disk_is_said_and_what_was_saved_before_is_whole(tmp_path):
