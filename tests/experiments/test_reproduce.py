@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
@@ -278,13 +278,19 @@ def test_an_encoder_that_was_tuned_before_is_refused(world, tmp_path, file, cont
             {"columns": ("NER", "QQP F1")},
             r"no column of toy can be measured: QQP F1: .*; NER: there is none|NER: there",
         ),
-        ({"finetune": FinetuneConfig(batch_size=0)}, r"--finetune\.batch-size must be at least 1"),
         ({"encoder": (), "scale": "mini"}, r"--corpus is needed to pretrain bert"),
     ],
 )
 def test_mistakes_are_explained(world, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         reproduce.main(settings(world, tmp_path / "out", **changes))
+
+
+def test_batches_that_the_devices_cannot_share_are_refused_before_anything_is_made(monkeypatch, world, tmp_path):
+    monkeypatch.setattr("jax.device_count", lambda: 7)
+    with pytest.raises(InputError, match=r"--[a-z]+\.(eval-)?batch-size \d+ does not divide by the 7 devices"):
+        reproduce.main(settings(world, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_table_with_several_encoders_asks_which_one_is_given(monkeypatch, world, tmp_path):
