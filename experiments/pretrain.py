@@ -116,7 +116,10 @@ def _embedded_corpus(config: PretrainRun) -> Path:
     for turn in (True, False):
         with parallel.together(), writing(config.out):
             if parallel.is_first_host() is turn:
-                prepare_documents(documents, folder, config.vocab, HELD_OUT)
+                try:
+                    prepare_documents(documents, folder, config.vocab, HELD_OUT)
+                except InputError as error:
+                    raise InputError(f"{error}\nIt is the embedded language; for text of yours: --corpus DIR") from None
     return folder
 
 

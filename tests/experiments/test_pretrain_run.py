@@ -270,7 +270,7 @@ def test_a_loss_that_jumps_stops_the_run_unless_it_is_told_to_go_on(whole, tmp_p
         ("--coordinator here:1 --num-hosts 2 --host 2", ["--host 2", "0 to 1"]),
         ("--coordinator localhost --num-hosts 2", ["--coordinator localhost", "address:port"]),
         ("--coordinator here:1 --distributed auto", ["exclude each other"]),
-        ("--vocab.size 100000", ["100000", "cannot be trained on this text"]),
+        ("--vocab.size 100000", ["100000", "cannot be trained on this text", "--corpus DIR"]),
         ("--wandb-project x", ["--wandb-project", "pip install wandb"]),
         ("--corpus /no/such/corpus", ["/no/such/corpus"]),
     ],
