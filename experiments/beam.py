@@ -24,9 +24,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from bert_jax.config import VocabConfig
 from bert_jax.data import shards, text, vocabulary
 from bert_jax.data.archives import read_members, reading
-from bert_jax.data.corpus import Document, tokenize
+from bert_jax.data.corpus import Document
+from bert_jax.data.paragraphs import ParagraphTokenizer
 from bert_jax.data.prepare import TextConfig, describe, draw_sample, share
-from bert_jax.data.sentences import sentences_of
+from bert_jax.data.sentences import paragraphs_of
 from bert_jax.data.shards import MANIFEST, SETTINGS, Shard, Split
 from bert_jax.data.text import Block, Source
 from bert_jax.data.tokenizer import TOKENIZER_FILES, SentencePiece, Tokenizer, load_tokenizer
@@ -177,6 +178,11 @@ def _load(files: tuple[tuple[str, bytes], ...]) -> Tokenizer:
         return load_tokenizer(Path(folder), num_threads=1)
 
 
+@functools.cache
+def _load_paragraphs(files: tuple[tuple[str, bytes], ...], split: bool) -> ParagraphTokenizer:
+    return ParagraphTokenizer(_load(files), split)
+
+
 def _documents(block: Block, config: TextConfig) -> Iterator[Any]:
     """(hash of the text, the document) for every document with text."""
     for document in text.read_documents(block, config.text_field, config.on_bad_text):
@@ -197,16 +203,15 @@ def _first(group: tuple[bytes, Iterable[str]]) -> Iterator[Any]:
 
 def _tokenize(batch: list[str], files: Files, config: TextConfig, number: int) -> Iterator[Any]:
     """((split, number of the shard), (place in it, document)) for every document with tokens."""
-    documents = [list(sentences_of(content, config.sentences == "split")) for content in batch]
-    documents = [sentences for sentences in documents if sentences]
+    documents = [paragraphs for content in batch if (paragraphs := paragraphs_of(content))]
     yield from (_left_out("no text") for _ in range(len(batch) - len(documents)))
-    tokenizer = _load(tuple(sorted(files.items())))
-    for sentences, document in zip(documents, tokenize(tokenizer, documents), strict=True):
+    tokenizer = _load_paragraphs(tuple(sorted(files.items())), config.sentences == "split")
+    for sentences, document in tokenizer(documents):
         if not len(document.tokens):
             yield _left_out("no tokens")
             continue
         split: Split = "heldout" if share(sentences) < config.heldout else "train"
-        place = hashlib.sha256("\n".join(sentences).encode()).digest()
+        place = hashlib.sha256(sentences).digest()
         yield (split, int.from_bytes(place[:8], "little") % number), (place, document)
 
 

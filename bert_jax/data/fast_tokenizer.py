@@ -11,12 +11,10 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_jax.data.tokenizer import SPECIAL_TOKENS, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.tokenizer import SPACE, SPECIAL_TOKENS, SentencePiece, Tokenizer, WordPiece
 from bert_jax.errors import InputError
 
 _PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
-SPACE = "\u2581"
-"""What SentencePiece writes for a space."""
 
 
 def to_fast(model: bytes) -> tokenizers.Tokenizer:

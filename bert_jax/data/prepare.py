@@ -9,7 +9,7 @@ import functools
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,9 +17,10 @@ from typing import Any, Literal, NamedTuple
 from bert_jax.config import VocabConfig
 from bert_jax.data import shards, text, vocabulary
 from bert_jax.data.archives import reading
-from bert_jax.data.corpus import Document, tokenize
+from bert_jax.data.corpus import Document
 from bert_jax.data.duplicates import Duplicates, finding_duplicates
-from bert_jax.data.sentences import sentences_of
+from bert_jax.data.paragraphs import ParagraphTokenizer
+from bert_jax.data.sentences import paragraphs_of
 from bert_jax.data.shards import VERSION, Part, Split
 from bert_jax.data.text import Block, Source
 from bert_jax.data.tokenizer import (
@@ -118,7 +119,7 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
             return
         sentences = (sentence for document in documents for sentence in document)
         _save_tokenizer(train_sentencepiece(sentences, vocab.size, vocab.algorithm, vocab.lowercase), out)
-        part = _tokenize_part(out, 0, documents, load_tokenizer(out), heldout)
+        part = _tokenize_part(out, 0, documents, ParagraphTokenizer(load_tokenizer(out), split=False), heldout)
         shards.write_part(out, 0, part._replace(source=content))
         shards.finish(out)
 
@@ -230,25 +231,25 @@ def _write_part(out: Path, number: int, block: Block, repeated: frozenset[int], 
             dropped["invalid UTF-8"] += 1
         elif place in repeated:
             dropped["duplicate"] += 1
-        elif sentences := list(sentences_of(document, config.sentences == "split")):
-            documents.append(sentences)
+        elif paragraphs := paragraphs_of(document):
+            documents.append(paragraphs)
         else:
             dropped["no text"] += 1
-    part = _tokenize_part(out, number, documents, _tokenizer(out), config.heldout)
+    part = _tokenize_part(out, number, documents, _tokenizer(out, config.sentences == "split"), config.heldout)
     shards.write_part(out, number, Part(text.digest(block), part.shards, dict(dropped + Counter(part.dropped))))
 
 
 @functools.cache
-def _tokenizer(folder: Path) -> Tokenizer:
-    return load_tokenizer(folder, num_threads=1)
+def _tokenizer(folder: Path, split: bool) -> ParagraphTokenizer:
+    return ParagraphTokenizer(load_tokenizer(folder, num_threads=1), split)
 
 
 def _tokenize_part(
-    out: Path, number: int, documents: Sequence[Sequence[str]], tokenizer: Tokenizer, heldout: float
+    out: Path, number: int, documents: Sequence[Sequence[str]], tokenizer: ParagraphTokenizer, heldout: float
 ) -> Part:
     """Write the shards of one part, one for each split that has documents."""
     sides: dict[Split, list[Document]] = {"train": [], "heldout": []}
-    for sentences, document in zip(documents, tokenize(tokenizer, documents), strict=True):
+    for sentences, document in tokenizer(documents):
         if len(document.tokens):
             sides["heldout" if share(sentences) < heldout else "train"].append(document)
     written = [shards.write_shard(out, number, split, side) for split, side in sides.items() if side]
@@ -256,7 +257,6 @@ def _tokenize_part(
     return Part("", tuple(written), {"no tokens": empty} if empty else {})
 
 
-def share(sentences: Iterable[str]) -> float:
-    """A number in [0, 1) that is a function of a document's text, uniform over texts."""
-    found = hashlib.blake2b("\n".join(sentences).encode(), digest_size=8).digest()
-    return int.from_bytes(found, "little") / 2**64
+def share(sentences: bytes) -> float:
+    """A number in [0, 1) that is a function of a document's sentences, one a line, and uniform over texts."""
+    return int.from_bytes(hashlib.blake2b(sentences, digest_size=8).digest(), "little") / 2**64

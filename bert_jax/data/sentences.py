@@ -8,6 +8,8 @@ import html
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 _COMMENT = re.compile(r"<!--.*?-->")
 _TAG = re.compile(r"</?([A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?>")
 _INLINE = frozenset("a abbr b big cite code em font i math nowiki s small span strong sub sup tt u var".split())
@@ -19,7 +21,10 @@ _HOLLOW = re.compile(r"\([,;: ]*\)")
 """Brackets that lost all they held."""
 
 _LETTER = re.compile(r"[^\W\d_]")
-_STOP = re.compile(r"[.!?…][\"'”“\u2019»)\]]* ")
+_MARKS = ".!?…"
+_CLOSING = "\"'”“\u2019»)]"
+_STOP = re.compile(rf"[{_MARKS}][{re.escape(_CLOSING)}]* ")
+_AT_END = frozenset(_MARKS + _CLOSING)
 _OPENING = "\"'“\u2018„«([¿¡-\u2013—"
 
 _TITLES = frozenset(
@@ -40,8 +45,16 @@ _FIRST = frozenset(
     "a an another other one two three since because today now no not also its what who where why how".split()
 )
 
-_BEFORE_FIRST = _OPENING + " "
-_ABBREVIATIONS = _TITLES | _BEFORE_NUMBERS | _PERHAPS
+# What a word says of a sentence that it might be the last of ...
+_NEVER, _ALWAYS, _UNLESS_NUMBER, _IF_FIRST_OR_NUMBER, _IF_FIRST, _ORDINAL = range(6)
+# ... and of one that it might begin: an opening mark by itself says nothing, and the word after it does.
+_OPENS, _OTHER, _CAPITAL, _KNOWN_FIRST, _NUMBER = range(5)
+_ENDS = np.zeros((6, 5), bool)
+_ENDS[[_ALWAYS, _ORDINAL], _CAPITAL:] = True
+_ENDS[_UNLESS_NUMBER, [_CAPITAL, _KNOWN_FIRST]] = True
+_ENDS[_IF_FIRST_OR_NUMBER, [_KNOWN_FIRST, _NUMBER]] = True
+_ENDS[_IF_FIRST, _KNOWN_FIRST] = True
+"""Whether a sentence ends with a word [6] before another one [5]."""
 
 
 def clean(line: str) -> str:
@@ -82,7 +95,11 @@ def split_sentences(text: str) -> list[str]:
     sentences, start = [], 0
     for match in _STOP.finditer(text):
         end = match.end()
-        if _ends_sentence(text, start, match.start(), end):
+        word = text[text.rfind(" ", start, end - 1) + 1 or start : end - 1]
+        last = as_last(word)
+        if last == _ORDINAL and start + len(word) == end - 1:
+            continue
+        if last != _NEVER and _ENDS[last, _next_first(text, end)]:
             sentences.append(text[start : end - 1])
             start = end
     if start < len(text):
@@ -90,26 +107,70 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
-def _ends_sentence(text: str, start: int, stop: int, after: int) -> bool:
-    """Whether the mark at `stop` ends the sentence that begins at `start`; what follows begins at `after`."""
-    first = text[after : after + 1]
-    if not first.isalnum():
-        first = text[after : after + 16].lstrip(_BEFORE_FIRST)[:1]
-    if not first.isalnum() or first.islower():
-        return False
-    if text[stop] != "." or after - stop > 2 or text[stop - 1 : stop] == ".":
-        return True
-    word = text[max(text.rfind(" ", start, stop) + 1, start) : stop]
-    if len(word) > 1 and word.isalpha() and word.lower() not in _ABBREVIATIONS:
-        return True  # as most words are: this is for speed
-    word = word.lstrip(_OPENING).lower()
-    if word in _TITLES or (word.isdigit() and stop - len(word) == start):
-        return False
-    if first.isdigit():
-        return word not in _BEFORE_NUMBERS
-    if word in _PERHAPS or _is_initials(word):
-        return text[after : after + 16].lstrip(_BEFORE_FIRST).split(" ", 1)[0].rstrip(",").lower() in _FIRST
-    return True
+def _next_first(text: str, start: int) -> int:
+    """`as_first` of the first word from `start` on that is not opening marks alone."""
+    while start < len(text):
+        end = text.find(" ", start)
+        first = as_first(text[start : end if end >= 0 else len(text)])
+        if first != _OPENS or end < 0:
+            return first
+        start = end + 1
+    return _OPENS
+
+
+def find_ends(last: np.ndarray, first: np.ndarray, paragraphs: np.ndarray) -> np.ndarray:
+    """Which words [N] bool end a sentence: those that `split_sentences` cuts after, in paragraphs of whole texts.
+
+    Args:
+        last: `as_last` of the words [N].
+        first: `as_first` of the words [N].
+        paragraphs: which words [N] end a paragraph.
+    """
+    ends = paragraphs.copy()
+    perhaps = np.flatnonzero((last != _NEVER) & ~paragraphs)
+    after = perhaps + 1
+    skipping = np.arange(len(after))
+    while len(skipping := skipping[(first[after[skipping]] == _OPENS) & ~paragraphs[after[skipping]]]):
+        after[skipping] += 1
+    ends[perhaps] = _ENDS[last[perhaps], first[after]]
+    # In order: whether an ordinal begins a sentence depends on one before it.
+    for word in perhaps[last[perhaps] == _ORDINAL].tolist():
+        if word == 0 or ends[word - 1]:
+            ends[word] = False
+    return ends
+
+
+def as_last(word: str) -> int:
+    """What a word with all marks around it says of a sentence that might end with it."""
+    if word[-1:] not in _AT_END:
+        return _NEVER  # as most words: this is for speed
+    bare = word.rstrip(_CLOSING)
+    if not bare or bare[-1] not in _MARKS:
+        return _NEVER
+    if bare[-1] != "." or len(bare) < len(word) or bare[-2:-1] == ".":
+        return _ALWAYS
+    if bare[:-1].isdigit():
+        return _ORDINAL
+    bare = bare[:-1].lstrip(_OPENING).lower()
+    if bare in _TITLES:
+        return _NEVER
+    if bare in _PERHAPS or _is_initials(bare):
+        return _IF_FIRST if bare in _BEFORE_NUMBERS else _IF_FIRST_OR_NUMBER
+    return _UNLESS_NUMBER if bare in _BEFORE_NUMBERS else _ALWAYS
+
+
+def as_first(word: str) -> int:
+    """What a word with all marks around it says of a sentence that might begin with it."""
+    if "a" <= word[:1] <= "z":
+        return _OTHER  # as most words: this is for speed
+    bare = word.lstrip(_OPENING)
+    if not bare:
+        return _OPENS
+    if not bare[0].isalnum() or bare[0].islower():
+        return _OTHER
+    if bare[0].isdigit():
+        return _NUMBER
+    return _KNOWN_FIRST if bare.rstrip(",").lower() in _FIRST else _CAPITAL
 
 
 def _is_initials(word: str) -> bool:
@@ -117,11 +178,15 @@ def _is_initials(word: str) -> bool:
     return (len(word) == 1 and word.isalpha()) or ("." in word and all(len(part) <= 2 for part in word.split(".")))
 
 
+def paragraphs_of(document: str) -> list[str]:
+    """The clean paragraphs of a document, each of which is a line."""
+    return [cleaned for line in document.split("\n") if line and (cleaned := clean(line))]
+
+
 def sentences_of(document: str, split: bool = True) -> Iterator[str]:
     """The clean sentences of a document whose lines are paragraphs, or (without `split`) sentences already."""
-    for line in document.split("\n"):
-        if cleaned := clean(line):
-            if split:
-                yield from split_sentences(cleaned)
-            else:
-                yield cleaned
+    for paragraph in paragraphs_of(document):
+        if split:
+            yield from split_sentences(paragraph)
+        else:
+            yield paragraph

@@ -201,17 +201,23 @@ def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "ski
     """
     for part in block.parts:
         for name, start, data in _raw(part, text_field):
+            document = None
             try:
                 text = data.decode()
-            except UnicodeDecodeError as error:
+                document = (
+                    text if isinstance(part, Rows) else _PARSERS[part.kind](text, f"{name}, byte {start}", text_field)
+                )
+                if "\\u" in text:
+                    document.encode()  # JSON can spell half of a surrogate pair, which no UTF-8 does
+            except UnicodeError as error:
                 if bad_text == "stop":
+                    at = start + error.start if isinstance(error, UnicodeDecodeError) else start
                     raise InputError(
-                        f"{name}: invalid UTF-8 at byte {start + error.start}; "
+                        f"{name}: invalid UTF-8 at byte {at}; "
                         "correct it, or leave such documents out with --on-bad-text skip"
                     ) from None
-                yield None
-                continue
-            yield text if isinstance(part, Rows) else _PARSERS[part.kind](text, f"{name}, byte {start}", text_field)
+                document = None
+            yield document
 
 
 def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[str, int, bytes]]:

@@ -1,19 +1,27 @@
 """Text to token ids: WordPiece for published vocabularies, SentencePiece for our own, behind one protocol."""
 
+import functools
 import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import sentencepiece
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
 
+_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
+SPACE = "\u2581"
+"""What SentencePiece writes for a space."""
 SENTENCEPIECE_FILE = "spiece.model"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt")
 """What a model directory may hold; the first that is there counts."""
@@ -45,6 +53,11 @@ class Tokenizer(Protocol):
 
     vocab_size: int
     special: SpecialIds
+
+    @property
+    def wordwise(self) -> bool:
+        """Are the ids of a text those of what stands between its spaces, one after the other?"""
+        ...
 
     @property
     def starts_word(self) -> np.ndarray:
@@ -123,6 +136,14 @@ class WordPiece(_Assembling):
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
         self.special = SpecialIds(*(id_ for id_ in ids.values() if id_ is not None))
 
+    @functools.cached_property
+    def wordwise(self) -> bool:
+        # Any other part might look over a space. Of its own, BERT's normaliser goes by characters.
+        of_bert = isinstance(self.tokenizer.normalizer, BertNormalizer) and isinstance(
+            self.tokenizer.pre_tokenizer, BertPreTokenizer
+        )
+        return of_bert and not any(" " in token.content for token in self.tokenizer.get_added_tokens_decoder().values())
+
     @property
     def starts_word(self) -> np.ndarray:
         names = (self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size))
@@ -168,10 +189,22 @@ class SentencePiece(_Assembling):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
         self.special = SpecialIds(*ids)
 
+    @functools.cached_property
+    def wordwise(self) -> bool:
+        normalizer = _PROTOS.ModelProto.FromString(self.model).normalizer_spec
+        names = self.processor.id_to_piece(list(range(self.vocab_size)))
+        return (
+            normalizer.add_dummy_prefix
+            and normalizer.remove_extra_whitespaces
+            and normalizer.escape_whitespaces
+            and SPACE in names  # else it would be part of an unknown piece, which may go over it
+            and not any(SPACE in name[1:] or " " in name for name in names)
+        )
+
     @property
     def starts_word(self) -> np.ndarray:
         names = self.processor.id_to_piece(list(range(self.vocab_size)))
-        return np.array([name.startswith("\u2581") for name in names])
+        return np.array([name.startswith(SPACE) for name in names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return self.processor.encode(list(texts), num_threads=self.num_threads)

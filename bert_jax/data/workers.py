@@ -1,5 +1,6 @@
 """Worker processes that take a stream of work in bounded memory and end with their parent."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -74,6 +75,7 @@ def start_workers(count: int) -> Iterator[Workers]:
 
 def _initialize() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process is one core's
+    gc.disable()  # work on text makes objects by the million and no cycles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent alone answers
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

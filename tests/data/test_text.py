@@ -138,6 +138,13 @@ def test_invalid_utf8_is_named_by_file_and_byte(tmp_path, kind, packed):
     assert documents(path, bad_text="skip") == [*DOCUMENTS[:2], None, DOCUMENTS[3]]
 
 
+def test_half_a_character_that_json_spells_is_invalid_too(tmp_path):
+    path = tmp_path / "file.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude42"}\n{"text": "half \\ud83d"}\n')
+    assert f"{path}: invalid UTF-8 at byte {len(path.read_text().splitlines()[0]) + 1};" in failure(path)
+    assert documents(path, bad_text="skip") == ["whole 🙂", None]
+
+
 @pytest.mark.parametrize("ending", PACKERS)
 def test_what_is_cut_off_is_said_to_be(tmp_path, ending):
     rng = np.random.default_rng(0)

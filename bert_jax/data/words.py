@@ -1,0 +1,116 @@
+"""The words of texts as numbers, which are found for all words of a text at a time.
+
+A word is known by a hash of its bytes, of 64 bits: that two of a million words share one has a chance of 3e-8.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+SPACE, NEWLINE = 32, 10
+_SLOTS = 21
+"""Bits of a place in the table."""
+CAPACITY = 1 << (_SLOTS - 1)
+"""Words that it holds; half full, a word is found at the second look."""
+_BASE = 0x9E3779B97F4A7C15
+_OF_BYTES = np.random.default_rng(0).integers(1, 1 << 63, 256, np.uint64)
+
+
+class Found(NamedTuple):
+    """The words of a text [N]: their numbers int32, and where in it each begins and ends int64; and of the words that
+    were not known, in the order of their numbers, where in these arrays each stands first."""
+
+    numbers: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    new: np.ndarray
+
+
+class Words:
+    """Words, numbered from 0 in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all words."""
+        self.count = 0
+        self._keys = np.zeros(1 << _SLOTS, np.uint64)  # 0 is no word's
+        self._numbers = np.zeros(1 << _SLOTS, np.int32)
+
+    def find(self, text: np.ndarray) -> Found:
+        """The words of a text [bytes] uint8, each of which ends with a space or a new line; new ones get a number.
+
+        Raises:
+            ValueError: there is no room for all the words that might be new; `clear` makes it.
+        """
+        ends = np.flatnonzero((text == SPACE) | (text == NEWLINE))
+        if self.count + len(ends) > CAPACITY:
+            raise ValueError(f"{len(ends)} words in a text, and room for {CAPACITY - self.count}")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        hashes = _hash(text, starts, ends)
+        numbers, unknown = self._look_up(hashes)
+        _, first = np.unique(hashes[unknown], return_index=True)
+        new = unknown[np.sort(first)]
+        self._add(hashes[new])
+        numbers[unknown] = self._look_up(hashes[unknown])[0]
+        return Found(numbers, starts, ends, new)
+
+    def _look_up(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of words, and which of them are not known."""
+        slots = _slots(hashes)
+        keys, numbers = self._keys[slots], self._numbers[slots]
+        looking = np.flatnonzero(keys != hashes)
+        unknown = []
+        while len(looking):
+            empty = keys[looking] == 0
+            unknown.append(looking[empty])
+            looking = looking[~empty]
+            slots[looking] = _next(slots[looking])
+            keys[looking], numbers[looking] = self._keys[slots[looking]], self._numbers[slots[looking]]
+            looking = looking[keys[looking] != hashes[looking]]
+        return numbers, np.sort(np.concatenate([np.zeros(0, np.int64), *unknown]))
+
+    def _add(self, hashes: np.ndarray) -> None:
+        """Give different words that are not known their numbers."""
+        slots, waiting = _slots(hashes), np.arange(len(hashes))
+        while len(waiting):
+            free = waiting[self._keys[slots[waiting]] == 0]
+            self._keys[slots[free]] = hashes[free]
+            # Of those that want the same slot one has it now.
+            have = free[self._keys[slots[free]] == hashes[free]]
+            self._numbers[slots[have]] = self.count + have
+            waiting = np.setdiff1d(waiting, have, assume_unique=True)
+            slots[waiting] = _next(slots[waiting])
+        self.count += len(hashes)
+
+
+def _hash(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Of each word [N] uint64: a polynomial of its bytes modulo 2^64, as a difference of the whole text's sums."""
+    up, down = _powers(_BASE, len(text)), _powers(pow(_BASE, -1, 1 << 64), len(text))
+    sums = np.zeros(len(text) + 1, np.uint64)
+    np.cumsum(_OF_BYTES[text] * up[: len(text)], out=sums[1:])
+    hashes = (sums[ends] - sums[starts]) * down[starts]
+    # The slot is of the upper bits, which depend on every bit after this; and none is 0.
+    return (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
+
+
+def _powers(base: int, count: int) -> np.ndarray:
+    return _powers_up_to(base, 1 << max(count - 1, 1).bit_length())
+
+
+@functools.cache
+def _powers_up_to(base: int, count: int) -> np.ndarray:
+    """base^0 ... base^(count-1) modulo 2^64."""
+    powers = np.full(count, base, np.uint64)
+    powers[0] = 1
+    return np.multiply.accumulate(powers)
+
+
+def _slots(hashes: np.ndarray) -> np.ndarray:
+    return (hashes >> np.uint64(64 - _SLOTS)).astype(np.int64)
+
+
+def _next(slots: np.ndarray) -> np.ndarray:
+    return (slots + 1) & ((1 << _SLOTS) - 1)
