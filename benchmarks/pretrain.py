@@ -50,7 +50,7 @@ class Pretraining:
 def main(config: Pretraining) -> None:
     """Measure, then print the table."""
     check(config)
-    machine, rows = describe_machine("pretrain"), []
+    machine, rows, device = describe_machine("pretrain"), [], ""
     for name in config.models:
         shapes = tuple(zip(config.batch_sizes, config.lengths, strict=True)) or SHAPES[name]
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
@@ -59,8 +59,28 @@ def main(config: Pretraining) -> None:
                 "theirs": side(theirs, seconds_per_step, their_step, rest),
                 "ours": side(ours, seconds_per_step, our_step, rest),
             }
-            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
-    print(f"\n{machine}\n\n{markdown(STEP_HEAD, rows)}")
+            measured = [(shape, step_row(name, sides, shape, config.rounds, config.steps)) for shape in shapes]
+            device = ours.submit(device_kind).result()
+            for shape, row in measured:
+                rows.append((*row, *(utilisation(name, shape, float(speed), device) for speed in row[4:6])))
+    print(f"\n{machine} {device}.\n\n{markdown((*STEP_HEAD, 'our MFU', 'their MFU'), rows)}")
+
+
+def device_kind() -> str:
+    """What JAX calls the device."""
+    import jax
+
+    return str(jax.devices()[0].device_kind)
+
+
+def utilisation(name: str, shape: tuple[int, int], sequences_per_second: float, device: str) -> str:
+    """The share of a device's peak in bfloat16 that the model's own operations are; empty where it is not known."""
+    from bert_jax.config import PRESETS
+    from bert_jax.train.throughput import flops_per_sequence, mfu
+
+    slots = examples(shape, 1)[0].masked_ids.shape[1]
+    used = mfu(sequences_per_second * flops_per_sequence(PRESETS[name], shape[1], slots), device, 1)
+    return "" if used is None else f"{100 * used:.1f}%"
 
 
 def seconds_per_step(make: Callable[..., Any], rest: tuple[Any, ...], shape: tuple[int, int], n: int) -> float:
@@ -167,7 +187,8 @@ def our_step(
 
     def take_steps(batches: Sequence[Any]) -> None:
         nonlocal state
-        for _, trained, _ in fit(step, state, batches, key):
+        # As in a run, nobody waits for a step but the last.
+        for _, trained, _ in fit(step, state, batches, key, pause=lambda step: False):
             pass
         state = jax.block_until_ready(trained)
 

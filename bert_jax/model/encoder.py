@@ -59,7 +59,8 @@ class SelfAttention(nn.Module):
         asking = x[:, :1] if first_only else x
         heads = [dense(c, c.hidden_size, name)(of) for name, of in (("query", asking), ("key", x), ("value", x))]
         query, key, value = (h.reshape(*h.shape[:2], c.num_heads, -1) for h in heads)
-        if is_fused(c, train) and seen is None:
+        # One position's probabilities are no memory to save.
+        if is_fused(c, train) and seen is None and not first_only:
             mixed = fused_attention(query, key, value, mask, c.causal)
         else:
             mixed = self._attend(query, key, value, mask, train, seen)
@@ -93,7 +94,14 @@ def is_fused(config: BertConfig, train: bool) -> bool:
     if config.compute.attention != "auto":
         return config.compute.attention == "fused"
     drops = train and config.attention_dropout > 0
-    return jax.default_backend() == "gpu" and config.compute.dtype == "bfloat16" and not drops
+    wanted = jax.default_backend() == "gpu" and config.compute.dtype == "bfloat16" and not drops
+    return wanted and has_kernel(jax.local_devices()[0], config.hidden_size // config.num_heads)
+
+
+def has_kernel(device: Any, head_width: int) -> bool:
+    """Whether cuDNN has attention for a GPU: from the A100 on (compute capability 8.0), and not on AMD's."""
+    major = str(device.compute_capability).partition(".")[0]
+    return major.isdigit() and int(major) >= 8 and head_width % 8 == 0 and head_width <= 128
 
 
 def fused_attention(

@@ -1,6 +1,7 @@
 """How a network is computed changes memory, time and rounding, and nothing else."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from bert_jax.config import BertConfig, ComputeConfig, PretrainConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.encoder import Encoder
+from bert_jax.model.encoder import Encoder, has_kernel
 from bert_jax.types import Tokens
 
 WAYS = {
@@ -118,6 +119,22 @@ def test_softmax_and_layer_normalisation_are_computed_in_float32(tiny: BertConfi
     lines = [line for line in text.splitlines() if any(f"= {name}" in line for name in ("exp", "rsqrt", "reduce_sum"))]
     assert len(lines) >= 3 * 3
     assert not [line for line in lines if "bf16" in line.split("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("capability", "head_width", "expected"),
+    [
+        ("9.0", 64, True),
+        ("8.0", 128, True),
+        ("10.3", 8, True),
+        ("7.5", 64, False),
+        ("9.0", 20, False),
+        ("9.0", 256, False),
+        ("gfx90a", 64, False),
+    ],
+)
+def test_attention_is_fused_only_where_there_is_a_kernel(capability: str, head_width: int, expected: bool) -> None:
+    assert has_kernel(SimpleNamespace(compute_capability=capability), head_width) == expected
 
 
 def test_fused_attention_in_training_must_not_drop() -> None:
