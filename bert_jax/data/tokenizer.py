@@ -6,20 +6,17 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import sentencepiece
 import tokenizers
-from sentencepiece import sentencepiece_model_pb2
 from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
 
-_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 SENTENCEPIECE_FILE = "spiece.model"
@@ -191,15 +188,11 @@ class SentencePiece(_Assembling):
 
     @functools.cached_property
     def wordwise(self) -> bool:
-        normalizer = _PROTOS.ModelProto.FromString(self.model).normalizer_spec
         names = self.processor.id_to_piece(list(range(self.vocab_size)))
-        return (
-            normalizer.add_dummy_prefix
-            and normalizer.remove_extra_whitespaces
-            and normalizer.escape_whitespaces
-            and SPACE in names  # else it would be part of an unknown piece, which may go over it
-            and not any(SPACE in name[1:] or " " in name for name in names)
-        )
+        # Without a piece of its own, a space would be part of an unknown one, which may go over it.
+        within = SPACE in names and not any(SPACE in name[1:] or " " in name for name in names)
+        together, first, second = self.pieces(["  a  b ", "a", "b"])
+        return within and together == first + second
 
     @property
     def starts_word(self) -> np.ndarray:

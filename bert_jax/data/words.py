@@ -1,6 +1,6 @@
 """The words of texts as numbers, which are found for all words of a text at a time.
 
-A word is known by a hash of its bytes, of 64 bits: that two of a million words share one has a chance of 3e-8.
+A word is known by a hash of its bytes, of 63 bits: that two of a million words share one has a chance of 5e-8.
 """
 
 import functools
