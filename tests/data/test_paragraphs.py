@@ -1,22 +1,25 @@
 """Looked up by words, paragraphs come out as their sentences do that are split and tokenised one by one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sentencepiece
+from tokenizers.implementations import BertWordPieceTokenizer
 
 from bert_jax.data import paragraphs as module
 from bert_jax.data import words
 from bert_jax.data.corpus import tokenize
 from bert_jax.data.paragraphs import ParagraphTokenizer
 from bert_jax.data.sentences import as_first, as_last, find_ends, paragraphs_of, split_sentences
-from bert_jax.data.tokenizer import load_tokenizer, train_sentencepiece
+from bert_jax.data.tokenizer import WordPiece, train_sentencepiece
 
 KINDS = ["wordpiece", "bpe", "unigram"]
 
 
 @pytest.fixture(scope="module")
-def documents(shared):
-    text = (shared / "corpora" / "sample_text.txt").read_text(encoding="utf-8")
+def documents():
+    text = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
     real = [paragraphs_of(document) for document in text.split("\n\n")]
     odd = [
         ["No. 5 is 1. 2. 3. Not so! « \u2013 ( Why? ) U.S. The end"],
@@ -29,10 +32,12 @@ def documents(shared):
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def tokenizer(request, shared, documents):
-    if request.param == "wordpiece":
-        return load_tokenizer(shared / "tokenization" / "bert-base-uncased-vocab.txt")
+def tokenizer(request, documents):
     text = [paragraph for document in documents for paragraph in document]
+    if request.param == "wordpiece":
+        trained = BertWordPieceTokenizer()
+        trained.train_from_iterator(text, 800, min_frequency=1, show_progress=False)
+        return WordPiece(trained._tokenizer)
     return train_sentencepiece(text, 450, request.param, coverage=0.99)
 
 
