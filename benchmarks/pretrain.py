@@ -50,7 +50,7 @@ class Pretraining:
 def main(config: Pretraining) -> None:
     """Measure, then print the table."""
     check(config)
-    machine, rows, device = describe_machine("pretrain"), [], ""
+    machine, rows, used = describe_machine("pretrain"), [], []
     for name in config.models:
         shapes = tuple(zip(config.batch_sizes, config.lengths, strict=True)) or SHAPES[name]
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
@@ -59,11 +59,14 @@ def main(config: Pretraining) -> None:
                 "theirs": side(theirs, seconds_per_step, their_step, rest),
                 "ours": side(ours, seconds_per_step, our_step, rest),
             }
-            measured = [(shape, step_row(name, sides, shape, config.rounds, config.steps)) for shape in shapes]
+            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
             device = ours.submit(device_kind).result()
-            for shape, row in measured:
-                rows.append((*row, *(utilisation(name, shape, float(speed), device) for speed in row[4:6])))
-    print(f"\n{machine} {device}.\n\n{markdown((*STEP_HEAD, 'our MFU', 'their MFU'), rows)}")
+        for shape, row in zip(shapes, rows[-len(shapes) :], strict=True):
+            used.append([utilisation(name, shape, float(speed), device) for speed in row[4:6]])
+    head: tuple[str, ...] = STEP_HEAD
+    if any(map(any, used)):
+        head, rows = (*head, "our MFU", "their MFU"), [(*row, *two) for row, two in zip(rows, used, strict=True)]
+    print(f"\n{machine} {device}.\n\n{markdown(head, rows)}")
 
 
 def device_kind() -> str:

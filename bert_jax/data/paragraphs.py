@@ -50,14 +50,17 @@ class ParagraphTokenizer:
         Raises:
             ValueError: a paragraph holds a new line.
         """
+        if not self._tokenizer.wordwise:
+            yield from self._by_sentences(documents)
+            return
         pending: list[Sequence[str]] = []
         size = 0
         for document in documents:
             length = sum(map(len, document))
-            if not document or length > _BATCH or not self._tokenizer.wordwise:
+            if not document or length > _BATCH:
                 # In order, hence after those that wait.
                 yield from self._by_words(pending)
-                yield from self._by_sentences(document)
+                yield from self._by_sentences([document])
                 pending, size = [], 0
                 continue
             pending.append(document)
@@ -67,12 +70,14 @@ class ParagraphTokenizer:
                 pending, size = [], 0
         yield from self._by_words(pending)
 
-    def _by_sentences(self, document: Sequence[str]) -> Iterator[Tokenized]:
-        sentences = document
+    def _by_sentences(self, documents: Iterable[Sequence[str]]) -> Iterator[Tokenized]:
+        sentences = list(documents)
         if self._split:
-            sentences = [sentence for paragraph in document for sentence in split_sentences(paragraph)]
-        for tokens in tokenize(self._tokenizer, [sentences]):
-            yield "\n".join(sentences).encode(), tokens
+            sentences = [
+                list(itertools.chain.from_iterable(map(split_sentences, paragraphs))) for paragraphs in sentences
+            ]
+        for kept, tokens in zip(sentences, tokenize(self._tokenizer, sentences), strict=True):
+            yield "\n".join(kept).encode(), tokens
 
     def _by_words(self, documents: Sequence[Sequence[str]]) -> Iterator[Tokenized]:
         if not documents:

@@ -110,6 +110,7 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
 
     Raises:
         InputError: `out` holds something else, or the text does not support the vocabulary.
+        ValueError: a sentence holds a new line.
         OSError: `out` cannot be written.
     """
     content = hashlib.sha256("\n\n".join("\n".join(document) for document in documents).encode()).hexdigest()

@@ -183,10 +183,7 @@ def paragraphs_of(document: str) -> list[str]:
     return [cleaned for line in document.split("\n") if line and (cleaned := clean(line))]
 
 
-def sentences_of(document: str, split: bool = True) -> Iterator[str]:
-    """The clean sentences of a document whose lines are paragraphs, or (without `split`) sentences already."""
+def sentences_of(document: str) -> Iterator[str]:
+    """The clean sentences of a document, each of whose lines is a paragraph."""
     for paragraph in paragraphs_of(document):
-        if split:
-            yield from split_sentences(paragraph)
-        else:
-            yield paragraph
+        yield from split_sentences(paragraph)

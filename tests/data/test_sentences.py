@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bert_jax.data.sentences import clean, sentences_of, split_sentences
+from bert_jax.data.sentences import clean, paragraphs_of, sentences_of, split_sentences
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_no_text_is_lost_or_invented(shared):
 
 def test_lines_that_are_sentences_stay_whole():
     document = "A line. And its rest.\n\n<br>\n  Another line.\nformula_1"
-    assert list(sentences_of(document, split=False)) == ["A line. And its rest.", "Another line."]
+    assert paragraphs_of(document) == ["A line. And its rest.", "Another line."]
     assert list(sentences_of(document)) == ["A line.", "And its rest.", "Another line."]
