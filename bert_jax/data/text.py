@@ -214,7 +214,7 @@ def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "ski
                     at = start + error.start if isinstance(error, UnicodeDecodeError) else start
                     raise InputError(
                         f"{name}: invalid UTF-8 at byte {at}; "
-                        "correct it, or leave such documents out with --on-bad-text skip and another --out"
+                        "correct it, or prepare another --out, without such documents, with --on-bad-text skip"
                     ) from None
                 document = None
             yield document
