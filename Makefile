@@ -5,7 +5,7 @@ BIN = .venv/bin
 .PHONY: ablate test test-beam lint lock clean
 
 ablate: .venv/installed
-	$(BIN)/python -m experiments.ablate_pooling embedded
+	$(BIN)/python -m experiments.ablate_pooling synthetic
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

@@ -21,12 +21,12 @@ import psutil
 
 from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
 from bert_jax.config import ObjectiveConfig
-from bert_jax.data import text
-from bert_jax.data.corpus import Corpus, starts
-from bert_jax.data.pretrain import PretrainData
-from bert_jax.data.sentences import sentences_of
-from bert_jax.data.shards import read_corpus
-from bert_jax.data.tokenizer import SpecialIds, load_tokenizer
+from bert_jax.corpus import readers
+from bert_jax.corpus.corpus import Corpus, starts
+from bert_jax.corpus.sentences import sentences_of
+from bert_jax.corpus.shards import read_corpus
+from bert_jax.data.examples import PretrainData
+from bert_jax.tokenizers.tokenizer import SpecialIds, load_tokenizer
 
 PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")
 MASKING: tuple[Literal["token", "whole_word", "span"], ...] = ("token", "whole_word", "span")
@@ -172,8 +172,8 @@ def clean_text(inputs: tuple[str, ...], megabytes: int) -> Clean:
 
 def clean_sentences(inputs: Sequence[str]) -> Iterator[str]:
     """Every sentence of some inputs."""
-    for block in text.read_blocks(text.find_sources(inputs), 8_000_000):
-        for document in text.read_documents(block, "text", "skip"):
+    for block in readers.read_blocks(readers.find_sources(inputs), 8_000_000):
+        for document in readers.read_documents(block, "text", "skip"):
             yield from sentences_of(document or "")
 
 

@@ -157,8 +157,8 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
     prepare_ours()
     import jax
 
+    from bert_jax.checkpoints.directory import load_checkpoint
     from bert_jax.config import FinetuneConfig, ReadoutConfig
-    from bert_jax.model.directory import load_checkpoint
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import fit
@@ -200,8 +200,8 @@ DYNAMIC, PADDED = "Hugging Face, dynamic padding", f"Hugging Face, padded to {MA
 
 def measure_epochs(config: Epoch) -> str:
     """The table of `epoch`."""
-    from bert_jax.data import glue
-    from bert_jax.model.directory import resolve
+    from bert_jax.checkpoints.directory import resolve
+    from bert_jax.tasks import glue
 
     encoder, rows = str(resolve(config.encoder)), list[Sequence[str]]()
     for task in (glue.TASKS[name] for name in config.tasks):
@@ -217,7 +217,7 @@ def measure_epochs(config: Epoch) -> str:
 
 def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
     """The training split and the evaluation split of a task, or their first rows."""
-    from bert_jax.data import glue
+    from bert_jax.tasks import glue
 
     splits = [glue.read_tsv(task, glue_dir, name) for name in (task.train, task.evaluations[0])]
     return [split if rows is None else split.head(rows) for split in splits]
@@ -241,7 +241,7 @@ def epoch_round(task: Any, splits: list, encoder: str, config: Epoch, number: in
 
 def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray) -> Iterator[tuple[str, ...]]:
     """A row for each program: medians over rounds, times ours of the same round, the headline score."""
-    from bert_jax.train import metrics
+    from bert_jax.evaluate import metrics
 
     for program, runs in outcomes.items():
         cells = []
@@ -257,8 +257,8 @@ def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, ca
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     prepare_ours()
     from bert_jax.config import FinetuneConfig, ReadoutConfig
-    from bert_jax.data import glue
     from bert_jax.pretrained import load
+    from bert_jax.tasks import glue
     from bert_jax.train.finetune import finetune, prepare_task
 
     task, pretrained, config = glue.TASKS[task_name], load(encoder), FinetuneConfig(epochs=1)

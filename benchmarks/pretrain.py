@@ -98,9 +98,9 @@ def seconds_per_step(make: Callable[..., Any], rest: tuple[Any, ...], shape: tup
 def examples(shape: tuple[int, int], n: int) -> list[Any]:
     """The first `n` batches of a corpus of random words, in sentences of 20."""
     from bert_jax.config import ObjectiveConfig
-    from bert_jax.data.corpus import Corpus
-    from bert_jax.data.pretrain import PretrainData
-    from bert_jax.data.tokenizer import SpecialIds
+    from bert_jax.corpus.corpus import Corpus
+    from bert_jax.data.examples import PretrainData
+    from bert_jax.tokenizers.tokenizer import SpecialIds
 
     tokens = np.random.default_rng(0).integers(1000, VOCABULARY, 400_000).astype(np.uint16)
     corpus = Corpus(tokens, np.arange(0, 400_001, 20), np.arange(0, 20_001, 100))
@@ -168,12 +168,12 @@ def our_step(
     prepare_ours()
     import jax
 
+    from bert_jax.checkpoints.directory import load_checkpoint
     from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
     from bert_jax.model.bert import BertForPretraining
-    from bert_jax.model.directory import load_checkpoint
+    from bert_jax.parallel.devices import map_train_step
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
-    from bert_jax.train.parallel import map_train_step
     from bert_jax.train.step import init_state, make_train_step, pretrain_objective
 
     checkpoint = load_checkpoint(Path(folder))

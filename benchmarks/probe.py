@@ -13,8 +13,8 @@ from benchmarks.turns import describe_machine, markdown, note, spread
 from bert_jax.config import ReadoutConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.errors import InputError
+from bert_jax.evaluate.features import extract_features
 from bert_jax.pretrained import Pretrained, load
-from bert_jax.train.features import extract_features
 from experiments.cli import run
 from experiments.settings import expand_layers, make_grid
 

@@ -29,10 +29,10 @@ def side(process: ProcessPoolExecutor, function: Callable[..., float], *first: A
 
 def prepare_ours() -> None:
     """What our scripts do before they compute; to be called before anything else of ours is imported, as by them."""
-    from bert_jax.memory import use_one_arena
+    from bert_jax.parallel.memory import use_one_arena
 
     use_one_arena()
-    from bert_jax.train.parallel import prepare_process
+    from bert_jax.parallel.devices import prepare_process
 
     prepare_process()
 

@@ -12,20 +12,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax.card import CARD, plain_card
+from bert_jax.checkpoints.card import CARD, plain_card
+from bert_jax.checkpoints.checkpoint import HEADS, Checkpoint
+from bert_jax.checkpoints.directory import describe_format, encoder_folder, load_checkpoint, resolve
+from bert_jax.checkpoints.huggingface import save_checkpoint
+from bert_jax.checkpoints.sentence_transformers import read_pipeline
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts, length_steps, pack_rows
-from bert_jax.data.fast_tokenizer import save_for_transformers
-from bert_jax.data.tokenizer import Encoding, Tokenizer, load_tokenizer
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.model.checkpoint import HEADS, Checkpoint
-from bert_jax.model.directory import describe_format, encoder_folder, load_checkpoint, resolve
-from bert_jax.model.huggingface import save_checkpoint
-from bert_jax.model.sentence_transformers import read_pipeline
-from bert_jax.train.inference import predict_packs
-from bert_jax.train.parallel import check_batch_size, least_batch, map_predict_step, replicate
+from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate
+from bert_jax.parallel.inference import predict_packs
+from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from bert_jax.types import Params, Tokens
 
 _LOGGER = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Pretrained:
 
         Args:
             folder: is made if need be.
-            card: the text of its README.md, see `bert_jax.card`; by default one that says what is known.
+            card: the text of its README.md, see `bert_jax.checkpoints.card`; by default one that says what is known.
         """
         folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)

@@ -1,4 +1,4 @@
-"""A tiny BERT on the embedded corpus, with next-sentence prediction read from [CLS] through BERT's pooler.
+"""A tiny BERT on the synthetic corpus, with next-sentence prediction read from [CLS] through BERT's pooler.
 
 python -m experiments.pretrain tiny
 """

@@ -8,7 +8,7 @@ python -m experiments.sts sts --encoder DIR_OR_HUB_ID --sts-dir DIR
 
 from pathlib import Path
 
-from bert_jax.data import sts
+from bert_jax.tasks import sts
 from experiments.settings import StsRun
 
 NAME = "sts"

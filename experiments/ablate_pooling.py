@@ -10,20 +10,26 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from bert_jax.analysis.report import write_report
+from bert_jax.checkpoints.directory import read_config, resolve
+from bert_jax.checkpoints.export import target_of
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError
-from bert_jax.model.directory import read_config, resolve
-from bert_jax.model.export import target_of
 from bert_jax.model.readout import check
-from bert_jax.report import write_report
-from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.regimes import (
+    Run,
+    Settings,
+    open_store,
+    run_missing,
+    why_not,
+)
+from bert_jax.study.store import plain
+from bert_jax.tasks.task import Task
 from bert_jax.train.pretrain import bert_config
 from configs import named
 from experiments.cli import run
 from experiments.pretrain import pretrain_encoder
-from experiments.regimes import Run, Settings, open_store, run_missing, why_not
 from experiments.settings import SUITES, Ablation, PretrainRun
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 
@@ -94,24 +100,24 @@ def _shared(config: Ablation) -> dict[str, Any]:
     """What all rows share. Regimes, seeds, tasks and readouts are not in it: a run folder can grow by them."""
     shared = {"suite": config.suite, "train_rows": config.train_rows}
     if config.encoder is None:
-        own = f"{config.pretrain.preset} pretrained on {config.documents} embedded documents"
+        own = f"{config.pretrain.preset} pretrained on {config.documents} synthetic documents"
         corpus = {"documents": config.documents, "vocab": config.vocab}
         return plain(shared | {"encoder": own, "pretrain": config.pretrain} | corpus)
     return plain(shared | describe_encoder(config.encoder))
 
 
 def _architecture(config: Ablation) -> BertConfig:
-    if config.encoder is not None or config.suite != "embedded":
+    if config.encoder is not None or config.suite != "synthetic":
         return read_config(_encoder_dir(config))
     return bert_config(config.pretrain, config.vocab.size)
 
 
 @lru_cache
 def _encoder_dir(config: Ablation) -> Path:
-    """The encoder's folder; the embedded suite's own is pretrained if it is not there yet."""
+    """The encoder's folder; the synthetic suite's own is pretrained if it is not there yet."""
     if config.encoder is not None:
         return resolve(config.encoder)
-    if config.suite != "embedded":
+    if config.suite != "synthetic":
         raise InputError("--encoder is needed: a model directory, or a hub id such as bert-base-uncased")
     out = config.out / "pretraining"
     return pretrain_encoder(PretrainRun(out, None, config.documents, config.vocab, config.pretrain))
@@ -123,4 +129,4 @@ def _read(config: Ablation, regime: str, task: Task) -> TaskSplits:
 
 
 if __name__ == "__main__":
-    run(main, named(Ablation), default="embedded")
+    run(main, named(Ablation), default="synthetic")

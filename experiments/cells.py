@@ -10,25 +10,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.comparison import Cell, grid
-from bert_jax.data import sts
-from bert_jax.data.tasks import Task
+from bert_jax.analysis.comparison import Cell, grid
+from bert_jax.analysis.statistics import RESAMPLED, Difference, paired_bootstrap
+from bert_jax.checkpoints.directory import read_config, resolve
+from bert_jax.checkpoints.provenance import tunings
 from bert_jax.errors import InputError
-from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
-from bert_jax.provenance import tunings
-from bert_jax.results import Row, plain, read_predictions, read_rows, run_id
-from bert_jax.statistics import RESAMPLED, Difference, paired_bootstrap
+from bert_jax.study.regimes import (
+    Run,
+    Settings,
+    open_store,
+    run_missing,
+    why_not,
+)
+from bert_jax.study.store import (
+    Row,
+    plain,
+    read_predictions,
+    read_rows,
+    run_id,
+)
+from bert_jax.tasks import sts
+from bert_jax.tasks.task import Task
 from bert_jax.train.log import read_log
 from experiments import siamese
 from experiments.pretrain import pretrain_encoder
-from experiments.regimes import Run, Settings, open_store, run_missing, why_not
 from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
 from experiments.settings import SUITES, PretrainRun, SiameseRun
 from experiments.sources import Source, TaskSplits, describe_encoder, read_similarity, read_task
 from experiments.table import Column, Encoder, Line, Table
 
-EMBEDDED = "embedded"
+SYNTHETIC = "synthetic"
 
 
 class Job(NamedTuple):
@@ -64,14 +76,14 @@ class Measured(NamedTuple):
 
 
 def stand_in(column: Column, config: Reproduce) -> Column | None:
-    """The column that is measured: at scale tiny, of the embedded task that stands in; None where there is none."""
+    """The column that is measured: at scale tiny, of the synthetic task that stands in; None where there is none."""
     if config.scale != "tiny" or column.regime in ("siamese", "pretraining", "average"):
         return column
     task = STAND_INS.get(column.task)
     if task is None or column.evaluation:
         return None
-    known = not column.metric or column.metric in SUITES[EMBEDDED][task].metrics
-    return Column(column.title, task, column.regime, EMBEDDED, "", column.metric) if known else None
+    known = not column.metric or column.metric in SUITES[SYNTHETIC][task].metrics
+    return Column(column.title, task, column.regime, SYNTHETIC, "", column.metric) if known else None
 
 
 @lru_cache(maxsize=64)
@@ -81,7 +93,7 @@ def missing(column: Column, config: Reproduce) -> str:
         return column.absent
     measured = stand_in(column, config)
     if measured is None:
-        return "nothing stands in for it on the embedded suite"
+        return "nothing stands in for it on the synthetic suite"
     if column.regime == "siamese":
         return _missing_pairs(column, config)
     try:
@@ -263,7 +275,7 @@ def _run_siamese(job: Job) -> None:
         for line in job.lines:
             run = SiameseRun(
                 objective=column.task,  # type: ignore[arg-type]
-                train=(EMBEDDED,) if tiny else sources,
+                train=(SYNTHETIC,) if tiny else sources,
                 encoder=str(job.encoder),
                 out=job.out / column.task,
                 sts_dir=None if tiny else config.sts_dir,

@@ -7,8 +7,8 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from bert_jax.config import FinetuneConfig, PretrainConfig, ProbeConfig, ReadoutConfig, StsConfig, VocabConfig
-from bert_jax.data.tasks import Task
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.task import Task
 from experiments.settings import SUITES
 
 Part = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
@@ -25,11 +25,11 @@ class ClsRun:
     """
 
     tasks: tuple[str, ...]
-    """Tasks as SUITE/TASK: embedded/keyword, glue/cola, senteval/trec, ..."""
+    """Tasks as SUITE/TASK: synthetic/keyword, glue/cola, senteval/trec, ..."""
     out: Path
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
-    """NAME=DIRECTORY_OR_HUB_ID of each encoder. Without any, the embedded language's own are pretrained first."""
+    """NAME=DIRECTORY_OR_HUB_ID of each encoder. Without any, the synthetic language's own are pretrained first."""
     pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
     """Without --encoders, what to pretrain: none has only masked words; nsp reads next-sentence prediction from [CLS],
     nsp-mean from the mean. The first is what the others are compared with in (d)."""
@@ -52,7 +52,7 @@ class ClsRun:
     """Use the first training rows only; of a set that is scored by folds so many, evenly spread."""
     corpus: Path | None = None
     """Folder that prepare_corpus wrote, whose held-out documents the pairs are made of; by default new documents of the
-    embedded language."""
+    synthetic language."""
     num_pairs: int = 1000
     """Pairs of text to fit a probe on, and as many to score it on."""
     words: int = 28
@@ -68,7 +68,7 @@ class ClsRun:
     pretrain: PretrainConfig = PretrainConfig()
     """How encoders are made, apart from what pretrainings says."""
     documents: int = 2000
-    """Documents of the embedded corpus to pretrain them on."""
+    """Documents of the synthetic corpus to pretrain them on."""
     vocab: VocabConfig = VocabConfig()
     """Their vocabulary."""
 

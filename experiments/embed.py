@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.data.lines import blocks, read_lines
+from bert_jax.checkpoints.directory import fingerprint, resolve
+from bert_jax.corpus.lines import blocks, read_lines
 from bert_jax.errors import InputError
-from bert_jax.folder import write_whole, writing
-from bert_jax.model.directory import fingerprint, resolve
+from bert_jax.files import write_whole, writing
+from bert_jax.parallel.devices import prepare_process
 from bert_jax.pretrained import Embedder, load
-from bert_jax.results import plain
-from bert_jax.train.parallel import prepare_process
+from bert_jax.study.progress import progress_bar
+from bert_jax.study.store import plain
 from bert_jax.train.prefetch import Prefetch
 from experiments.cli import run
-from experiments.progress import progress_bar
 
 _ROWS, _CHARACTERS = 8192, 8 << 20
 """Lines that are in memory at a time, at most, and about how many characters of them."""

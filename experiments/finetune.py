@@ -6,7 +6,7 @@ It is one run of an ablation: the row that it writes is the row that `ablate_poo
 """
 
 from bert_jax.errors import InputError
-from bert_jax.results import read_rows
+from bert_jax.study.store import read_rows
 from experiments.ablate_pooling import finetuning, run_ablation
 from experiments.cli import run
 from experiments.settings import MODEL, SUITES, FinetuneRun

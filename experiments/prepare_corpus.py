@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from bert_jax.data.prepare import prepare
-from bert_jax.data.shards import read_manifest
+from bert_jax.corpus.prepare import prepare
+from bert_jax.corpus.shards import read_manifest
 from bert_jax.errors import InputError
-from bert_jax.folder import writing
+from bert_jax.files import writing
+from bert_jax.study.progress import progress_bar
 from experiments.cli import run
-from experiments.progress import progress_bar
 from experiments.settings import PrepareCorpus
 
 
@@ -40,7 +40,7 @@ def _prepare_here(config: PrepareCorpus) -> dict[str, Any]:
 
 def _prepare_on_beam(config: PrepareCorpus, options: str) -> dict[str, Any]:
     try:
-        from experiments.beam import prepare_on_beam
+        from bert_jax.corpus.beam import prepare_on_beam
     except ImportError as error:
         raise InputError(f"--beam needs Apache Beam ({error}): pip install 'bert_jax[beam]'") from error
     return prepare_on_beam(config.input, config.out, config.text, config.tokenizer(), shlex.split(options))

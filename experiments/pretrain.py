@@ -15,44 +15,44 @@ from signal import Signals
 from types import TracebackType
 from typing import Any
 
-from bert_jax.card import pretraining_card
-from bert_jax.curves import draw_curves
-from bert_jax.data import controlled
-from bert_jax.data.prepare import prepare_documents
-from bert_jax.data.shards import read_corpus, read_manifest
-from bert_jax.data.tokenizer import load_tokenizer
+from bert_jax.analysis.curves import draw_curves
+from bert_jax.checkpoints.card import pretraining_card
+from bert_jax.corpus.prepare import prepare_documents
+from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
-from bert_jax.folder import claim, write_whole, writing
-from bert_jax.results import plain, run_id
-from bert_jax.train import parallel
-from bert_jax.train.checkpoint import Checkpoints
-from bert_jax.train.interruption import Interruption
+from bert_jax.files import claim, write_whole, writing
+from bert_jax.parallel import devices
+from bert_jax.study.progress import progress_bar
+from bert_jax.study.store import plain, run_id
+from bert_jax.tasks import synthetic
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
 from bert_jax.train.loop import Diverged, Metrics, Watch
 from bert_jax.train.prefetch import Prefetch
 from bert_jax.train.pretrain import Pretraining, check
+from bert_jax.train.signals import Interruption
+from bert_jax.train.state_checkpoints import Checkpoints
 from bert_jax.train.step import TrainState
 from bert_jax.train.throughput import Meter
 from configs import named
 from experiments.cli import run
-from experiments.progress import progress_bar
 from experiments.settings import MODEL, PretrainRun
 
 CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
 HELD_OUT = 0.05
-"""Share of the embedded language's documents that are evaluated on."""
+"""Share of the synthetic language's documents that are evaluated on."""
 
 
 def main(config: PretrainRun) -> None:
     """Pretrain as `config` says, alone or together with other hosts."""
     if config.distributed == "auto":
-        parallel.join_hosts(None, None, None)
+        devices.join_hosts(None, None, None)
     elif config.coordinator is not None:
-        parallel.join_hosts(config.coordinator, config.num_hosts, config.host)
-    parallel.prepare_process()
+        devices.join_hosts(config.coordinator, config.num_hosts, config.host)
+    devices.prepare_process()
     model = pretrain_encoder(config)
-    if parallel.is_first_host():
-        print(f"{model} is complete; try: python -m experiments.ablate_pooling embedded --encoder {model}")
+    if devices.is_first_host():
+        print(f"{model} is complete; try: python -m experiments.ablate_pooling synthetic --encoder {model}")
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
@@ -63,19 +63,19 @@ def pretrain_encoder(config: PretrainRun) -> Path:
             training diverges.
         SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
-    model, first = config.out / MODEL, parallel.is_first_host()
-    with parallel.together():
+    model, first = config.out / MODEL, devices.is_first_host()
+    with devices.together():
         check(config.pretrain)
         if first:
             _claim(config)
-    if parallel.first_host_says(model.exists()):
+    if devices.first_host_says(model.exists()):
         return model
     with ExitStack() as stack:
-        with parallel.together():
+        with devices.together():
             job = _load(config)
             keeper = stack.enter_context(Keeper(config, job)) if first else None
         state, stopped_by = _train(config, job, _begin(job, keeper), keeper)
-        with parallel.together():
+        with devices.together():
             if keeper is not None and stopped_by is None:
                 keeper.write_model(state, model)
     if stopped_by is not None:
@@ -99,7 +99,7 @@ def _claim(config: PretrainRun) -> None:
 
 
 def _load(config: PretrainRun) -> Pretraining:
-    corpus = config.corpus or _embedded_corpus(config)
+    corpus = config.corpus or _synthetic_corpus(config)
     held_out = None
     if read_manifest(corpus)["totals"]["heldout"]["documents"] > 1:
         held_out = read_corpus(corpus, "heldout")
@@ -109,24 +109,26 @@ def _load(config: PretrainRun) -> Pretraining:
     return Pretraining(config.pretrain, load_tokenizer(corpus), train, held_out, config.eval_examples)
 
 
-def _embedded_corpus(config: PretrainRun) -> Path:
-    """The embedded language as a prepared corpus. The first host makes it; where the others see its disk, they read."""
-    documents = controlled.documents(config.documents, config.pretrain.seed)
+def _synthetic_corpus(config: PretrainRun) -> Path:
+    """The synthetic language as a prepared corpus. The first host makes it; where the others see its disk, they read."""
+    documents = synthetic.documents(config.documents, config.pretrain.seed)
     folder = config.out / CORPUS
     for turn in (True, False):
-        with parallel.together(), writing(config.out):
-            if parallel.is_first_host() is turn:
+        with devices.together(), writing(config.out):
+            if devices.is_first_host() is turn:
                 try:
                     prepare_documents(documents, folder, config.vocab, HELD_OUT)
                 except InputError as error:
-                    raise InputError(f"{error}\nIt is the embedded language; for text of yours: --corpus DIR") from None
+                    raise InputError(
+                        f"{error}\nIt is the synthetic language; for text of yours: --corpus DIR"
+                    ) from None
     return folder
 
 
 def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
     """The state that the first host has found on its disk, or else the initial one, on every device of every host."""
-    found = parallel.from_first_host(None if keeper is None else keeper.take_found(), job.state_shapes())
-    return job.initial_state() if found is None else parallel.replicate(found)
+    found = devices.from_first_host(None if keeper is None else keeper.take_found(), job.state_shapes())
+    return job.initial_state() if found is None else devices.replicate(found)
 
 
 def _train(
@@ -135,7 +137,7 @@ def _train(
     """Take the steps that are missing. Gives the last state, and the signal that ended the run early, if one did."""
     state, start, last = begin, int(begin.step), config.pretrain.steps
     compiling = {start + 1, *(phase.first + 1 for phase in job.phases)}
-    meter = Meter(*parallel.device_kind())
+    meter = Meter(*devices.device_kind())
 
     def pause(step: int) -> bool:
         due = any(step % every == 0 for every in (config.log_every, config.eval_every, config.save_every))
@@ -147,7 +149,7 @@ def _train(
                 rates = meter.read(batches.waited) if step % config.log_every == 0 or step in compiling else {}
                 measured = job.measured(step, metrics) | ({} if step in compiling else rates)
                 stopped_by = interruption.stopped_by if step < last else None
-                with meter.stopped(), parallel.together():
+                with meter.stopped(), devices.together():
                     evaluated = job.evaluate(state.params) if step % config.eval_every == 0 or step == last else {}
                     if keeper is not None:
                         keeper.keep(step, state, measured, evaluated, ends=step == last or stopped_by is not None)

@@ -1,4 +1,4 @@
-"""Probe a frozen encoder: a linear head on every layer and pooling, on SentEval's sets, GLUE or the embedded suite.
+"""Probe a frozen encoder: a linear head on every layer and pooling, on SentEval's sets, GLUE or the synthetic suite.
 
 The encoder reads every text once for all layers and poolings. Ends with a table and a heat map, layer x pooling, of
 each task. An interrupted run goes on where it was when the same command is given again.
@@ -8,16 +8,16 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from bert_jax.data import senteval
-from bert_jax.data.tasks import Task
+from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.errors import InputError
-from bert_jax.model.directory import read_config, resolve
 from bert_jax.model.readout import check
-from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.regimes import Run, Settings, open_store, run_grid
+from bert_jax.study.store import plain
+from bert_jax.tasks import senteval
+from bert_jax.tasks.task import Task
 from configs import named
 from experiments.cli import run
-from experiments.regimes import Run, Settings, open_store, run_grid
 from experiments.settings import SUITES, ProbeRun, expand_layers, make_grid
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from bert_jax.report import write_report
+from bert_jax.analysis.report import write_report
 from experiments.cli import run
 
 

@@ -13,15 +13,15 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bert_jax.comparison import num_resamples
+from bert_jax.analysis.comparison import num_resamples
+from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
-from bert_jax.folder import writing
-from bert_jax.results import plain
-from bert_jax.statistics import adjust
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
+from bert_jax.files import writing
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.store import plain
 from experiments import what_is_in_cls
 from experiments.cells import (
-    EMBEDDED,
+    SYNTHETIC,
     Measured,
     chosen_columns,
     chosen_lines,
@@ -204,7 +204,7 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
 def _stand_in_name(column: Column | None) -> str:
     if column is None or column.absent:
         return ""
-    return column.task if column.source() == EMBEDDED else {"siamese": "similarity"}.get(column.regime, "")
+    return column.task if column.source() == SYNTHETIC else {"siamese": "similarity"}.get(column.regime, "")
 
 
 def _text(cell: Measured, digits: int) -> str:
@@ -286,7 +286,7 @@ def print_list() -> None:
         f"[bold]{CLAIMS}[/bold]  Five claims about \\[CLS], each with a measurement and a figure", highlight=False
     )
     console.print("    source: ours; see the README", highlight=False, markup=False)
-    console.print("    tiny: nothing; the embedded language's encoders are pretrained", highlight=False, markup=False)
+    console.print("    tiny: nothing; the synthetic language's encoders are pretrained", highlight=False, markup=False)
     console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
     console.print(
         "Times are of pretraining alone, and the least possible: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU "

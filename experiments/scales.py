@@ -34,7 +34,7 @@ STAND_INS = {
     "mnli": "entailment",
     "trec": "keyword",
 }
-"""Task -> the embedded task that stands in for it at scale tiny."""
+"""Task -> the synthetic task that stands in for it at scale tiny."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Reproduce:
     siamese: SiameseConfig = SiameseConfig()
     pretrain: PretrainConfig = PretrainConfig()
     documents: int = 2000
-    """Documents of the embedded language, at scale tiny."""
+    """Documents of the synthetic language, at scale tiny."""
     vocab: VocabConfig = VocabConfig()
-    """Vocabulary of the embedded language."""
+    """Vocabulary of the synthetic language."""
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
@@ -113,7 +113,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "tiny": Scale(
-        "a BERT of a few layers, pretrained for minutes on generated text, on the embedded tasks",
+        "a BERT of a few layers, pretrained for minutes on generated text, on the synthetic tasks",
         PretrainConfig(
             preset="2/128/2",
             max_length=40,

@@ -19,14 +19,14 @@ from bert_jax.config import (
     StsConfig,
     VocabConfig,
 )
-from bert_jax.data import controlled, glue, senteval, sts
-from bert_jax.data.prepare import TextConfig
-from bert_jax.data.tasks import Task
+from bert_jax.corpus.prepare import TextConfig
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks import glue, senteval, sts, synthetic
+from bert_jax.tasks.task import Task
 
 MODEL = "model"
 """Where a run folder has the model directory that it ends with."""
-SUITES: dict[str, dict[str, Task]] = {"embedded": controlled.TASKS, "glue": glue.TASKS, "senteval": senteval.TASKS}
+SUITES: dict[str, dict[str, Task]] = {"synthetic": synthetic.TASKS, "glue": glue.TASKS, "senteval": senteval.TASKS}
 Regime = Literal["finetune", "probe", "sts"]
 
 
@@ -37,11 +37,11 @@ class PretrainRun:
     out: Path
     """Run folder: settings, checkpoints, metrics.jsonl, tensorboard, curves.png, and in the end model."""
     corpus: Path | None = None
-    """Folder that prepare_corpus wrote. Without it, the embedded language is prepared under the run folder."""
+    """Folder that prepare_corpus wrote. Without it, the synthetic language is prepared under the run folder."""
     documents: int = 2000
-    """Documents of the embedded language."""
+    """Documents of the synthetic language."""
     vocab: VocabConfig = VocabConfig()
-    """Vocabulary of the embedded language; a prepared corpus has its own."""
+    """Vocabulary of the synthetic language; a prepared corpus has its own."""
     pretrain: PretrainConfig = PretrainConfig()
     log_every: int = 10
     """Steps between two lines of metrics."""
@@ -141,7 +141,7 @@ class FinetuneRun:
     encoder: str
     """Model directory or hub id."""
     task: str
-    """cola, mrpc, stsb, ... of GLUE, or a task of the embedded suite."""
+    """cola, mrpc, stsb, ... of GLUE, or a task of the synthetic suite."""
     out: Path
     """Run folder: model, the result as a row, predictions."""
     glue_dir: Path | None = None
@@ -161,14 +161,14 @@ class FinetuneRun:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: it must not be negative")
-        known = [*SUITES["glue"], *SUITES["embedded"]]
+        known = [*SUITES["glue"], *SUITES["synthetic"]]
         if self.task not in known:
             raise unknown("task", self.task, known)
 
     def ablation(self) -> "Ablation":
         """The ablation that this is one cell of."""
         return Ablation(
-            suite="glue" if self.task in SUITES["glue"] else "embedded",
+            suite="glue" if self.task in SUITES["glue"] else "synthetic",
             tasks=(self.task,),
             out=self.out,
             encoder=self.encoder,
@@ -187,14 +187,14 @@ class FinetuneRun:
 class Ablation:
     """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
 
-    suite: Literal["embedded", "glue"]
+    suite: Literal["synthetic", "glue"]
     """Which tasks: the generated ones that come with the package, or GLUE."""
     tasks: tuple[str, ...]
     """Tasks of the suite."""
     out: Path
     """Run folder: rows, predictions, tables and the figure."""
     encoder: str | None = None
-    """Model directory or hub id. Without it (embedded suite only) a tiny BERT is pretrained first."""
+    """Model directory or hub id. Without it (synthetic suite only) a tiny BERT is pretrained first."""
     glue_dir: Path | None = None
     """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
     regimes: tuple[Regime, ...] = ("finetune",)
@@ -219,9 +219,9 @@ class Ablation:
     probe: ProbeConfig = ProbeConfig()
     sts: StsConfig = StsConfig()
     pretrain: PretrainConfig = PretrainConfig()
-    """How the embedded suite's own encoder is made."""
+    """How the synthetic suite's own encoder is made."""
     documents: int = 2000
-    """Documents of the embedded corpus to pretrain it on."""
+    """Documents of the synthetic corpus to pretrain it on."""
     vocab: VocabConfig = VocabConfig()
     """The vocabulary of that encoder."""
 
@@ -244,7 +244,7 @@ class Ablation:
 class ProbeRun:
     """A linear probe on every layer and pooling of a frozen encoder, which reads every text once for all of them."""
 
-    suite: Literal["senteval", "glue", "embedded"]
+    suite: Literal["senteval", "glue", "synthetic"]
     """Which tasks: SentEval's transfer sets, GLUE, or the generated ones that come with the package."""
     tasks: tuple[str, ...]
     """Tasks of the suite. Those of SentEval that are not in the folder are marked absent."""
@@ -310,14 +310,14 @@ class SiameseRun:
     """nli: classes from (u, v, |u - v|); sts: the cosine is to be score / 5 (both Sentence-BERT's); simcse: find a
     sentence again, under other dropout, among those of the batch."""
     train: tuple[str, ...]
-    """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), embedded.
-    sts: stsb (the benchmark's), embedded. simcse: any of these, or a text file with a sentence a line."""
+    """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), synthetic.
+    sts: stsb (the benchmark's), synthetic. simcse: any of these, or a text file with a sentence a line."""
     encoder: str
     """Model directory or hub id."""
     out: Path
     """Run folder: rows, predictions, tables and the figure; with --save also models."""
     sts_dir: Path | None = None
-    """Folder with STSBenchmark/, whose development and test sets are scored. Without it, the embedded similarity is."""
+    """Folder with STSBenchmark/, whose development and test sets are scored. Without it, the synthetic similarity is."""
     glue_dir: Path | None = None
     """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
     poolings: tuple[str, ...] = ("cls", "mean")

@@ -18,22 +18,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import Progress
 
+from bert_jax.analysis.report import write_report
+from bert_jax.checkpoints.directory import read_config, resolve
+from bert_jax.checkpoints.provenance import read_history, tunings, write_history
 from bert_jax.config import ReadoutConfig
-from bert_jax.data import controlled, glue, sts
-from bert_jax.data.nli import CLASSES, read_nli
-from bert_jax.data.tasks import Split, Task
-from bert_jax.data.tsv import read_lines
 from bert_jax.errors import InputError
-from bert_jax.folder import writing
-from bert_jax.model.directory import read_config, resolve
+from bert_jax.evaluate import metrics
+from bert_jax.files import writing
 from bert_jax.model.readout import check
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import Pretrained, load
-from bert_jax.provenance import read_history, tunings, write_history
-from bert_jax.report import write_report
-from bert_jax.results import ResultStore, Row, plain, run_id
-from bert_jax.train import metrics
+from bert_jax.study.progress import progress_bar
+from bert_jax.study.store import ResultStore, Row, plain, run_id
+from bert_jax.tasks import glue, sts, synthetic
+from bert_jax.tasks.nli import CLASSES, read_nli
+from bert_jax.tasks.task import Split, Task
+from bert_jax.tasks.tsv import read_lines
 from bert_jax.train.loop import Diverged
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
 from bert_jax.train.siamese import (
     PairData,
     Trained,
@@ -46,13 +47,12 @@ from bert_jax.train.siamese import (
 )
 from configs import named
 from experiments.cli import run
-from experiments.progress import progress_bar
 from experiments.settings import SiameseRun
 from experiments.sources import describe_encoder
 
 MODELS = "models"
-EMBEDDED = "embedded"
-_EMBEDDED_TASKS = {"nli": "entailment", "sts": "similarity"}
+SYNTHETIC = "synthetic"
+_SYNTHETIC_TASKS = {"nli": "entailment", "sts": "similarity"}
 
 
 class Run(NamedTuple):
@@ -204,7 +204,7 @@ def _experiment(config: SiameseRun, train: Split) -> dict[str, Any]:
         {
             "objective": config.objective,
             "train": {"names": [Path(name).name for name in config.train], "rows": len(train.a), "sha256": digest},
-            "scored_on": EMBEDDED if config.sts_dir is None else "STSBenchmark",
+            "scored_on": SYNTHETIC if config.sts_dir is None else "STSBenchmark",
             "siamese": config.siamese,
             "tuned_before": tunings(folder),
         }
@@ -219,10 +219,10 @@ def _encoder_dir(config: SiameseRun) -> Path:
 
 def read_evaluations(folder: Path | None, objective: str) -> tuple[Task, dict[str, Split]]:
     """The similarity set that cosines are scored on, as a task named after the objective: the STS benchmark's
-    development and test sets, or the embedded one's."""
+    development and test sets, or the synthetic one's."""
     if folder is None:
-        task = dataclasses.replace(controlled.TASKS["similarity"], name=objective, metrics=("spearman", "pearson"))
-        return task, {"validation": controlled.read(controlled.TASKS["similarity"], "validation")}
+        task = dataclasses.replace(synthetic.TASKS["similarity"], name=objective, metrics=("spearman", "pearson"))
+        return task, {"validation": synthetic.read(synthetic.TASKS["similarity"], "validation")}
     task = dataclasses.replace(sts.SETS["stsb"], name=objective, metrics=("spearman", "pearson"))
     return task, {name: _read_stsb(folder, name) for name in ("validation", "test")}
 
@@ -260,20 +260,20 @@ def read_training(config: SiameseRun) -> tuple[Split, int]:
 def _read_source(config: SiameseRun, name: str) -> tuple[Split, int]:
     """One source and its number of classes."""
     kind = "nli" if config.objective == "simcse" else config.objective
-    if name == EMBEDDED:
-        task = controlled.TASKS[_EMBEDDED_TASKS[kind]]
-        return controlled.read(task, "train"), len(task.classes)
+    if name == SYNTHETIC:
+        task = synthetic.TASKS[_SYNTHETIC_TASKS[kind]]
+        return synthetic.read(task, "train"), len(task.classes)
     if name == "stsb" and config.objective != "nli":
         return _read_stsb(config.sts_dir, "train"), 0
     if config.objective == "sts":
-        raise InputError(f"--train {name}: the objective sts learns from scores, of stsb or embedded")
+        raise InputError(f"--train {name}: the objective sts learns from scores, of stsb or synthetic")
     if name == "mnli":
         return _read_mnli(config), len(CLASSES)
     path = Path(name)
     if config.objective == "simcse" and path.suffix == ".txt":
         return Split([line for line in read_lines(path) if line.strip()], None, None), 0
     if not path.exists():
-        raise InputError(f"--train {name}: no such file; it takes files of pairs, mnli, stsb or embedded")
+        raise InputError(f"--train {name}: no such file; it takes files of pairs, mnli, stsb or synthetic")
     return read_nli(path), len(CLASSES)
 
 
@@ -281,7 +281,7 @@ def _read_mnli(config: SiameseRun) -> Split:
     task = glue.TASKS["mnli"]
     if config.glue_dir is not None:
         return glue.read_tsv(task, config.glue_dir, "train")
-    from bert_jax.data import tfds  # slow to import, and not needed for published TSV folders
+    from bert_jax.tasks import tfds  # slow to import, and not needed for published TSV folders
 
     return tfds.read(tfds.glue_builder(task), task, "train")
 

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.data import glue, senteval, sts
-from bert_jax.data.tasks import Split, Task
+from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.errors import InputError
-from bert_jax.model.directory import fingerprint, resolve
+from bert_jax.tasks import glue, senteval, sts
+from bert_jax.tasks.task import Split, Task
 from experiments.settings import MODEL, SUITES
 
 
 class Source(NamedTuple):
-    """A suite of tasks and the folders that it is read from. data: where the embedded suite may be written."""
+    """A suite of tasks and the folders that it is read from. data: where the synthetic suite may be written."""
 
     suite: str
     data: Path
@@ -92,8 +92,8 @@ def _find_split(source: Source, task: Task, name: str) -> Split:
         return senteval.read_senteval(task, source.senteval_dir, name)
     if source.suite == "glue" and source.glue_dir is not None:
         return glue.read_tsv(task, source.glue_dir, name)
-    from bert_jax.data import tfds  # slow to import, and not needed for published folders
-    from bert_jax.data.controlled.builder import prepared
+    from bert_jax.tasks import tfds  # slow to import, and not needed for published folders
+    from bert_jax.tasks.synthetic.builder import prepared
 
     if source.suite == "glue":
         return tfds.read(tfds.glue_builder(task), task, name)

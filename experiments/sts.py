@@ -7,17 +7,17 @@ again.
 
 from itertools import product
 
-from bert_jax.data import sts
-from bert_jax.data.tasks import Task
+from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.errors import InputError
-from bert_jax.model.directory import read_config, resolve
+from bert_jax.evaluate.similarity import split_whitening
 from bert_jax.model.readout import check
-from bert_jax.results import plain
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
-from bert_jax.train.similarity import split_whitening
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.regimes import Run, Settings, open_store, run_grid
+from bert_jax.study.store import plain
+from bert_jax.tasks import sts
+from bert_jax.tasks.task import Task
 from configs import named
 from experiments.cli import run
-from experiments.regimes import Run, Settings, open_store, run_grid
 from experiments.settings import StsRun, expand_layers, make_grid
 from experiments.sources import TaskSplits, describe_encoder, read_similarity
 

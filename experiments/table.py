@@ -18,7 +18,7 @@ NONE = "-"
 class Column:
     """What is measured below one heading.
 
-    finetune, probe and sts are the regimes of `experiments.regimes`; siamese trains on an objective and is scored on
+    finetune, probe and sts are the regimes of `bert_jax.study.regimes`; siamese trains on an objective and is scored on
     the STS benchmark; pretraining is the held-out perplexity of masked tokens; average is that of the other columns.
     """
 

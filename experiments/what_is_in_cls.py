@@ -15,38 +15,46 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
-from bert_jax.claims.frames import ABOUT, read_about
-from bert_jax.claims.report import write_claims
+from bert_jax.analysis.claims.claim_report import write_claims
+
+from bert_jax.analysis.claims.frames import ABOUT, read_about
+from bert_jax.analysis.report import write_report
+from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.config import ReadoutConfig
-from bert_jax.data import controlled
 from bert_jax.data.batching import encode_texts
-from bert_jax.data.follows import FOLLOWS, follow_splits, read_documents
-from bert_jax.data.tasks import Task
-from bert_jax.data.tokenizer import load_tokenizer
+from bert_jax.data.nsp_task import FOLLOWS, follow_splits, read_documents
 from bert_jax.errors import InputError, unknown
-from bert_jax.folder import claim, write_whole, writing
-from bert_jax.model.directory import read_config, resolve
+from bert_jax.evaluate.attention_maps import first_attention
+from bert_jax.evaluate.nsp_head import has_head, head_readout
+from bert_jax.files import claim, write_whole, writing
 from bert_jax.model.readout import check
+from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import load
-from bert_jax.report import write_report
-from bert_jax.results import plain
-from bert_jax.train.attention import first_attention
-from bert_jax.train.follows import has_head, head_readout
-from bert_jax.train.parallel import check_batch_sizes, prepare_process
+from bert_jax.study.regimes import (
+    Blind,
+    Run,
+    Settings,
+    open_store,
+    run_missing,
+    why_not,
+)
+from bert_jax.study.store import plain
+from bert_jax.tasks import synthetic
+from bert_jax.tasks.task import Task
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 from configs import named
 from experiments.cli import run
 from experiments.cls_settings import ClsRun
 from experiments.pretrain import pretrain_encoder
-from experiments.regimes import Blind, Run, Settings, open_store, run_missing, why_not
 from experiments.settings import PretrainRun, expand_layers
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 
-SCALES = {"tiny": "cls-embedded", "mini": "cls-real", "base": "cls-real"}
+SCALES = {"tiny": "cls-synthetic", "mini": "cls-real", "base": "cls-real"}
 """What each of `experiments.reproduce`'s scales is here. With cls-real it is the encoders that decide the size."""
 PAIR_POOLINGS = ("cls", "mean")
 """What pairs are read from."""
 DOCUMENTS_SEED = 1
-"""Of the embedded documents that pairs are made of: the ones that encoders are pretrained on have seed 0."""
+"""Of the synthetic documents that pairs are made of: the ones that encoders are pretrained on have seed 0."""
 
 
 def main(config: ClsRun) -> None:
@@ -88,7 +96,7 @@ def start(args: Sequence[str]) -> None:
 
 
 def _pretrained(config: ClsRun, name: str) -> Path:
-    """The embedded language's own encoder of one kind; made if it is not there yet."""
+    """The synthetic language's own encoder of one kind; made if it is not there yet."""
     objective, readout = config.pretrain.objective, config.pretrain.nsp_readout
     if name == "none":
         objective = dataclasses.replace(objective, pairs="none")
@@ -248,7 +256,7 @@ def _read(config: ClsRun, regime: str, task: Task) -> TaskSplits:
 def _follows(config: ClsRun) -> TaskSplits:
     wanted = 2 * config.num_pairs
     if config.corpus is None:
-        documents = controlled.documents(wanted, DOCUMENTS_SEED)
+        documents = synthetic.documents(wanted, DOCUMENTS_SEED)
     else:
         documents = read_documents(config.corpus, load_tokenizer(config.corpus), wanted)
     try:
@@ -259,4 +267,4 @@ def _follows(config: ClsRun) -> TaskSplits:
 
 
 if __name__ == "__main__":
-    run(main, named(ClsRun), default="cls-embedded")
+    run(main, named(ClsRun), default="cls-synthetic")

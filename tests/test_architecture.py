@@ -9,27 +9,37 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 
 LAYERS = (
-    ("bert_jax.errors", "bert_jax.types", "bert_jax.memory"),
-    ("bert_jax.spec", "bert_jax.statistics", "bert_jax.folder"),
-    ("bert_jax.config", "bert_jax.results", "bert_jax.provenance"),
-    ("bert_jax.data", "bert_jax.model", "bert_jax.comparison", "bert_jax.card"),
-    ("bert_jax.exchange",),
-    ("bert_jax.train.losses", "bert_jax.train.metrics", "bert_jax.train.optim", "bert_jax.train.parallel"),
-    ("bert_jax.train.linear", "bert_jax.train.similarity", "bert_jax.train.follows", "bert_jax.claims.frames"),
+    ("bert_jax.errors", "bert_jax.types", "bert_jax.parallel.memory"),
+    ("bert_jax.spec", "bert_jax.analysis.statistics", "bert_jax.files"),
+    ("bert_jax.config", "bert_jax.study.store", "bert_jax.checkpoints.provenance"),
+    ("bert_jax.data", "bert_jax.model", "bert_jax.analysis.comparison", "bert_jax.checkpoints.card"),
+    ("bert_jax.checkpoints.exchange",),
+    ("bert_jax.train.losses", "bert_jax.evaluate.metrics", "bert_jax.train.optim", "bert_jax.parallel.devices"),
+    (
+        "bert_jax.evaluate.linear",
+        "bert_jax.evaluate.similarity",
+        "bert_jax.evaluate.nsp_head",
+        "bert_jax.analysis.claims.frames",
+    ),
     ("bert_jax.train.prefetch", "bert_jax.train.throughput", "bert_jax.train.log"),
-    ("bert_jax.train.step", "bert_jax.train.interruption", "bert_jax.figure"),
-    ("bert_jax.claims.figure",),
-    ("bert_jax.train.loop", "bert_jax.train.inference", "bert_jax.train.checkpoint", "bert_jax.curves"),
-    ("bert_jax.pretrained", "bert_jax.report"),
-    ("bert_jax.train.features", "bert_jax.train.attention"),
-    ("bert_jax.claims.report",),
-    ("bert_jax.train.finetune", "bert_jax.train.siamese", "bert_jax.train.pretrain", "bert_jax.train.probe"),
-    ("experiments.cli", "experiments.progress", "experiments.settings", "experiments.beam", "experiments.table"),
+    ("bert_jax.train.step", "bert_jax.train.signals", "bert_jax.analysis.figures"),
+    ("bert_jax.analysis.claims.claim_figures",),
+    (
+        "bert_jax.train.loop",
+        "bert_jax.parallel.inference",
+        "bert_jax.train.state_checkpoints",
+        "bert_jax.analysis.curves",
+    ),
+    ("bert_jax.pretrained", "bert_jax.analysis.report"),
+    ("bert_jax.evaluate.features", "bert_jax.evaluate.attention_maps"),
+    ("bert_jax.analysis.claims.claim_report",),
+    ("bert_jax.train.finetune", "bert_jax.train.siamese", "bert_jax.train.pretrain", "bert_jax.evaluate.probe"),
+    ("experiments.cli", "bert_jax.study.progress", "experiments.settings", "bert_jax.corpus.beam", "experiments.table"),
     ("experiments.cls_settings",),
     ("configs", "experiments.tables"),
     ("experiments.prepare_corpus", "experiments.pretrain", "experiments.report", "experiments.scales"),
     ("experiments.convert", "experiments.embed", "experiments.sources"),
-    ("experiments.regimes",),
+    ("bert_jax.study.regimes",),
     ("experiments.ablate_pooling", "experiments.probe", "experiments.sts", "experiments.siamese"),
     ("experiments.finetune", "experiments.what_is_in_cls"),
     ("experiments.cells",),
@@ -39,33 +49,33 @@ LAYERS = (
 """A module may import from the layers below its own, and from its own entry: `data` and `model` know nothing of each
 other. The packages `bert_jax`, `bert_jax.train` and `experiments` themselves stand above what they hold."""
 
-_CLAIMS = ("bert_jax.claims.figure", "bert_jax.claims.report")
+_CLAIMS = ("bert_jax.analysis.claims.claim_figures", "bert_jax.analysis.claims.claim_report")
 
 ONLY_IN = {
     "jax": ("bert_jax.types", "bert_jax.model", "bert_jax.train", "bert_jax.pretrained", "benchmarks"),
     "flax": ("bert_jax.model", "benchmarks"),
     "optax": ("bert_jax.train", "benchmarks"),
-    "safetensors": ("bert_jax.model.huggingface", "bert_jax.model.weights", "bert_jax.model.export"),
-    "huggingface_hub": ("bert_jax.model.directory", "bert_jax.card"),
-    "google_crc32c": ("bert_jax.model.tensor_bundle",),
+    "safetensors": ("bert_jax.checkpoints.huggingface", "bert_jax.checkpoints.weights", "bert_jax.checkpoints.export"),
+    "huggingface_hub": ("bert_jax.checkpoints.directory", "bert_jax.checkpoints.card"),
+    "google_crc32c": ("bert_jax.checkpoints.tensor_bundle",),
     # Reads the operations of a pickle and runs none.
-    "pickletools": ("bert_jax.model.torch_file",),
-    "tensorflow_datasets": ("bert_jax.data.tfds", "bert_jax.data.rows", "bert_jax.data.controlled.builder"),
-    "array_record": ("bert_jax.data.shards",),
-    "sentencepiece": ("bert_jax.data.tokenizer", "bert_jax.data.fast_tokenizer"),
-    "apache_beam": ("experiments.beam",),
+    "pickletools": ("bert_jax.checkpoints.torch_file",),
+    "tensorflow_datasets": ("bert_jax.tasks.tfds", "bert_jax.corpus.tfds_text", "bert_jax.tasks.synthetic.builder"),
+    "array_record": ("bert_jax.corpus.shards",),
+    "sentencepiece": ("bert_jax.tokenizers.tokenizer", "bert_jax.tokenizers.tokenizer_json"),
+    "apache_beam": ("bert_jax.corpus.beam",),
     "psutil": ("benchmarks",),
     "tyro": ("experiments",),
-    "rich": ("experiments", "bert_jax.report"),
-    "matplotlib": ("bert_jax.figure", "bert_jax.curves", *_CLAIMS),
-    "orbax": ("bert_jax.train.checkpoint",),
+    "rich": ("experiments", "bert_jax.analysis.report"),
+    "matplotlib": ("bert_jax.analysis.figures", "bert_jax.analysis.curves", *_CLAIMS),
+    "orbax": ("bert_jax.train.state_checkpoints",),
     "tensorboardX": ("bert_jax.train.log",),
     "wandb": ("bert_jax.train.log",),
     "pandas": (
-        "bert_jax.comparison",
-        "bert_jax.figure",
-        "bert_jax.report",
-        "bert_jax.claims.frames",
+        "bert_jax.analysis.comparison",
+        "bert_jax.analysis.figures",
+        "bert_jax.analysis.report",
+        "bert_jax.analysis.claims.frames",
         *_CLAIMS,
         "experiments.reproduce",
     ),
@@ -153,7 +163,7 @@ def test_nothing_is_said_where_it_must_not_be(name):
             assert said.split(".")[2] in RANDOM, f"{where}: {said} has a global state"
         assert said not in ("eval", "exec", "pickle"), f"{where}: {said}"
         if said.split(".")[-1] in ("pmap", "shard_map", "local_device_count", "device_count"):
-            assert is_in(name, "bert_jax.train.parallel") or is_in(name, "benchmarks"), (
+            assert is_in(name, "bert_jax.parallel.devices") or is_in(name, "benchmarks"), (
                 f"{where}: {said} is said in train/parallel.py only"
             )
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":

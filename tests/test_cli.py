@@ -32,7 +32,7 @@ class Settings:
             raise InputError(f"seeds must be at least 1, not {self.seeds}")
 
 
-TWO = {"glue": ("Real tasks.", Settings(seeds=3)), "embedded": ("The small language.", Settings())}
+TWO = {"glue": ("Real tasks.", Settings(seeds=3)), "synthetic": ("The small language.", Settings())}
 ONE = {"glue": TWO["glue"]}
 EVERY = pytest.mark.parametrize(("configs", "name"), [(TWO, ["glue"]), (ONE, ["glue"]), (Settings, [])])
 
@@ -90,7 +90,7 @@ def test_a_configuration_must_be_named(capsys, configs, args):
 
 def test_help_names_the_configurations_and_then_their_fields(capsys):
     for args, parts in [
-        (["--help"], ["glue", "Real tasks.", "embedded", "The small language."]),
+        (["--help"], ["glue", "Real tasks.", "synthetic", "The small language."]),
         (["glue", "--help"], ["Real tasks.", "--tasks", "Tasks to run.", "(default: 3)", "--finetune.epochs"]),
     ]:
         with pytest.raises(SystemExit) as exit_:

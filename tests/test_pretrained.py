@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import bert_jax
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
-from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.model.encoder import Encoder
 from bert_jax.pretrained import Pretrained
+from bert_jax.tokenizers.tokenizer import WordPiece
 
 WORDS = [f"{a}{b}" for a in "bdgklm" for b in "aeiou"]
 rng = np.random.default_rng(0)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from bert_jax.checkpoints.provenance import HISTORY, read_history, tunings, write_history
 from bert_jax.errors import InputError
-from bert_jax.provenance import HISTORY, read_history, tunings, write_history
 
 
 def test_trainings_are_kept_in_order(tmp_path):

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.data.tasks import Split
-from bert_jax.data.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
 from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8

@@ -9,18 +9,18 @@ import jax
 import numpy as np
 import optax
 
+from bert_jax.checkpoints.checkpoint import Checkpoint
+from bert_jax.checkpoints.export import Tuned
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_batches
-from bert_jax.data.tasks import Split, Task
-from bert_jax.data.tokenizer import Tokenizer
 from bert_jax.model.bert import SequenceClassifier
-from bert_jax.model.checkpoint import Checkpoint
-from bert_jax.model.export import Tuned
+from bert_jax.parallel.devices import map_predict_step, map_train_step
+from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
-from bert_jax.train.inference import predict_rows
+from bert_jax.tasks.task import Split, Task
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.optim import make_optimizer
-from bert_jax.train.parallel import map_predict_step, map_train_step
 from bert_jax.train.step import init_state, make_predict_step, make_train_step, task_objective
 from bert_jax.types import Params
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from bert_jax.train.parallel import split_batch
+from bert_jax.parallel.devices import split_batch
 from bert_jax.train.step import TrainState
 
 Metrics = dict[str, float]

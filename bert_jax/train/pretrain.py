@@ -9,18 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
-from bert_jax.data.corpus import Corpus
-from bert_jax.data.pretrain import PretrainData
-from bert_jax.data.tokenizer import Tokenizer
+from bert_jax.corpus.corpus import Corpus
+from bert_jax.data.examples import PretrainData
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.checkpoint import Checkpoint
-from bert_jax.pretrained import Pretrained
-from bert_jax.train.loop import Metrics, fit
-from bert_jax.train.losses import Ratio, Terms
-from bert_jax.train.optim import make_optimizer, schedule
-from bert_jax.train.parallel import (
+from bert_jax.parallel.devices import (
     add_devices,
     check_batch_size,
     map_eval_step,
@@ -28,6 +23,11 @@ from bert_jax.train.parallel import (
     split_batch,
     this_host,
 )
+from bert_jax.pretrained import Pretrained
+from bert_jax.tokenizers.tokenizer import Tokenizer
+from bert_jax.train.loop import Metrics, fit
+from bert_jax.train.losses import Ratio, Terms
+from bert_jax.train.optim import make_optimizer, schedule
 from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.train.throughput import flops_per_sequence
 from bert_jax.types import Params, PretrainBatch

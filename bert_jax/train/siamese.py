@@ -17,19 +17,19 @@ import optax
 
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
 from bert_jax.data.batching import choose_buckets
-from bert_jax.data.siamese import PairExamples, encode_pairs, pair_batches
-from bert_jax.data.tasks import Split
-from bert_jax.data.tokenizer import Tokenizer
+from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batches
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.heads import PairClassifier
+from bert_jax.parallel.devices import gather_devices, map_predict_step, map_train_step
+from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained, init_without_encoder, with_trained_pooler
 from bert_jax.spec import parse_spec
-from bert_jax.train.inference import predict_rows
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.losses import Terms, accuracy, cosine, cross_entropy, squared_error, unit
 from bert_jax.train.optim import make_optimizer
-from bert_jax.train.parallel import gather_devices, map_predict_step, map_train_step
 from bert_jax.train.step import Objective, init_state, make_train_step
 from bert_jax.types import Array, PairBatch, Params, Tokens
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
+from bert_jax.parallel.devices import AXIS, add_devices, replicate
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
-from bert_jax.train.parallel import AXIS, add_devices, replicate
 from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
 
 Objective = Callable[[Params, Any, jax.Array], Terms]

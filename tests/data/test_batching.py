@@ -18,8 +18,8 @@ from bert_jax.data.batching import (
     task_batch,
     task_batches,
 )
-from bert_jax.data.tasks import Split
-from bert_jax.data.tokenizer import Encoding, SpecialIds
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
 BUCKETS = (8, 16, 40)

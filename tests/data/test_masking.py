@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bert_jax.config import ObjectiveConfig
+from bert_jax.data.counter_rng import bits, uniform
 from bert_jax.data.masking import choose_words, mask_tokens, next_tokens, num_slots
-from bert_jax.data.random import bits, uniform
 
 VOCABULARY = (5, 1000)
 STARTS = uniform(0, 0, np.arange(1000), 9, 1)[:, 0] < 0.6

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from worlds import DEV, TRAIN, write_encoder, write_glue
 
-from bert_jax.results import read_predictions, read_rows
+from bert_jax.study import regimes
+from bert_jax.study.store import read_predictions, read_rows
 from configs import named
-from experiments import ablate_pooling, regimes
+from experiments import ablate_pooling
 from experiments.cli import run
 from experiments.settings import Ablation
 

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 import bert_jax
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tokenizer import WordPiece, train_sentencepiece
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
-from bert_jax.results import read_predictions, read_rows
+from bert_jax.study import regimes
+from bert_jax.study.store import read_predictions, read_rows
+from bert_jax.tokenizers.tokenizer import WordPiece, train_sentencepiece
 from bert_jax.types import Tokens
 from configs import named
-from experiments import ablate_pooling, convert, embed, finetune, regimes
+from experiments import ablate_pooling, convert, embed, finetune
 from experiments.cli import run
 from experiments.settings import Ablation, FinetuneRun
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bert_jax.config import VocabConfig
-from bert_jax.data.shards import read_corpus
+from bert_jax.corpus.shards import read_corpus
 from bert_jax.errors import InputError
 from experiments.cli import parse, run
 from experiments.prepare_corpus import main
@@ -79,7 +79,7 @@ def test_beam_has_options_of_its_own_and_is_asked_for_where_it_is_missing(capsys
     config = parse(PrepareCorpus, line)
     assert config.beam == "--runner=FlinkRunner --flink_master=host:8081" and config.out == "gs://bucket/c"
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "experiments.beam", raising=False)
+    monkeypatch.delitem(sys.modules, "bert_jax.corpus.beam", raising=False)
     error = failure(capsys, "--input", "a", "--out", tmp_path / "out", "--beam=--runner=DirectRunner")
     assert "--beam needs Apache Beam" in error and "pip install 'bert_jax[beam]'" in error
 

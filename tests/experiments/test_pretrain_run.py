@@ -14,8 +14,8 @@ import pytest
 import bert_jax
 from bert_jax import config as architectures
 from bert_jax.config import BertConfig, VocabConfig
-from bert_jax.data import controlled
-from bert_jax.data.prepare import prepare_documents
+from bert_jax.corpus.prepare import prepare_documents
+from bert_jax.tasks import synthetic
 from bert_jax.train import loop
 from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
@@ -203,10 +203,10 @@ def test_settings_that_differ_from_the_checkpoints_are_listed(whole, capsys):
 
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(whole, tmp_path, capsys):
     for number, name in [(40, "corpus"), (50, "other")]:
-        prepare_documents(controlled.documents(number, 0), tmp_path / name, VocabConfig(200), 0.05)
+        prepare_documents(synthetic.documents(number, 0), tmp_path / name, VocabConfig(200), 0.05)
     out = tmp_path / "run"
     go(out, "--corpus", str(tmp_path / "corpus"))
-    assert outcome(out) == outcome(whole), "the embedded language is such a corpus"
+    assert outcome(out) == outcome(whole), "the synthetic language is such a corpus"
     error = fails(capsys, out, "--corpus", str(tmp_path / "other"))
     assert "corpus.id was" in error and "corpus.train.documents was" in error and "another --out" in error
     (tmp_path / "corpus").rename(tmp_path / "moved")
@@ -216,7 +216,7 @@ def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(whole, tmp_pa
 
 
 def test_a_corpus_without_held_out_text_is_trained_on_and_nothing_is_evaluated(tmp_path):
-    prepare_documents(controlled.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.0)
+    prepare_documents(synthetic.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.0)
     with pytest.warns(UserWarning, match="holds no documents back, so nothing is evaluated; see --heldout"):
         go(tmp_path / "run", "--corpus", str(tmp_path / "corpus"))
     assert {line["split"] for line in read_log(tmp_path / "run")} == {"train"}

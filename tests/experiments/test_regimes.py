@@ -7,11 +7,12 @@ import pytest
 from worlds import DEV, TRAIN, sentence, write_encoder, write_glue
 
 import bert_jax
-from bert_jax.results import ResultStore, read_absent, read_predictions, read_rows
-from bert_jax.train.metrics import spearman
-from bert_jax.train.similarity import cosines
+from bert_jax.evaluate.metrics import spearman
+from bert_jax.evaluate.similarity import cosines
+from bert_jax.study import regimes
+from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
 from configs import named
-from experiments import ablate_pooling, probe, regimes, sts
+from experiments import ablate_pooling, probe, sts
 from experiments.cli import run
 from experiments.settings import Ablation, ProbeRun, StsRun
 

@@ -8,15 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.checkpoints.huggingface import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained
-from bert_jax.results import read_rows
+from bert_jax.study import regimes
+from bert_jax.study.store import read_rows
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
-from experiments import cells, regimes, reproduce, scales
+from experiments import cells, reproduce, scales
 from experiments.scales import change
 from experiments.table import Column, Encoder, Line, Table
 from experiments.tables import tables
@@ -201,8 +202,8 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
 
     before = {path: path.read_bytes() for path in whole.rglob("results.jsonl")}
     monkeypatch.setattr(cells.siamese, "train_pairs", refuse)
-    monkeypatch.setattr("experiments.regimes.finetune", refuse)
-    monkeypatch.setattr("experiments.regimes.extract_features", refuse)
+    monkeypatch.setattr("bert_jax.study.regimes.finetune", refuse)
+    monkeypatch.setattr("bert_jax.study.regimes.extract_features", refuse)
     reproduce.main(settings(world, whole))
     assert before == {path: path.read_bytes() for path in whole.rglob("results.jsonl")}
 

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.checkpoints.huggingface import Checkpoint
+from bert_jax.checkpoints.provenance import tunings
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained, load
-from bert_jax.provenance import tunings
-from bert_jax.results import read_predictions, read_rows
+from bert_jax.study.store import read_predictions, read_rows
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train.siamese import Trained
 from bert_jax.types import Tokens
 from experiments import siamese
@@ -53,7 +53,7 @@ def trained(monkeypatch):
 
 def config(encoder, out, **changes):
     base = SiameseRun(
-        "nli", ("embedded",), str(encoder), out, seeds=2, train_rows=40, siamese=SiameseConfig(max_length=16)
+        "nli", ("synthetic",), str(encoder), out, seeds=2, train_rows=40, siamese=SiameseConfig(max_length=16)
     )
     return dataclasses.replace(base, **changes)
 
@@ -65,7 +65,7 @@ def test_every_readout_and_seed_has_a_row_and_a_report(encoder, tmp_path):
     for row in rows:
         assert row.regime == "siamese" and row.metric == "spearman" and row.train_examples == 40
         predictions, labels = read_predictions(tmp_path / "out", row)["validation"]
-        assert len(predictions) == len(labels) == 400 and "nli on embedded" in row.protocol
+        assert len(predictions) == len(labels) == 400 and "nli on synthetic" in row.protocol
     assert "cls" in (tmp_path / "out" / "table.md").read_text()
 
 
@@ -78,12 +78,12 @@ def test_models_are_saved_when_asked_even_afterwards_and_say_what_they_were_trai
     models = sorted(path.name for path in (out / "models").iterdir())
     assert models == ["last-mean-none-seed0", "last-mean-none-seed1"]
     model = out / "models" / models[0]
-    assert tunings(model) == ["nli on embedded"] and load(model).config.num_layers == 1
+    assert tunings(model) == ["nli on synthetic"] and load(model).config.num_layers == 1
     siamese.main(config(encoder, out, poolings=("mean",), save=True))
     assert trained == [0, 1, 0, 1], "nothing is run again"
     again = config(model, tmp_path / "sts", objective="sts", poolings=("mean",), seeds=1, save=True)
     siamese.main(again)
-    assert tunings(tmp_path / "sts" / "models" / models[0]) == ["nli on embedded", "sts on embedded"]
+    assert tunings(tmp_path / "sts" / "models" / models[0]) == ["nli on synthetic", "sts on synthetic"]
 
 
 def test_a_folder_of_other_settings_is_refused(encoder, tmp_path):
@@ -111,7 +111,7 @@ def test_sentences_of_simcse_come_once_each_from_any_source(encoder, tmp_path):
     [
         ({"train": ("none.jsonl",)}, "--train none.jsonl: no such file"),
         ({"objective": "sts", "train": ("stsb",)}, "--train stsb needs --sts-dir"),
-        ({"objective": "sts", "train": ("mnli",)}, "learns from scores, of stsb or embedded"),
+        ({"objective": "sts", "train": ("mnli",)}, "learns from scores, of stsb or synthetic"),
         ({"poolings": ("maen",)}, "unknown pooling 'maen'. Did you mean 'mean'"),
         ({"poolings": ("attention",), "save": True}, "which a model directory cannot hold"),
         ({"siamese": SiameseConfig(training_projection="mpl")}, "unknown projection 'mpl'. Did you mean 'mlp'"),
@@ -124,7 +124,7 @@ def test_mistakes_are_explained_before_anything_is_trained(encoder, tmp_path, tr
 
 
 def test_classes_that_differ_are_not_joined(encoder, tmp_path):
-    run = config(encoder, tmp_path, train=("embedded", write_pairs(tmp_path / "x.jsonl")))
+    run = config(encoder, tmp_path, train=("synthetic", write_pairs(tmp_path / "x.jsonl")))
     with pytest.raises(InputError, match="their classes differ"):
         siamese.read_training(run)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bert_jax.config import preset
-from bert_jax.data import sts
 from bert_jax.model.readout import check
+from bert_jax.tasks import sts
 from bert_jax.train.pretrain import check as check_pretraining
 from experiments.cells import stand_in
 from experiments.reproduce import describe_needs, named_tables
@@ -93,7 +93,7 @@ def test_columns_name_tasks_with_the_metrics_and_sets_that_they_want(table):
         assert not column.metric or column.metric in task.metrics
         assert not column.evaluation or column.evaluation in task.evaluations
         tiny = stand_in(column, defaults(table, "tiny"))
-        assert tiny is None or tiny.task in SUITES["embedded"]
+        assert tiny is None or tiny.task in SUITES["synthetic"]
 
 
 @EVERY

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from worlds import WORDS, write_encoder, write_glue
 
-from bert_jax.claims import frames
+from bert_jax.analysis.claims import frames
+from bert_jax.checkpoints.huggingface import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.model.huggingface import Checkpoint
 from bert_jax.pretrained import Pretrained
-from bert_jax.results import read_predictions, read_rows
+from bert_jax.study import regimes
+from bert_jax.study.store import read_predictions, read_rows
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 from configs import named
-from experiments import regimes, what_is_in_cls
+from experiments import what_is_in_cls
 from experiments.cli import run
 from experiments.cls_settings import ClsRun
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from bert_jax.checkpoints.huggingface import load_checkpoint
 from bert_jax.config import BertConfig, ComputeConfig
 from bert_jax.model.attention import attention_maps, without_attention_of_first
 from bert_jax.model.encoder import Encoder, run_blocks
-from bert_jax.model.huggingface import load_checkpoint
 from bert_jax.types import Tokens
 
 

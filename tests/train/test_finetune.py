@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, FinetuneConfig, OptimConfig, ReadoutConfig
-from bert_jax.data.tasks import Split, Task
-from bert_jax.data.tokenizer import WordPiece
 from bert_jax.errors import InputError
+from bert_jax.evaluate import metrics as task_metrics
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
-from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.pretrained import Pretrained
+from bert_jax.tasks.task import Split, Task
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as module
-from bert_jax.train import metrics as task_metrics
 from bert_jax.train.finetune import finetune, initial_params, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
 from bert_jax.types import Tokens

@@ -17,16 +17,16 @@ from bert_jax.config import (
     PretrainConfig,
     ReadoutConfig,
 )
-from bert_jax.data.corpus import Corpus, tokenize_documents
-from bert_jax.data.pretrain import PretrainData
-from bert_jax.data.tasks import Split, Task
-from bert_jax.data.tokenizer import WordPiece
+from bert_jax.corpus.corpus import Corpus, tokenize_documents
+from bert_jax.data.examples import PretrainData
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
+from bert_jax.parallel.devices import replicate
+from bert_jax.tasks.task import Split, Task
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as finetuning
 from bert_jax.train.finetune import prepare_task
 from bert_jax.train.losses import Ratio, Terms
-from bert_jax.train.parallel import replicate
 from bert_jax.train.pretrain import Pretraining, bert_config, check, with_tokens
 from bert_jax.types import PretrainBatch, Tokens
 

@@ -15,18 +15,18 @@ import numpy as np
 import optax
 import pytest
 
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, OptimConfig, ReadoutConfig, SiameseConfig
-from bert_jax.data.siamese import PairExamples, encode_pairs, pair_batches
-from bert_jax.data.tasks import Split
-from bert_jax.data.tokenizer import Encoding, SpecialIds, WordPiece
+from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batches
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.model.checkpoint import Checkpoint
 from bert_jax.model.heads import PairClassifier
+from bert_jax.parallel.devices import map_train_step, split_batch
 from bert_jax.pretrained import Pretrained, load
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, WordPiece
 from bert_jax.train import siamese
 from bert_jax.train.loop import Diverged
-from bert_jax.train.parallel import map_train_step, split_batch
 from bert_jax.train.siamese import PairData, check_saveable, prepare_pairs, train_pairs, trained_model
 from bert_jax.train.step import init_state, make_train_step
 from bert_jax.types import PairBatch, Tokens

@@ -7,14 +7,14 @@ import optax
 import pytest
 
 from bert_jax.config import BertConfig, ObjectiveConfig, OptimConfig, ReadoutConfig
-from bert_jax.data.corpus import Corpus
-from bert_jax.data.pretrain import PretrainData
-from bert_jax.data.tokenizer import SpecialIds
+from bert_jax.corpus.corpus import Corpus
+from bert_jax.data.examples import PretrainData
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
+from bert_jax.parallel.devices import map_train_step, split_batch
+from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.optim import make_optimizer
-from bert_jax.train.parallel import map_train_step, split_batch
 from bert_jax.train.step import TrainState, init_state, make_train_step, pretrain_objective, task_objective
 from bert_jax.types import PretrainBatch, TaskBatch, Tokens
 

@@ -1,0 +1,225 @@
+"""What the rows of `experiments.what_is_in_cls` say of five claims about [CLS], as data frames.
+
+A folder holds for each encoder a folder with its parts: run folders called layers, knockout, finetune, cosine and
+pairs, and attention with a file per task. Scores and differences are the headline metric times 100; a difference
+has a 95% interval of the paired bootstrap, and its p is corrected (Holm) for all comparisons in its frame.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bert_jax.analysis.comparison import differences, num_resamples, summarise
+from bert_jax.analysis.statistics import adjust, paired_bootstrap
+from bert_jax.errors import InputError
+from bert_jax.study.store import Row, read_predictions, read_rows
+
+ABOUT = "about.json"
+"""encoders: the names of those that have a folder, in order. tasks: name -> title, texts (one or two) and needs."""
+_TOGETHER = 100
+"""Comparisons in a frame, about: they are of several folders and corrected together."""
+_BLIND = re.compile(r"(.*) blind\((\d+),(\d+)\)")
+
+
+class Part(NamedTuple):
+    """The rows of one encoder's run folder."""
+
+    encoder: str
+    folder: Path
+    rows: list[Row]
+
+    @property
+    def last(self) -> str:
+        """The layers spec of the last layer: of a map of all layers its number."""
+        layers = [row.readout.split("/")[0] for row in self.rows if row.regime != "head"]
+        return max(layers, key=lambda spec: int(spec) if spec.isdecimal() else -1)
+
+    def at(self, layers: str) -> list[Row]:
+        """The rows that read some layers."""
+        return [row for row in self.rows if row.readout.split("/")[0] == layers]
+
+
+def read_about(out: Path) -> dict[str, Any]:
+    """What `ABOUT` holds.
+
+    Raises:
+        InputError: it is no folder of this experiment.
+    """
+    try:
+        about = json.loads((out / ABOUT).read_bytes())
+        return {"encoders": list(about["encoders"]), "tasks": dict(about["tasks"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{out} is no folder of what_is_in_cls: cannot read {ABOUT} ({error})") from None
+
+
+def read_part(out: Path, name: str) -> list[Part]:
+    """One part of all encoders that have it."""
+    found = []
+    for encoder in read_about(out)["encoders"]:
+        folder = out / encoder / name
+        if (folder / "results.jsonl").exists() and (rows := read_rows(folder)):
+            found.append(Part(encoder, folder, rows))
+    return found
+
+
+def by_layer(out: Path, part: str = "layers") -> pd.DataFrame:
+    """Probes of every layer: a line per encoder, task, layer and pooling with mean, low, high and majority."""
+    frames = []
+    for found in read_part(out, part):
+        rows = [row for row in found.rows if row.regime == "probe"]
+        frames.append(_named(summarise(rows, found.folder), found.encoder))
+    return _with_readout(_joined(frames))
+
+
+def attention(out: Path) -> list[dict[str, Any]]:
+    """How [CLS] attends, a dictionary per encoder and task: encoder, title, texts, and arrays shares [N H 3],
+    entropy [N H] and evenness [N H]."""
+    found = []
+    for encoder in read_about(out)["encoders"]:
+        for path in sorted((out / encoder / "attention").glob("*.json")):
+            content = json.loads(path.read_bytes())
+            if "shares" in content:
+                arrays = {name: np.array(content[name]) for name in ("shares", "entropy", "evenness")}
+                found.append(content | arrays | {"encoder": encoder})
+    return found
+
+
+def knocked_out(out: Path) -> pd.DataFrame:
+    """Probes of the last layer while [CLS] attends to nothing but itself in the blocks first to last (0 and 0 for the
+    encoder as it is), with the difference to that encoder read by the same pooling."""
+    frames = []
+    for found in read_part(out, "knockout"):
+        whole = [row for row in found.rows if not _BLIND.match(row.readout)]
+        for readout in dict.fromkeys(row.readout for row in whole):
+            rows = [row for row in found.rows if row.readout == readout or row.readout.startswith(f"{readout} ")]
+            frames.append(_named(_compared(rows, found.folder, readout), found.encoder))
+    if not frames:
+        return _joined([])
+    frame = _corrected(_joined(frames))
+    blind = frame["readout"].str.extract(_BLIND)
+    frame = frame.assign(first=blind[1].fillna("0").astype(int), last=blind[2].fillna("0").astype(int))
+    return _with_readout(frame.assign(readout=blind[0].fillna(frame["readout"])))
+
+
+def positions(out: Path) -> pd.DataFrame:
+    """The last layer read from every position, probed and fine-tuned, each with its difference to [CLS]."""
+    frames = []
+    for name in ("layers", "finetune"):
+        for found in read_part(out, name):
+            rows = found.at(found.last)
+            reference = f"{found.last}/cls/none"
+            frames.append(_named(_compared(rows, found.folder, reference), found.encoder))
+    return _corrected(_with_readout(_joined(frames)))
+
+
+def averages(out: Path) -> pd.DataFrame:
+    """Mean minus [CLS] at the last layer in every regime, a line per encoder, task and regime, with what the task
+    needs."""
+    frame = positions_and_cosines(out)
+    if frame.empty:
+        return frame
+    frame = frame[(frame["pooling"] == "mean") & frame["difference"].notna()]
+    tasks = read_about(out)["tasks"]
+    return _corrected(frame.assign(needs=[tasks[name]["needs"] for name in frame["task"]]))
+
+
+def positions_and_cosines(out: Path) -> pd.DataFrame:
+    """`positions`, and similarity without training beside it."""
+    frames = [positions(out)]
+    for found in read_part(out, "cosine"):
+        frame = _compared(found.rows, found.folder, f"{found.last}/cls/none")
+        frames.append(_with_readout(_named(frame, found.encoder)))
+    return _joined(frames)
+
+
+def heads(out: Path) -> pd.DataFrame:
+    """What the head for pairs says that an encoder was pretrained with, reading [CLS] and reading the mean: a line for
+    each with its accuracy (mean, low, high) and `probability`, counts in ten bins of pairs that follow and do not."""
+    frames = []
+    for found in read_part(out, "pairs"):
+        if rows := [row for row in found.rows if row.regime == "head"]:
+            counts = {row.readout: row.details["probability"] for row in rows}
+            frame = _compared(rows, found.folder, rows[0].readout)
+            frames.append(_named(frame.assign(probability=frame["readout"].map(counts)), found.encoder))
+    return _with_readout(_joined(frames))
+
+
+def single_sentences(out: Path) -> pd.DataFrame:
+    """[CLS] and mean at the last layer on tasks of one sentence, probed and fine-tuned, each with its difference to
+    the first encoder (same readout, seeds and examples)."""
+    lines, tasks = [], read_about(out)["tasks"]
+    for name in ("layers", "finetune"):
+        parts = read_part(out, name)
+        for found in parts:
+            rows = [row for row in found.at(found.last) if row.readout.split("/")[1] in ("cls", "mean")]
+            rows = [row for row in rows if tasks[row.task]["texts"] == 1]
+            if not rows:
+                continue
+            frame = _named(summarise(rows, found.folder), found.encoder)
+            first = parts[0]
+            changes = [_between(first, found, line) for line in frame.itertuples()]
+            lines.append(frame.assign(**{key: [change[key] for change in changes] for key in changes[0]}))
+    return _corrected(_with_readout(_joined(lines)))
+
+
+def _between(first: Part, other: Part, line: Any) -> dict[str, float]:
+    """The difference of a cell to that of another encoder."""
+    missing = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), math.nan)
+    if first is other:
+        return missing
+    pooling = line.readout.split("/")[1]
+    sides = []
+    for part in (first, other):
+        rows = [row for row in part.at(part.last) if row.task == line.task and row.readout.split("/")[1] == pooling]
+        sides.append({row.seed: row for row in rows if row.ok})
+    seeds = sorted(set(sides[0]) & set(sides[1]))
+    if not seeds:
+        return missing
+    loaded = [
+        [read_predictions(part.folder, side[seed])[line.evaluation] for seed in seeds]
+        for part, side in zip((first, other), sides, strict=True)
+    ]
+    labels = loaded[0][0][1]
+    if any(not np.array_equal(labels, pair[1]) for side in loaded for pair in side):
+        raise InputError(f"{first.folder} and {other.folder}: {line.label} was scored on different labels")
+    a, b = (np.stack([pair[0] for pair in side]) for side in loaded)
+    found = paired_bootstrap(line.metric, a, b, labels, resamples=num_resamples(_TOGETHER))
+    figures = (100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)
+    return dict(zip(missing, figures, strict=True))
+
+
+def _compared(rows: list[Row], folder: Path, reference: str) -> pd.DataFrame:
+    """Scores with their differences to a reference, and the interval of each under its own name."""
+    summary = summarise(rows, folder)
+    if reference not in set(summary["readout"]):
+        return summary.assign(difference=math.nan, difference_low=math.nan, difference_high=math.nan, p=math.nan)
+    compared = differences(rows, folder, reference, _TOGETHER)
+    compared = compared.rename(columns={"low": "difference_low", "high": "difference_high"})
+    keys = ["regime", "task", "evaluation", "readout"]
+    return summary.merge(compared[[*keys, "difference", "difference_low", "difference_high", "p"]], "left", on=keys)
+
+
+def _corrected(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame if frame.empty else frame.assign(p_adjusted=adjust(frame["p"].to_numpy(float)))
+
+
+def _named(frame: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    return frame.assign(encoder=encoder)
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"readout": pd.Series(dtype=str)})
+
+
+def _with_readout(frame: pd.DataFrame) -> pd.DataFrame:
+    """The parts of the readout as columns; layer is a number where it is one."""
+    if frame.empty:
+        return frame
+    parts = frame["readout"].str.split("/", expand=True)
+    return frame.assign(layer=pd.to_numeric(parts[0], errors="coerce"), pooling=parts[1])

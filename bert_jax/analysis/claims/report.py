@@ -1,0 +1,210 @@
+"""Figures and tables for five claims about [CLS], as functions of rows: `write_claims(folder)` makes them again."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bert_jax.analysis.claims import frames
+from bert_jax.analysis.claims.claim_figures import (
+    NAMES,
+    draw_attention,
+    draw_averages,
+    draw_knockout,
+    draw_layers,
+    draw_pairs,
+    draw_positions,
+    draw_single,
+)
+from bert_jax.analysis.figures import REGIMES
+from bert_jax.errors import InputError
+from bert_jax.evaluate.attention_maps import TARGETS
+from bert_jax.files import writing
+
+PAGE = "claims.md"
+NOTE = (
+    "Scores and differences are the metric times 100. In brackets the 95% interval of a paired bootstrap over "
+    "examples, and over seeds where there are several; a star where p, corrected by Holm's method for all comparisons "
+    "of its table, is below 0.05. Probes have one seed: their intervals say nothing about another pretraining of the "
+    "encoder."
+)
+
+
+def write_claims(out: Path) -> None:
+    """Make claims.md and a figure for each claim that has rows, and print the tables.
+
+    Raises:
+        InputError: nothing has been run, or the folder cannot be written.
+    """
+    sections = [section for make in _SECTIONS for section in make(out)]
+    if not sections:
+        raise InputError(f"{out} has no finished run to report")
+    lines = ["# What is in [CLS]?", NOTE]
+    with writing(out):
+        for title, text, table, name, figure in sections:
+            lines += [f"## {title}", text, table.to_markdown(index=False, disable_numparse=True)]
+            if figure is not None:
+                figure.savefig(out / name, dpi=130)
+                lines.append(f"![{title}]({name})")
+        (out / PAGE).write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    print("\n\n".join(line for line in lines if not line.startswith("![")))
+
+
+Section = tuple[str, str, pd.DataFrame, str, Figure | None]
+"""Title, what is to be seen, a table of text, and a figure under its file's name."""
+
+
+def _layers(out: Path) -> Iterator[Section]:
+    frame = frames.by_layer(out)
+    if frame.empty:
+        return
+    here = frame[frame["pooling"].isin(["cls", "mean"])]
+    lines = _pivot(here, ["encoder", "label", "pooling"], "layer", lambda line: f"{line['mean']:.1f}")
+    lines.insert(3, "majority", _firsts(here, ["encoder", "label", "pooling"], lambda line: f"{line['majority']:.1f}"))
+    text = "A linear probe by layer; layer 0 is the embeddings, where [CLS] is the same vector in every text."
+    yield "(a) What can be read from [CLS], layer by layer", text, lines, "a-layers.png", draw_layers(here)
+
+
+def _attention(out: Path) -> Iterator[Section]:
+    found = frames.attention(out)
+    if not found:
+        return
+    lines = []
+    for one in found:
+        for block, (shares, entropy, even) in enumerate(
+            zip(one["shares"].mean(1), one["entropy"].mean(1), one["evenness"].mean(1), strict=True), start=1
+        ):
+            parts = {f"to {target}": f"{100 * share:.0f}%" for target, share in zip(TARGETS, shares, strict=True)}
+            more = {"entropy (nats)": f"{entropy:.2f}", "of the largest": f"{100 * even:.0f}%"}
+            lines.append({"encoder": one["encoder"], "task": one["title"], "block": str(block)} | parts | more)
+    text = "Its attention in each block, averaged over heads and texts (in the figure over tasks, too)."
+    figure = draw_attention(found, TARGETS)
+    yield "(a) Where [CLS] looks", text, pd.DataFrame(lines), "a-attention.png", figure
+
+
+def _knockout(out: Path) -> Iterator[Section]:
+    frame = frames.knocked_out(out)
+    if frame.empty:
+        return
+    depth = frame.groupby("encoder")["last"].transform("max")
+    ways = [
+        "nothing" if first == 0 else f"from {first} on" if last == most else f"in {first} only"
+        for first, last, most in zip(frame["first"], frame["last"], depth, strict=True)
+    ]
+    named = frame.assign(taken=ways)
+    lines = _pivot(named, ["encoder", "label", "taken"], "pooling", _cell)
+    text = (
+        "[CLS] may attend to nothing but itself in some blocks; a fresh probe of the last layer is fitted each time. "
+        "In brackets what is lost."
+    )
+    yield "(a) [CLS] without attention", text, lines, "a-knockout.png", draw_knockout(frame)
+
+
+def _positions(out: Path) -> Iterator[Section]:
+    frame = frames.positions(out)
+    if frame.empty:
+        return
+    lines = _pivot(_with_regimes(frame), ["encoder", "label", "regime"], "pooling", _cell)
+    text = "The last layer read from one position; in brackets the difference to [CLS]."
+    yield "(b) Would another word serve?", text, lines, "b-positions.png", draw_positions(frame)
+    layers = frames.by_layer(out)
+    if layers.empty:
+        return
+    poolings = list(layers["pooling"].unique())
+    lines = _pivot(layers, ["encoder", "label", "pooling"], "layer", lambda line: f"{line['mean']:.1f}")
+    text = "The same positions by a linear probe of each layer."
+    yield "(b) Every position, layer by layer", text, lines, "b-layers.png", draw_layers(layers, poolings)
+
+
+def _pairs(out: Path) -> Iterator[Section]:
+    layers, heads = frames.by_layer(out, "pairs"), frames.heads(out)
+    if layers.empty:
+        return
+    lines = _pivot(layers, ["encoder", "pooling"], "layer", lambda line: f"{line['mean']:.1f}").fillna("")
+    own = {} if heads.empty else {(line.encoder, line.pooling): f"{line.mean:.1f}" for line in heads.itertuples()}
+    names = {name: pooling for pooling, name in NAMES.items()}
+    keys = zip(lines["encoder"], lines["pooling"], strict=True)
+    lines["own head"] = [own.get((encoder, names.get(name, name)), "none") for encoder, name in keys]
+    text = (
+        "Does B follow A, in pairs from documents that no encoder of ours has seen: accuracy of a fresh probe of each "
+        f"layer, and of the head that the encoder was pretrained with. Chance is {layers['majority'].iloc[0]:.1f}."
+    )
+    yield "(c) Does B follow A?", text, lines, "c-pairs.png", draw_pairs(layers, heads)
+
+
+def _single(out: Path) -> Iterator[Section]:
+    frame = frames.single_sentences(out)
+    if frame.empty:
+        return
+    named = _with_regimes(frame)
+    lines = _pivot(named, ["label", "regime", "encoder"], "pooling", _cell)
+    first = frame["encoder"].iloc[0]
+    text = (
+        f"Tasks of a single sentence, before (probe) and after fine-tuning; in brackets the difference to {first}. One "
+        "pretraining of each kind: a difference is between these encoders, not yet between kinds."
+    )
+    yield "(d) Single sentences", text, lines, "d-single.png", draw_single(frame)
+
+
+def _averages(out: Path) -> Iterator[Section]:
+    frame = frames.averages(out)
+    if frame.empty:
+        return
+    lines = _pivot(_with_regimes(frame), ["encoder", "label"], "regime", _change).fillna("")
+    text = "Mean minus [CLS] at the last layer, in every regime."
+    yield "(e) An average makes sense, too", text, lines, "e-averages.png", draw_averages(frame)
+
+
+_SECTIONS: tuple[Callable[[Path], Iterator[Section]], ...] = (
+    _layers,
+    _attention,
+    _knockout,
+    _positions,
+    _pairs,
+    _single,
+    _averages,
+)
+
+
+def _pivot(frame: pd.DataFrame, keys: list[str], columns: str, cell: Callable[[Any], str]) -> pd.DataFrame:
+    """A table of text: a line for each combination of keys, a column for each value of `columns`, in their order."""
+    lines: dict[tuple[Any, ...], dict[str, str]] = {}
+    for _, line in frame.iterrows():
+        key = tuple(_name(name, line[name]) for name in keys)
+        lines.setdefault(key, dict(zip(_titles(keys), key, strict=True)))[_name(columns, line[columns])] = cell(line)
+    return pd.DataFrame(list(lines.values())).fillna("")
+
+
+def _titles(keys: list[str]) -> list[str]:
+    return ["task" if key == "label" else key for key in keys]
+
+
+def _name(column: str, value: Any) -> str:
+    if column == "pooling":
+        return NAMES.get(value, value)
+    return str(int(value)) if column == "layer" else str(value)
+
+
+def _firsts(frame: pd.DataFrame, keys: list[str], cell: Callable[[Any], str]) -> list[str]:
+    return [cell(here.iloc[0]) for _, here in frame.groupby(keys, sort=False)]
+
+
+def _with_regimes(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(regime=[REGIMES.get(regime, regime) for regime in frame["regime"]])
+
+
+def _cell(line: Any) -> str:
+    """A score, its difference, and whether runs failed or learned nothing."""
+    text = f"{line['mean']:.1f}"
+    if not math.isnan(line["difference"]):
+        text += f" ({_change(line)})"
+    troubles = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
+    return ", ".join([text, *troubles])
+
+
+def _change(line: Any) -> str:
+    star = "*" if line["p_adjusted"] < 0.05 else ""
+    return f"{line['difference']:+.1f} [{line['difference_low']:.1f}, {line['difference_high']:.1f}]{star}"

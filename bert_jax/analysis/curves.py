@@ -1,0 +1,58 @@
+"""The curves of a pretraining: losses and accuracies over steps, on what it is trained on and on held-out text."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bert_jax.analysis.figures import COLOURS
+from bert_jax.train.log import Line
+
+PANELS = {
+    "mlm_loss": "loss of masked tokens (nats)",
+    "mlm_accuracy": "accuracy of masked tokens",
+    "nsp_accuracy": "accuracy of sentence pairs",
+}
+"""Measure -> title of its panel, if it was measured."""
+
+
+def draw_curves(lines: list[Line]) -> Figure:
+    """A panel for each measure: every training step that was logged as a thin line, their running mean, and
+    held-out text as points.
+    """
+    panels = {name: title for name, title in PANELS.items() if any(name in line for line in lines)}
+    figure = Figure(figsize=(4 * max(len(panels), 1), 3.2), layout="constrained")
+    axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
+    for panel, (name, title) in zip(axes, panels.items(), strict=False):
+        _draw_train(panel, *_curve(lines, name, "train"))
+        panel.plot(*_curve(lines, name, "heldout"), "o-", color=COLOURS[1], ms=3.5, lw=1, label="held out", zorder=3)
+        panel.set_title(title, loc="left", fontsize=10)
+        panel.set_xlabel("step", fontsize=9)
+        panel.tick_params(labelsize=9)
+        panel.spines[["top", "right"]].set_visible(False)
+    if panels:
+        axes[0].legend(fontsize=9, frameon=False)
+    return figure
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """The mean of each value and those before it, at most `width` in all.
+
+    >>> running_mean(np.array([4.0, 2.0, 0.0, 4.0]), 2).tolist()
+    [4.0, 3.0, 1.0, 2.0]
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - width, 0)
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def _draw_train(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
+    axes.plot(steps, values, color=COLOURS[0], alpha=0.25, linewidth=0.8)
+    axes.plot(steps, running_mean(values, max(1, len(values) // 30)), color=COLOURS[0], label="training")
+
+
+def _curve(lines: list[Line], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values, in order; what was not a number is left out."""
+    points = [(line["step"], line[name]) for line in lines if line["split"] == split and line.get(name) is not None]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return np.array(steps, float), np.array(values, float)

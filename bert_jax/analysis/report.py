@@ -1,0 +1,300 @@
+"""Tables and figures are functions of rows: `write_report(folder)` makes them all again.
+
+Runs of one regime make a long table, a line for each readout. Several regimes stand side by side as its columns, and
+a grid of layers and poolings has the poolings as its columns. Where a learning rate was chosen on the evaluation set,
+the report says so.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bert_jax.analysis.comparison import (
+    differences,
+    is_grid,
+    label,
+    short_names,
+    summarise,
+)
+from bert_jax.analysis.figures import (
+    REGIMES,
+    SIGNIFICANT,
+    draw,
+    draw_heat_maps,
+    draw_regimes,
+)
+from bert_jax.errors import InputError
+from bert_jax.files import writing
+from bert_jax.study.store import (
+    Absent,
+    Row,
+    read_absent,
+    read_experiment,
+    read_rows,
+)
+
+WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
+"""Columns that are set flush left."""
+
+
+def write_report(folder: Path, show: bool = True) -> None:
+    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if it is to be shown.
+
+    A grid of layers and poolings is drawn as heatmap.png; only with several regimes is there figure.png as well.
+
+    Raises:
+        InputError: the folder has no finished run, is damaged or cannot be written.
+    """
+    folder = Path(folder)
+    rows, experiment, absent = read_rows(folder), read_experiment(folder), read_absent(folder)
+    if not rows:
+        reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
+        raise InputError(f"{folder} has no finished run to report{reasons}")
+    summary, compared = summarise(rows, folder), differences(rows, folder)
+    regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
+    several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
+    make = _side_by_side if several else _map if mapped else _table
+    table, notes = make(summary, compared, absent), _notes(summary, compared) + _absent_notes(absent)
+    protocol = _protocol(rows, experiment)
+    if several or mapped:
+        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
+    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
+    if several or not mapped:
+        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
+    with writing(folder):
+        (folder / "table.md").write_text(_markdown(table, protocol, notes), encoding="utf-8")
+        (folder / "table.tex").write_text(_latex(table, " ".join([protocol, *notes])), encoding="utf-8")
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=150)
+    if show:
+        _print(table, protocol, notes)
+
+
+def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    keys = ["regime", "task", "evaluation", "readout"]
+    return summary.merge(compared.drop(columns="label"), "left", on=keys, suffixes=("_of_mean", ""))
+
+
+def _table(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
+    """The two frames as one table of text; a column that would say nothing is left out."""
+    names = short_names(list(summary["readout"].unique()))
+    table = pd.DataFrame([_texts(line, names) for _, line in _merge(summary, compared).iterrows()])
+    empty = [name for name in ("Difference", "p") if compared.empty]
+    empty += ["Rate"] * (table["Rate"].nunique() == 1) + ["Anisotropy"] * (not table["Anisotropy"].any())
+    table = table.drop(columns=empty)
+    missing = [{"Task": title, "Score": "absent"} for tasks in absent.values() for title in tasks]
+    return pd.concat([table, pd.DataFrame(missing, columns=table.columns)]).fillna("") if missing else table
+
+
+def _side_by_side(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
+    """A line for each task and readout, a column for each regime."""
+    names = short_names(list(summary["readout"].unique()))
+    merged = _merge(summary, compared)
+    regimes = list(dict.fromkeys([*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)]))
+    labels = dict.fromkeys([*summary["label"], *(title for tasks in absent.values() for title in tasks)])
+    lines = []
+    for name in labels:
+        here = merged[merged["label"] == name]
+        for readout in here["readout"].unique():
+            line = {"Task": name, "Readout": names[readout]}
+            for regime in regimes:
+                cell = here[(here["readout"] == readout) & (here["regime"] == regime)]
+                gap = "n/a" if name in absent.get(regime, {}) else ""
+                metric = "" if cell.empty else f" {cell['metric'].iloc[0]}"
+                line[REGIMES.get(regime, regime)] = gap if cell.empty else _cell(cell.iloc[0]) + metric
+            lines.append(line)
+        if here.empty:
+            lines.append({"Task": name, "Readout": ""} | {REGIMES.get(regime, regime): "n/a" for regime in regimes})
+    return pd.DataFrame(lines)
+
+
+def _map(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
+    """A line for each task and layers (with their projection), a column for each pooling."""
+    merged = _merge(summary, compared)
+    parts = merged["readout"].str.split("/", expand=True)
+    several = parts[2].nunique() > 1
+    merged["rows"] = parts[0] + "/" + parts[2] if several else parts[0]
+    merged["columns"] = parts[1]
+    lines = []
+    for (name, rows), cells in merged.groupby(["label", "rows"], sort=False):
+        line = {"Task": name, "Metric": cells["metric"].iloc[0], "Layers": rows}
+        lines.append(line | {cell["columns"]: _cell(cell) for _, cell in cells.iterrows()})
+        if cells["anisotropy"].notna().any():
+            known = [
+                f"{pooling} {value:.2f}" for pooling, value in zip(cells["columns"], cells["anisotropy"], strict=True)
+            ]
+            lines[-1]["Anisotropy"] = ", ".join(known)
+    lines += [{"Task": title, "Layers": "absent"} for tasks in absent.values() for title in tasks]
+    return pd.DataFrame(lines).fillna("")
+
+
+def _cell(line: pd.Series) -> str:
+    """Score, difference and what went wrong, in one cell."""
+    text = _score(line)
+    if line["pairs"] > 0:
+        star = "*" if line["p_adjusted"] < SIGNIFICANT else ""
+        text += f" ({_change(line)}{star})"
+    return ", ".join(filter(None, [text, *_troubles(line)]))
+
+
+def _digits(line: pd.Series) -> int:
+    """Decimals of a score: fine-tuning moves more from seed to seed than a second one could say."""
+    return 1 if line["regime"] == "finetune" else 2
+
+
+def _score(line: pd.Series) -> str:
+    digits = _digits(line)
+    sd = "" if math.isnan(line["sd"]) else f" \N{PLUS-MINUS SIGN} {line['sd']:.{digits}f}"
+    return f"{line['mean']:.{digits}f}{sd}" if line["seeds"] else ""
+
+
+def _change(line: pd.Series) -> str:
+    digits = _digits(line)
+    return f"{line['difference']:+.{digits}f} [{line['low']:.{digits}f}, {line['high']:.{digits}f}]"
+
+
+def _troubles(line: pd.Series) -> list[str]:
+    runs = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
+    return runs + ([f"{line['pairs']:.0f} paired"] if line["pairs"] < line["seeds"] else [])
+
+
+def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
+    paired = line["pairs"] > 0
+    return {
+        "Task": line["label"],
+        "Metric": line["metric"],
+        "Readout": names[line["readout"]],
+        "Score": _score(line),
+        "Difference": _change(line) if paired else "",
+        "p": f"{line['p_adjusted']:.3f}" if paired else "",
+        "Runs": ", ".join([str(line["seeds"]), *_troubles(line)]),
+        "Rate": _rate(line["learning_rate"]),
+        "Anisotropy": "" if math.isnan(line["anisotropy"]) else f"{line['anisotropy']:.3f}",
+        "Time": f"{line['seconds']:.0f} s",
+    }
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None or math.isnan(rate) else f"{rate:g}".replace("e-0", "e-")
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _protocol(rows: list[Row], experiment: dict[str, Any]) -> str:
+    """Who was compared on what, in one sentence."""
+    parts = []
+    match experiment:
+        case {"encoder": str(encoder), "finetune": {"from_scratch": True}}:
+            parts.append(f"encoder {encoder}, its weights drawn at random")
+        case {"encoder": str(encoder)}:
+            parts.append(f"encoder {encoder}")
+    match experiment:
+        case {"finetune": {"epochs": epochs, "batch_size": size, "max_length": length}}:
+            parts.append(f"{_plural(epochs, 'epoch')}, batch size {size}, at most {length} tokens")
+    if rates := sorted({row.learning_rate for row in rows if row.learning_rate is not None}):
+        parts.append(f"learning rate {' or '.join(_rate(rate) for rate in rates)}")
+    done = {(row.regime, row.protocol): None for row in rows if row.protocol}
+    for regime, phrase in done:
+        titles = dict.fromkeys(row.title for row in rows if (row.regime, row.protocol) == (regime, phrase))
+        parts.append(f"{REGIMES.get(regime, regime).lower()}: {phrase} ({', '.join(titles)})")
+    parts.append(_plural(len({row.seed for row in rows}), "seed"))
+    parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.readout for row in rows)))}")
+    sizes = {label(row, name): (size, name) for row in rows for name, size in row.evaluation_examples.items()}
+    scored = ", ".join(f"{label} {name} ({size:,})" for label, (size, name) in sizes.items())
+    text = f"{'; '.join(parts)}; scored on {scored}."
+    return text[0].upper() + text[1:]
+
+
+def _list_readouts(readouts: list[str]) -> str:
+    """All of them, or the axes of their grid."""
+    if not is_grid(readouts):
+        return ", ".join(readouts)
+    axes = (list(dict.fromkeys(parts)) for parts in zip(*(readout.split("/") for readout in readouts), strict=True))
+    return " x ".join("{" + ", ".join(axis) + "}" for axis in axes)
+
+
+def _absent_notes(absent: Absent) -> list[str]:
+    """A line for each reason for which a regime has no row of a task."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for regime, tasks in absent.items():
+        for title, reason in tasks.items():
+            reasons.setdefault((regime, reason), []).append(title)
+    return [
+        f"{REGIMES.get(regime, regime)} has nothing of {', '.join(titles)}: {reason}."
+        for (regime, reason), titles in reasons.items()
+    ]
+
+
+def _wide_note(rows: list[Row]) -> str:
+    total = sum(row.seconds for row in rows)
+    return (
+        "In brackets the difference; a star where its corrected p is below 0.05. Degenerate runs are no better than "
+        f"the majority baseline. All {len(rows)} runs took {total:.0f} s."
+    )
+
+
+def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """What the reader must know to read the table."""
+    notes = ["Score: the metric times 100, mean \N{PLUS-MINUS SIGN} s.d. over the runs that finished."]
+    if not compared.empty:
+        to, number = compared["reference"].unique(), int(compared["p"].notna().sum())
+        reference = to[0] if len(to) == 1 else f"{to[0].split('/')[1]} at the same layers"
+        notes.append(
+            f"Difference: to {reference}, paired by seed, with the 95% interval of a multi-bootstrap over seeds "
+            f"and examples; p is corrected for {_plural(number, 'comparison')} (Holm)."
+        )
+    notes.append("Runs: those that finished; degenerate ones are no better than the majority baseline.")
+    notes.append("Time: mean wall time of a run.")
+    if summary["anisotropy"].notna().any():
+        notes.append("Anisotropy: the mean cosine of the vectors of two different texts of the set.")
+    if (summary["rates_tried"] > 1).any():
+        notes.append("Where several learning rates were tried, the rate was chosen on the evaluation set.")
+    # Without training nothing depends on a seed.
+    pairs = compared["pairs"][(compared["pairs"] > 0) & (compared["regime"] != "sts")]
+    if (pairs == 1).any():
+        notes.append("With one seed, an interval is over examples only and says nothing about other seeds.")
+    if ((pairs > 1) & (pairs < 10)).any():
+        notes.append("With fewer than 10 seeds, intervals are too short where seeds matter more than examples.")
+    return notes
+
+
+def _markdown(table: pd.DataFrame, protocol: str, notes: list[str]) -> str:
+    align = ["left" if name in WORDS else "right" for name in table]
+    text = table.to_markdown(index=False, disable_numparse=True, colalign=align)
+    return "\n\n".join([protocol, text, "\n".join(f"- {note}" for note in notes)]) + "\n"
+
+
+def _latex(table: pd.DataFrame, caption: str) -> str:
+    escapes = {"\\": "/", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    caption = "".join(rf"\{letter}" if letter in "&%$#_{}" else escapes.get(letter, letter) for letter in caption)
+    columns = "".join("l" if name in WORDS else "r" for name in table)
+    text = table.to_latex(index=False, escape=True, caption=caption, column_format=columns)
+    return re.sub(r"(?<=[ \[])-(?=\d)", "$-$", text.replace("\N{PLUS-MINUS SIGN}", r"$\pm$"))
+
+
+def _print(table: pd.DataFrame, protocol: str, notes: list[str]) -> None:
+    """The table, narrow enough for most terminals: the metric goes under the task, and long readouts are folded."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    least = {"Readout": 12, "Runs": len("degenerate,")}
+    columns = table.columns.drop("Metric", errors="ignore")
+    for name in columns:
+        width = min(least.get(name, 80), max(len(text) for text in [name, *table[name]]))
+        shown.add_column(name, no_wrap=name not in least, overflow="fold", min_width=width)
+        shown.columns[-1].justify = "left" if name in WORDS else "right"
+    for _, group in table.groupby("Task", sort=False):
+        task, metric = group["Task"].iloc[0], group["Metric"].iloc[0] if "Metric" in group else ""
+        firsts = [task, metric] + [""] * len(group) if len(group) > 1 else [f"{task}\n{metric}".strip()]
+        for first, line in zip(firsts, group[columns].drop(columns="Task").to_numpy(), strict=False):
+            shown.add_row(first, *line)
+        shown.add_section()
+    # Where a terminal is too narrow, rich would drop columns: let the terminal wrap lines instead.
+    width = max(Console().width, Console(width=1000).measure(shown).minimum)
+    Console(width=width).print(protocol, shown, *notes, sep="\n", highlight=False, markup=False)

@@ -1,0 +1,1 @@
+"""Weights in our tree, and model directories of other libraries, in and out."""

@@ -1,0 +1,161 @@
+"""Model cards: a directory's README.md, with how the model was made. `huggingface_hub` writes the metadata."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_jax.config import BertConfig
+from bert_jax.study.store import Row, plain
+
+CARD = "README.md"
+
+_USES = {
+    "fill-mask": (
+        "transformers",
+        'from transformers import pipeline\n\npipeline("fill-mask", model="{name}")("A [MASK] sentence.")\n',
+    ),
+    "feature-extraction": (
+        "transformers",
+        "from transformers import AutoModel, AutoTokenizer\n\n"
+        'tokenizer, model = AutoTokenizer.from_pretrained("{name}"), AutoModel.from_pretrained("{name}")\n',
+    ),
+    "text-classification": (
+        "transformers",
+        "from transformers import pipeline\n\n"
+        'classify = pipeline("text-classification", model="{name}")\n'
+        'classify({{"text": "A sentence.", "text_pair": "Leave this out where the task has one text."}})\n',
+    ),
+    "sentence-similarity": (
+        "sentence-transformers",
+        "from sentence_transformers import SentenceTransformer\n\n"
+        'SentenceTransformer("{name}").encode(["A sentence."])\n',
+    ),
+}
+"""Pipeline tag -> library, and how the model is used in it."""
+
+
+def make_card(
+    name: str,
+    use: str,
+    summary: str,
+    config: BertConfig,
+    sections: Mapping[str, Any],
+    results: Sequence[Any] = (),
+) -> str:
+    """The text of a card.
+
+    Args:
+        name: of the model.
+        use: a key of `_USES`, the hub's pipeline tag.
+        summary: what it is, in a sentence or two.
+        config: its architecture.
+        sections: heading -> text, or settings that become a table.
+        results: `huggingface_hub.EvalResult`s.
+    """
+    from huggingface_hub import ModelCardData  # slow to import, and not needed by what does not write cards
+
+    library, code = _USES[use]
+    more: dict[str, Any] = {"model_name": name, "eval_results": list(results)} if results else {}
+    data = ModelCardData(library_name=library, pipeline_tag=use, tags=["bert", "jax", "bert_jax"], **more)
+    architecture = {key: value for key, value in plain(config).items() if key != "compute"}
+    parts = [f"---\n{data.to_yaml()}\n---", f"# {name}", summary, f"```python\n{code.format(name=name)}```"]
+    for title, content in {**sections, "Architecture": architecture}.items():
+        parts += [f"## {title}", content if isinstance(content, str) else settings_table(content)]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings_table(settings: Mapping[str, Any]) -> str:
+    """Nested settings as a Markdown table, by dotted name."""
+    rows = [("setting", "value"), ("---", "---"), *_flat(plain(dict(settings)), "")]
+    return "\n".join(f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows)
+
+
+def pretraining_card(
+    name: str, config: BertConfig, settings: Mapping[str, Any], log: Sequence[Mapping[str, Any]]
+) -> str:
+    """The card of a pretrained encoder.
+
+    Args:
+        name: of the model.
+        config: its architecture.
+        settings: of the run, and of its corpus.
+        log: what was measured, see `train.log.read_log`; its last lines are the results.
+    """
+    settings = dict(settings)
+    pretrain = settings.pop("pretrain")
+    last = {line["split"]: line for line in log}
+    results = {
+        f"{split}, step {line['step']}": _rounded({k: v for k, v in line.items() if k not in ("step", "split", "time")})
+        for split, line in last.items()
+    }
+    corpus = settings_table(settings) if "corpus" in settings else _SYNTHETIC + settings_table(settings)
+    sections = {"Results": results, "Data": corpus, "Training": pretrain}
+    masked = pretrain["objective"]["tokens"] == "mlm"
+    tokens = "masked tokens" if masked else "every next token"
+    summary = (
+        f"A BERT pretrained from random initialisation with bert_jax on {tokens}, "
+        f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
+        "By itself it gives hidden states; it is to be fine-tuned."
+    )
+    return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
+
+
+def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
+    """The card of one run of an ablation."""
+    from huggingface_hub import EvalResult
+
+    summary = (
+        f"An encoder ({row.config.get('encoder', 'unknown')}) fine-tuned on {row.title} with bert_jax; the "
+        f"sentence is read as {row.readout} (layers/pooling/projection), seed {row.seed}."
+    )
+    if use == "sentence-similarity":
+        summary += " What sentence-transformers calls its embedding is the classifier's output, a value for each class."
+    results = [
+        EvalResult("text-classification", row.task, row.title, metric, round(value, 4), dataset_split=split)
+        for split, scores in row.metrics.items()
+        for metric, value in scores.items()
+    ]
+    scores = {split: _rounded(scores) for split, scores in row.metrics.items()}
+    sections = {
+        "Results": {
+            **scores,
+            "best constant answer": {split: _rounded(scores) for split, scores in row.majority.items()},
+        },
+        "Data": f"{row.title}: {row.train_examples:,} training examples; evaluated on "
+        + ", ".join(f"{count:,} of {split}" for split, count in row.evaluation_examples.items())
+        + ".",
+        "Training": {**row.config, "seconds": row.seconds},
+    }
+    return make_card(name, use, summary, config, sections, results)
+
+
+def plain_card(name: str, use: str, config: BertConfig, origin: str = "Saved by bert_jax.") -> str:
+    """The card of a model of which is known only where it comes from."""
+    return make_card(name, use, f"{origin} How it was trained was not recorded.", config, {})
+
+
+def carried_card(source: Path, use: str, note: str) -> str:
+    """The card of the model that another was converted from, with a note at its end, for the library of its new use."""
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(source, ignore_metadata_errors=True)
+    card.data.library_name, card.data.pipeline_tag = _USES[use][0], use
+    return f"{str(card).rstrip()}\n\n## Conversion\n\n{note}\n"
+
+
+_SYNTHETIC = "The synthetic language of bert_jax, which is generated.\n\n"
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)))
+    return rows

@@ -1,0 +1,71 @@
+"""Whole model directories for other libraries: weights, tokenizer and card, there when they are complete."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from bert_jax.checkpoints.card import CARD
+from bert_jax.checkpoints.export import Tuned, save_huggingface, save_sentence_transformers, target_of
+from bert_jax.errors import InputError
+from bert_jax.tokenizers.tokenizer import Tokenizer
+from bert_jax.tokenizers.tokenizer_json import save_for_transformers
+
+Target = Literal["huggingface", "sentence-transformers"]
+USES = {"huggingface": "text-classification", "sentence-transformers": "sentence-similarity"}
+"""Target of a classifier -> what its card says that it is for."""
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        InputError: it is a file, or is not empty.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise InputError(f"{folder} exists and {'is not empty' if folder.is_dir() else 'is a file'}: name another")
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder that appears only when it is complete.
+
+    Raises:
+        InputError: the operating system refuses.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        partial.replace(folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
+
+
+def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int, card: Callable[[str], str]) -> Target:
+    """Write a fine-tuned classifier for `transformers` if that has its readout, or else for sentence-transformers.
+
+    Args:
+        folder: the model directory.
+        tuned: the model.
+        tokenizer: its tokenizer.
+        max_length: tokens that longer texts were cut to.
+        card: the text of its card, given a key of the hub's tags for what it is used for.
+
+    Raises:
+        InputError: neither library can express the readout, or the folder cannot be written.
+    """
+    target: Target = target_of(tuned.readout, tuned.checkpoint.config)
+
+    def write(partial: Path) -> None:
+        if target == "huggingface":
+            save_huggingface(partial, tuned)
+        else:
+            save_sentence_transformers(partial, tuned, max_length)
+        save_for_transformers(tokenizer, partial, max_length)
+        (partial / CARD).write_text(card(USES[target]), encoding="utf-8")
+
+    write_folder(folder, write)
+    return target

@@ -1,0 +1,305 @@
+"""What `transformers` and `sentence-transformers` can express of a readout and a classifier, and the files for it.
+
+What they cannot express is refused and never approximated.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from bert_jax.checkpoints.checkpoint import Checkpoint
+from bert_jax.checkpoints.huggingface import save_checkpoint
+from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.errors import InputError
+from bert_jax.spec import Spec, parse_spec, parse_sum
+from bert_jax.types import Params
+
+MODES = {
+    "cls": "cls_token",
+    "max": "max_tokens",
+    "mean": "mean_tokens",
+    "mean_sqrt_len": "mean_sqrt_len_tokens",
+    "weightedmean": "weightedmean_tokens",
+    "last_token": "lasttoken",
+}
+"""Our poolings to the switches of sentence-transformers, in the order in which it concatenates what is on."""
+_TOKENS = {0: "cls", -1: "last_token"}
+_PAD_BIAS = -1e4
+"""Logit of a token that only fills the vocabulary: its probability is 0, in half precision too."""
+
+
+class Tuned(NamedTuple):
+    """An encoder with the readout that it was trained with.
+
+    checkpoint: the encoder. reader: the readout's parameters. classifier: {"dense": {kernel, bias}}, or None for
+    sentence vectors. labels: names of the classes; empty for a regression. normalize: sentence vectors have length 1.
+    """
+
+    checkpoint: Checkpoint
+    readout: ReadoutConfig
+    reader: Params
+    classifier: Params | None = None
+    labels: tuple[str, ...] = ()
+    normalize: bool = False
+
+
+class Expressed(NamedTuple):
+    """A readout in the terms of sentence-transformers.
+
+    layers: weight of every hidden state [N+1], None for the last one alone. modes: keys of `MODES`, in its order.
+    denses: (kernel, bias, activation) of each layer that follows.
+    """
+
+    checkpoint: Checkpoint
+    layers: np.ndarray | None
+    modes: list[str]
+    denses: list[tuple[np.ndarray, np.ndarray, str]]
+
+
+def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingface", "sentence-transformers"]:
+    """Where a classifier with this readout can go: "huggingface" if it can, or else "sentence-transformers".
+
+    Raises:
+        InputError: neither can express it.
+    """
+    why_not = _why_not_huggingface(readout, config)
+    if why_not is None:
+        return "huggingface"
+    _layers(readout, config)
+    _poolings(readout)
+    return "sentence-transformers"
+
+
+def save_huggingface(folder: Path, tuned: Tuned) -> None:
+    """Write a classifier as a `BertForSequenceClassification`.
+
+    Raises:
+        InputError: that class has no such readout.
+    """
+    assert tuned.classifier is not None, "a model without a classifier is saved by save_checkpoint"
+    if why_not := _why_not_huggingface(tuned.readout, tuned.checkpoint.config):
+        raise InputError(f"readout {tuned.readout} cannot be saved for transformers: {why_not}")
+    _, last = _layers(tuned.readout, tuned.checkpoint.config)
+    pooler = tuned.reader["projection"]["dense"]
+    checkpoint = Checkpoint(*_cut(tuned.checkpoint, last)[:2], pooler=pooler, classifier=tuned.classifier)
+    save_checkpoint(folder, checkpoint, label_settings(tuned.labels))
+
+
+def label_settings(labels: tuple[str, ...]) -> dict[str, Any]:
+    """What `config.json` says of a classifier's outputs."""
+    kind = "single_label_classification" if labels else "regression"
+    names = dict(enumerate(labels or ("score",)))
+    return {"id2label": names, "label2id": {name: n for n, name in names.items()}, "problem_type": kind}
+
+
+def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> None:
+    """Write a model for sentence-transformers: the encoder, its pooling, and a Dense for each layer after it.
+
+    With a classifier the "embeddings" are its logits. Heads for pretraining have no place there and are left out.
+
+    Args:
+        folder: is made if need be.
+        tuned: the model.
+        max_length: tokens that longer texts are cut to there.
+
+    Raises:
+        InputError: it cannot express the readout.
+    """
+    checkpoint, layers, modes, denses = express(tuned)
+    width = checkpoint.config.hidden_size
+    modules: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []
+    if layers is not None:
+        settings = {"word_embedding_dimension": width, "layer_start": 0, "num_hidden_layers": len(layers) - 1}
+        modules.append(("WeightedLayerPooling", settings, {"layer_weights": layers}))
+    switches = {f"pooling_mode_{theirs}": ours in modes for ours, theirs in MODES.items()}
+    modules.append(("Pooling", {"word_embedding_dimension": width, **switches, "include_prompt": True}, {}))
+    for kernel, bias, activation in denses:
+        sizes = {"in_features": kernel.shape[0], "out_features": kernel.shape[1], "bias": True}
+        weights = {"linear.weight": np.ascontiguousarray(kernel.T), "linear.bias": bias}
+        modules.append(("Dense", {**sizes, "activation_function": f"torch.nn.{activation}"}, weights))
+    if tuned.normalize:
+        modules.append(("Normalize", {}, {}))
+    save_checkpoint(folder, checkpoint, {} if layers is None else {"output_hidden_states": True})
+    listed = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    for n, (kind, settings, weights) in enumerate(modules, start=1):
+        path = folder / f"{n}_{kind}"
+        path.mkdir(exist_ok=True)
+        _write_json(path / "config.json", settings)
+        if weights:
+            save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+        listed.append({"idx": n, "name": str(n), "path": path.name, "type": f"sentence_transformers.models.{kind}"})
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    _write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})
+    _write_json(folder / "modules.json", listed)
+
+
+def express(tuned: Tuned) -> Expressed:
+    """The model in the terms of sentence-transformers.
+
+    Raises:
+        InputError: it cannot express the readout.
+    """
+    config, readout = tuned.checkpoint.config, tuned.readout
+    weights, last = _layers(readout, config)
+    modes = _poolings(readout)
+    denses = []
+    if "projection" in tuned.reader:
+        denses.append((*_dense(tuned.reader["projection"]["dense"]), _activation(readout)))
+    if tuned.classifier is not None:
+        denses.append((*_dense(tuned.classifier["dense"]), "Identity"))
+    if "layers" in tuned.reader:
+        assert weights is not None, "a mix has a weight for every layer"
+        mix = {name: np.asarray(value, np.float32) for name, value in tuned.reader["layers"].items()}
+        shares = np.exp(mix["weights"] - mix["weights"].max())
+        indices = parse_spec(readout.layers).args or range(len(weights))
+        weights[[index % len(weights) for index in indices]] = shares / shares.sum()
+        denses = _scaled(readout, denses, float(mix["gamma"]))
+    order = sorted(modes, key=list(MODES).index)
+    if order != modes:
+        denses = _permuted(readout, denses, [modes.index(mode) for mode in order])
+    checkpoint = _cut(tuned.checkpoint, last) if weights is None else tuned.checkpoint
+    return Expressed(checkpoint._replace(mlm=None, nsp=None, classifier=None), weights, order, denses)
+
+
+def resize_vocabulary(checkpoint: Checkpoint, used: int, multiple: int) -> Checkpoint:
+    """The checkpoint with its vocabulary filled up to a multiple, or with what fills it taken away.
+
+    What a real token's logits and vectors are does not change; a filling token has the probability 0.
+
+    Args:
+        checkpoint: any.
+        used: tokens that the tokenizer has.
+        multiple: 8 or 128 for speed; 1 for no filling at all.
+
+    Raises:
+        InputError: the multiple is none.
+    """
+    if multiple < 1:
+        raise InputError(f"a vocabulary cannot be a multiple of {multiple}: 1 is the least, 8 or 128 are usual")
+    size = -(-used // multiple) * multiple
+    embeddings = checkpoint.encoder["embeddings"]
+    table = _resized(embeddings["token"]["embedding"], used, size, 0.0)
+    encoder = {**checkpoint.encoder, "embeddings": {**embeddings, "token": {"embedding": table}}}
+    mlm = checkpoint.mlm and {**checkpoint.mlm, "bias": _resized(checkpoint.mlm["bias"], used, size, _PAD_BIAS)}
+    config = dataclasses.replace(checkpoint.config, vocab_size=size)
+    return checkpoint._replace(config=config, encoder=encoder, mlm=mlm)
+
+
+def _resized(rows: np.ndarray, used: int, size: int, fill: float) -> np.ndarray:
+    rows = np.asarray(rows)[:used]
+    return np.concatenate([rows, np.full((size - used, *rows.shape[1:]), fill, rows.dtype)])
+
+
+def _why_not_huggingface(readout: ReadoutConfig, config: BertConfig) -> str | None:
+    if [_pooling(term) for term in parse_sum(readout.pooling)] != ["cls"]:
+        return f"BertForSequenceClassification reads [CLS], not {readout.pooling}"
+    if _layers(readout, config)[0] is not None:
+        return f"BertForSequenceClassification reads one layer, not {readout.layers}"
+    name, args, settings = parse_spec(readout.projection)
+    if name not in ("tanh", "mlp") or args or set(settings) - {"pretrained"}:
+        return "BertForSequenceClassification has a dense layer with tanh before the classifier: projection tanh or mlp"
+    return None
+
+
+def _layers(readout: ReadoutConfig, config: BertConfig) -> tuple[np.ndarray | None, int]:
+    """(weight of every hidden state, or None for one alone; that one).
+
+    One state alone is the last one of an encoder that ends there. A mix has the weight 1 wherever it has a share.
+    """
+    name, args, _ = parse_spec(readout.layers)
+    count = config.num_layers + 1
+    indices = {"last": (-1,), "mix": args or tuple(range(count))}.get(name, args)
+    if name not in ("last", "index", "avg", "mix"):
+        raise InputError(f"layers {readout.layers} cannot be saved: sentence-transformers can average layers, not more")
+    times = Counter(index % count for index in indices)
+    if name != "mix" and len(times) == 1 and 0 not in times:
+        return None, next(iter(times))
+    if name == "mix" and max(times.values()) > 1:
+        raise InputError(f"layers {readout.layers} cannot be saved: it has a layer twice")
+    return np.array([times[n] for n in range(count)], np.float32), config.num_layers
+
+
+def _poolings(readout: ReadoutConfig) -> list[str]:
+    modes = []
+    for term in parse_sum(readout.pooling):
+        mode = _pooling(term)
+        if mode is None:
+            settings = ", ".join(f"{name}={value!r}" for name, value in term.kwargs.items())
+            raise InputError(
+                f"pooling {term.name}{f'({settings})' if settings else ''} cannot be saved: neither transformers nor "
+                f"sentence-transformers has it; they have {', '.join(MODES)}, over all tokens"
+            )
+        modes.append(mode)
+    if len(set(modes)) < len(modes):
+        raise InputError(f"pooling {readout.pooling} cannot be saved: sentence-transformers has each pooling once")
+    if parse_spec(readout.projection).name not in ("none", "tanh", "mlp"):
+        raise InputError(f"projection {readout.projection} cannot be saved: sentence-transformers has no such module")
+    _activation(readout)
+    return modes
+
+
+def _activation(readout: ReadoutConfig) -> str:
+    """The class of torch.nn that is the activation of a projection."""
+    name = parse_spec(readout.projection).kwargs.get("activation", "tanh")
+    known = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
+    if name not in known:
+        raise InputError(f"projection {readout.projection} cannot be saved: torch has no activation class for {name!r}")
+    return known[name]
+
+
+def _pooling(term: Spec) -> str | None:
+    """The key of `MODES` that a pooling is, if it is one."""
+    settings = dict(term.kwargs)
+    if not settings.pop("special_tokens", True):
+        return None
+    if term.name in ("token", "cls", "last_token") and (settings or term.args):
+        index = term.args[0] if term.args else settings.pop("index", None)
+        return None if settings else _TOKENS.get(index)
+    return term.name if term.name in MODES and not settings and not term.args else None
+
+
+def _dense(params: Params) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(params["kernel"], np.float32), np.asarray(params["bias"], np.float32)
+
+
+def _scaled(readout: ReadoutConfig, denses: list, gamma: float) -> list:
+    """The poolings all scale with their input, so the mix's gamma can stand in the first dense layer."""
+    if gamma == 1:
+        return denses
+    if not denses or (gamma < 0 and "max" in readout.pooling):
+        raise InputError(f"layers {readout.layers} cannot be saved: sentence-transformers has no gamma ({gamma:.3g})")
+    (kernel, bias, activation), *rest = denses
+    return [(kernel * np.float32(gamma), bias, activation), *rest]
+
+
+def _permuted(readout: ReadoutConfig, denses: list, parts: list[int]) -> list:
+    """The first dense layer for poolings that come in the order of sentence-transformers."""
+    if not denses:
+        terms = readout.pooling.split("+")
+        order = " + ".join(terms[part].strip() for part in parts)
+        raise InputError(
+            f"pooling {readout.pooling!r} cannot be saved: sentence-transformers concatenates as {order!r}; ask for it"
+        )
+    (kernel, bias, activation), *rest = denses
+    blocks = np.split(kernel, len(parts))
+    return [(np.concatenate([blocks[part] for part in parts]), bias, activation), *rest]
+
+
+def _cut(checkpoint: Checkpoint, num_layers: int) -> Checkpoint:
+    """The encoder up to one of its layers, whose state is then the last one."""
+    if num_layers == checkpoint.config.num_layers:
+        return checkpoint
+    kept = {name: part for name, part in checkpoint.encoder.items() if not name.startswith("blocks_")}
+    kept |= {f"blocks_{n}": checkpoint.encoder[f"blocks_{n}"] for n in range(num_layers)}
+    config = dataclasses.replace(checkpoint.config, num_layers=num_layers)
+    return Checkpoint(config, kept, checkpoint.pooler)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

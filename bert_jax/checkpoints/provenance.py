@@ -1,0 +1,59 @@
+"""What an encoder was tuned on before: two runs compare only where they begin alike.
+
+A model directory that a training here has written says so in `training.json`. Of others, their own files tell:
+labels of inference in config.json, or the parts of a sentence-transformers model.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import InputError
+from bert_jax.files import write_whole
+
+HISTORY = "training.json"
+_SENTENCE_TRANSFORMERS = ("modules.json", "config_sentence_transformers.json")
+
+
+def tunings(folder: Path) -> list[str]:
+    """What the encoder in a model directory was tuned on after its pretraining, in order; nothing for a plain one.
+
+    Raises:
+        InputError: training.json cannot be read.
+    """
+    if (folder / HISTORY).is_file():
+        return [f"{entry['objective']} on {', '.join(entry['train'])}" for entry in read_history(folder)]
+    if any((folder / name).is_file() for name in _SENTENCE_TRANSFORMERS):
+        return ["similarity (a sentence-transformers model)"]
+    if _has_nli_labels(folder / "config.json"):
+        return ["natural language inference (labels in config.json)"]
+    return []
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The trainings that are recorded in a model directory: each with `objective`, `train` and its settings.
+
+    Raises:
+        InputError: training.json is damaged.
+    """
+    path = folder / HISTORY
+    try:
+        history = json.loads(path.read_bytes()) if path.exists() else []
+        assert isinstance(history, list) and all(entry["objective"] and entry["train"] for entry in history)
+    except (OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+        raise InputError(f"cannot read {path} ({error}); restore it, or delete it with its model") from None
+    return history
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Record the trainings, plain JSON values, in a model directory."""
+    text = json.dumps(history, indent=2, allow_nan=False) + "\n"
+    write_whole(folder / HISTORY, lambda file: file.write(text.encode()))
+
+
+def _has_nli_labels(path: Path) -> bool:
+    try:
+        labels = json.loads(path.read_bytes()).get("id2label", {})
+        return any("entail" in str(name).lower() for name in labels.values())
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,80 @@
+"""BERT's original checkpoints: bert_config.json, vocab.txt and a TensorFlow 1 checkpoint, without TensorFlow."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.checkpoints.checkpoint import Checkpoint, Labels, from_tensors
+from bert_jax.checkpoints.huggingface import CONFIG_FILES, parse_config
+from bert_jax.checkpoints.tensor_bundle import checkpoint_files, find_checkpoint, read_bundle
+from bert_jax.config import BertConfig
+from bert_jax.errors import InputError
+
+_ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu"}
+"""gelu is the approximation by tanh, as `modeling.py` of google-research/bert has it at HEAD."""
+
+_NAMES = {
+    "cls/predictions/output_bias": "cls.predictions.bias",
+    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+    "output_weights": "classifier.weight",
+    "output_bias": "classifier.bias",
+}
+"""Variables with names of their own; the last two are those of `run_classifier.py`."""
+
+_OPTIMIZER = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_\d+)?|LAMB(_\d+)?)$")
+_PASSED_OVER = re.compile(r"global_step|beta\d_power|loss_scale|good_steps|signal_early_stopping/.*")
+
+
+def read_config(folder: Path) -> BertConfig:
+    """Read `bert_config.json`.
+
+    Raises:
+        InputError: the file is missing or unreadable, or describes something other than a BERT.
+    """
+    found = [folder / name for name in reversed(CONFIG_FILES) if (folder / name).is_file()]
+    if not found:
+        raise InputError(f"{folder} has a TensorFlow checkpoint but no bert_config.json, which describes its layers")
+    return parse_config(found[0], _ACTIVATIONS)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read `bert_config.json` and the checkpoint, strictly; slots of the optimizer are passed over.
+
+    Raises:
+        InputError: a file is missing or damaged, or the variables are not those of the config: each
+            missing, unexpected and misshapen one is listed, by the name that `transformers` gives it.
+    """
+    config = read_config(folder)
+    prefix = find_checkpoint(folder)
+    if prefix is None:
+        raise InputError(f"{folder} has no TensorFlow checkpoint: no file that ends in .index")
+    variables = read_bundle(prefix, _is_weight)
+    if any(name.endswith(".ATTRIBUTES/VARIABLE_VALUE") for name in variables):
+        raise InputError(f"{prefix} is an object checkpoint of TensorFlow 2; only those of TensorFlow 1 can be loaded")
+    return from_tensors(config, dict(_renamed(*item) for item in variables.items()), prefix, Labels())
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of the folder's checkpoint."""
+    prefix = find_checkpoint(folder)
+    return checkpoint_files(prefix) if prefix else []
+
+
+def _is_weight(name: str) -> bool:
+    return not (_OPTIMIZER.search(name) or _PASSED_OVER.fullmatch(name))
+
+
+def _renamed(name: str, variable: np.ndarray) -> tuple[str, np.ndarray]:
+    """The name and the layout that `transformers` has for a variable: a dense kernel is [in out] here, [out in] there.
+
+    >>> _renamed("bert/encoder/layer_0/output/dense/kernel", np.zeros((40, 24)))[0]
+    'bert.encoder.layer.0.output.dense.weight'
+    """
+    if name in _NAMES:
+        return _NAMES[name], variable
+    parts = re.sub(r"/layer_(\d+)/", r"/layer.\1/", name).replace("/", ".")
+    if parts.endswith(".kernel"):
+        return parts.removesuffix("kernel") + "weight", variable.T
+    return f"{parts}.weight" if parts.endswith("_embeddings") else parts, variable

@@ -1,0 +1,96 @@
+"""The weight files of a Hugging Face model directory: safetensors or torch's, in one file or several."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bert_jax.checkpoints.torch_file import read_torch_file
+from bert_jax.errors import InputError
+
+Tensors = dict[str, np.ndarray]
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What holds a model's weights; the first that is there counts."""
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The file that holds a folder's weights, or the index of those that do; None if there is none."""
+    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Every file of the weights that `find_weights` has found, an index first.
+
+    Raises:
+        InputError: the index is unreadable, or a file that it names is missing.
+    """
+    return [path, *sorted(set(_shards(path).values()))] if path.suffix == ".json" else [path]
+
+
+def read_weights(path: Path) -> Tensors:
+    """The tensors of the weights that `find_weights` has found, as they were saved.
+
+    Raises:
+        InputError: a file is missing or damaged, or the index and its files do not agree.
+    """
+    if path.suffix != ".json":
+        return _read(path)
+    shards = _shards(path)
+    tensors: Tensors = {}
+    for file in sorted(set(shards.values())):
+        tensors |= _read(file)
+    lost = [f"{name} is not in {file.name}" for name, file in sorted(shards.items()) if name not in tensors]
+    if lost:
+        raise InputError(f"{path} names what its files do not have:\n  " + "\n  ".join(lost))
+    return tensors
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The object, or the list, in a JSON file.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise InputError(f"{path} holds no JSON {'object' if kind is dict else kind.__name__}")
+    return content
+
+
+def _read(path: Path) -> Tensors:
+    reader: Callable[[Path], Tensors] = _read_safetensors if path.suffix == ".safetensors" else read_torch_file
+    return reader(path)
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or truncated ({error}); fetch or save it again") from error
+
+
+def _shards(index: Path) -> dict[str, Path]:
+    """Tensor name to the file that holds it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{index} has no weight_map, which says what file holds which tensor")
+    strange = sorted({str(name) for name in names.values() if Path(str(name)).name != name})
+    if strange:
+        raise InputError(f"{index} names files outside its folder: {', '.join(strange)}")
+    missing = sorted({name for name in names.values() if not (index.parent / name).is_file()})
+    if missing:
+        raise InputError(f"{index.parent} lacks files that {index.name} names: {', '.join(missing)}")
+    return {tensor: index.parent / name for tensor, name in names.items()}

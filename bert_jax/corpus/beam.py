@@ -1,0 +1,247 @@
+"""The preparation of a corpus as an Apache Beam pipeline, for text beyond one machine.
+
+The same functions as in `prepare`, spread by Beam: the same input and settings give the same tokenizer and the same
+documents, and the same shards on any runner; only, a hash of its text and not its place decides where a document
+stands. Files are read and written by Beam's file systems, so `gs://`, `s3://` and `hdfs://` work where it has them.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from bert_jax.config import VocabConfig
+from bert_jax.corpus import readers, shards, vocabulary
+from bert_jax.corpus.archives import read_members, reading
+from bert_jax.corpus.corpus import Document
+from bert_jax.corpus.paragraphs import ParagraphTokenizer
+from bert_jax.corpus.prepare import TextConfig, describe, draw_sample, share
+from bert_jax.corpus.readers import Block, Source
+from bert_jax.corpus.sentences import paragraphs_of
+from bert_jax.corpus.shards import MANIFEST, SETTINGS, Shard, Split
+from bert_jax.corpus.vocabulary import Paragraph
+from bert_jax.errors import InputError
+from bert_jax.files import PARTIAL
+from bert_jax.tokenizers.tokenizer import TOKENIZER_FILES, SentencePiece, Tokenizer, load_tokenizer
+
+Files = dict[str, bytes]
+"""The files of a tokenizer, by name."""
+_IN, _OUT = "kept", "left out"
+_BATCH = 64
+"""Documents tokenised in one call, at most."""
+
+
+def prepare_on_beam(
+    inputs: Sequence[str], out: str, config: TextConfig, vocab: VocabConfig | Path, options: Sequence[str]
+) -> dict[str, Any]:
+    """Prepare a corpus; returns its manifest when the pipeline is finished.
+
+    Args:
+        inputs: files, folders, patterns with a scheme (`gs://bucket/wiki/*.xz`), and data sets as `tfds:NAME`.
+        out: the folder to write, which must be empty: a pipeline that failed does not go on.
+        config: how text is read.
+        vocab: a vocabulary to train on the text, or the file or folder of a tokenizer that exists.
+        options: of Beam, as on its command line (`--runner=DataflowRunner`).
+
+    Raises:
+        InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
+    """
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: file systems have their options from it
+    if FileSystems.exists(out) and FileSystems.match([FileSystems.join(out, "*")])[0].metadata_list:
+        raise InputError(f"{out} is not empty; use another --out")
+    sources = [source for name in inputs for source in _find(name)]
+    given = {"paths": list(inputs), "files": len(sources), "bytes": sum(source.size for source in sources)}
+    settings = describe(config, vocab, given)
+    _build(pipeline, sources, out, config, vocab, settings)
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # runners wrap what a worker raised in errors of their own
+        *_, reason = str(error).split("InputError: ")
+        if reason == str(error) and not isinstance(error, InputError):
+            raise
+        raise InputError(re.split(r" \[while running|\\n|\n", reason)[0]) from error
+    with FileSystems.open(FileSystems.join(out, MANIFEST)) as file:
+        manifest: dict[str, Any] = json.loads(file.read())
+    return manifest
+
+
+def _find(name: str) -> list[Source]:
+    if "://" not in name:
+        return readers.find_sources([name])
+    found = FileSystems.match([name])[0].metadata_list
+    if not found:
+        raise InputError(f"there is no file {name}; --input takes files, folders, patterns and tfds:NAME")
+    return [Source(file.path, Path(), file.size_in_bytes) for file in sorted(found, key=lambda file: file.path)]
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    sources: list[Source],
+    out: str,
+    config: TextConfig,
+    vocab: VocabConfig | Path,
+    settings: dict[str, Any],
+) -> None:
+    """Append all steps to a pipeline."""
+    blocks = (
+        pipeline
+        | "sources" >> beam.Create(sources)
+        | "spread sources" >> beam.Reshuffle()
+        | "read" >> beam.FlatMap(_read, size=config.block_bytes)
+        | "spread blocks" >> beam.Reshuffle()
+    )
+    files = beam.pvalue.AsSingleton(_tokenizer(pipeline, blocks, config, vocab))
+    texts, out_1 = _split(blocks | "documents" >> beam.FlatMap(_documents, config=config).with_outputs(_OUT, main=_IN))
+    if config.deduplicate:
+        groups = texts | "same text" >> beam.GroupByKey()
+        texts, out_2 = _split(groups | "one of each" >> beam.FlatMap(_first).with_outputs(_OUT, main=_IN))
+    number = max(round(sum(source.size for source in sources) / config.block_bytes), 1)
+    rows, out_3 = _split(
+        texts
+        | "text" >> beam.Values()
+        | "batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=_BATCH)
+        | "tokenize" >> beam.FlatMap(_tokenize, files, config=config, number=number).with_outputs(_OUT, main=_IN)
+    )
+    left_out = (out_1, out_2, out_3) if config.deduplicate else (out_1, out_3)
+    dropped = left_out | "left out" >> beam.Flatten() | "count" >> beam.combiners.Count.PerElement()
+    written = rows | "shards" >> beam.GroupByKey() | "write" >> beam.Map(_write_shard, out=out)
+    once = pipeline | "once" >> beam.Create([settings])
+    sides = files, beam.pvalue.AsList(written), beam.pvalue.AsDict(dropped)
+    _ = once | "manifest" >> beam.Map(_finish, *sides, out=out)
+
+
+def _split(outputs: Any) -> tuple[Any, Any]:
+    return outputs[_IN], outputs[_OUT]
+
+
+def _left_out(reason: str) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(_OUT, reason)
+
+
+def _read(source: Source, size: int) -> Iterator[Block]:
+    if source.rows is not None:
+        yield from readers.read_blocks([source], size)
+        return
+    with reading(source.name), FileSystems.open(source.name, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        for name, stream in read_members(file, source.name):
+            for chunk in readers.read_chunks(stream, name, size):
+                yield Block((chunk,), 0)
+
+
+def _tokenizer(pipeline: beam.Pipeline, blocks: Any, config: TextConfig, vocab: VocabConfig | Path) -> Any:
+    """A collection of one: the files of the tokenizer, trained on the very sample that `prepare` draws, or given."""
+    if isinstance(vocab, Path):
+        return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])
+    return (
+        blocks
+        | "draw" >> beam.Map(draw_sample, config=config, wanted=vocab.sentences, highest=vocabulary.HIGHEST)
+        | "sample" >> beam.CombineGlobally(functools.partial(_least, wanted=vocab.sentences))
+        | "train" >> beam.Map(_train, vocab=vocab)
+    )
+
+
+def _least(samples: Iterable[list[Paragraph]], wanted: int) -> list[Paragraph]:
+    return vocabulary.least(itertools.chain.from_iterable(samples), wanted)
+
+
+def _train(sample: list[Paragraph], vocab: VocabConfig) -> Files:
+    if not sample:
+        raise InputError("found no documents with text in the input")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sentences.txt"
+        vocabulary.write_sentences(sample, path)
+        return _files(SentencePiece(vocabulary.train_on_file(path, vocab)))
+
+
+def _files(tokenizer: Tokenizer) -> Files:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        return {name: (Path(folder) / name).read_bytes() for name in TOKENIZER_FILES if (Path(folder) / name).exists()}
+
+
+@functools.cache
+def _load(files: tuple[tuple[str, bytes], ...]) -> Tokenizer:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files:
+            (Path(folder) / name).write_bytes(content)
+        return load_tokenizer(Path(folder), num_threads=1)
+
+
+@functools.cache
+def _load_paragraphs(files: tuple[tuple[str, bytes], ...], split: bool) -> ParagraphTokenizer:
+    return ParagraphTokenizer(_load(files), split)
+
+
+def _documents(block: Block, config: TextConfig) -> Iterator[Any]:
+    """(hash of the text, the document) for every document with text."""
+    for document in readers.read_documents(block, config.text_field, config.on_bad_text):
+        if document is None:
+            yield _left_out("invalid UTF-8")
+        elif content := document.strip():
+            yield hashlib.blake2b(content.encode(), digest_size=16).digest(), content
+        else:
+            yield _left_out("no text")
+
+
+def _first(group: tuple[bytes, Iterable[str]]) -> Iterator[Any]:
+    key, same = group
+    content, *others = same
+    yield key, content
+    yield from (_left_out("duplicate") for _ in others)
+
+
+def _tokenize(batch: list[str], files: Files, config: TextConfig, number: int) -> Iterator[Any]:
+    """((split, number of the shard), (place in it, document)) for every document with tokens."""
+    documents = [paragraphs for content in batch if (paragraphs := paragraphs_of(content))]
+    yield from (_left_out("no text") for _ in range(len(batch) - len(documents)))
+    tokenizer = _load_paragraphs(tuple(sorted(files.items())), config.sentences == "split")
+    for sentences, document in tokenizer(documents):
+        if not len(document.tokens):
+            yield _left_out("no tokens")
+            continue
+        split: Split = "heldout" if share(sentences) < config.heldout else "train"
+        place = hashlib.sha256(sentences).digest()
+        yield (split, int.from_bytes(place[:8], "little") % number), (place, document)
+
+
+def _write_shard(group: tuple[tuple[Split, int], Iterable[tuple[bytes, Document]]], out: str) -> Shard:
+    (split, number), rows = group
+    documents = [document for _, document in sorted(rows, key=lambda row: row[0])]
+    with tempfile.TemporaryDirectory() as folder:
+        shard = shards.write_shard(Path(folder), number, split, documents)
+        _write(out, shard.file, (Path(folder) / shard.file).read_bytes())
+    return shard
+
+
+def _write(out: str, name: str, content: bytes) -> None:
+    """Write a file that appears only when it is complete, and whichever attempt at it comes last."""
+    if not FileSystems.exists(out):
+        FileSystems.mkdirs(out)
+    partial = FileSystems.join(out, f"{name}.{uuid.uuid4().hex}{PARTIAL}")
+    with FileSystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(content)
+    FileSystems.rename([partial], [FileSystems.join(out, name)])
+
+
+def _finish(settings: dict[str, Any], files: Files, written: list[Shard], dropped: dict[str, int], out: str) -> None:
+    first = next(files[name] for name in TOKENIZER_FILES if name in files)
+    tokenizer = {
+        "vocab_size": _load(tuple(sorted(files.items()))).vocab_size,
+        "sha256": hashlib.sha256(first).hexdigest(),
+    }
+    manifest = shards.make_manifest(settings, tokenizer, sorted(written), dropped)
+    for name, content in files.items():
+        _write(out, name, content)
+    _write(out, SETTINGS, shards.to_json(settings))
+    _write(out, MANIFEST, shards.to_json(manifest))

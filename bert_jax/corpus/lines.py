@@ -1,0 +1,82 @@
+"""A text a line: a file of any size as a stream of texts, plain or JSON, as it is or compressed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from bert_jax.corpus.archives import Stream, read_members, reading
+from bert_jax.errors import InputError
+
+_PIECE = 1 << 20
+_LONGEST = 32 << 20
+"""Bytes of a line that are taken for a mistake."""
+
+
+def read_lines(path: Path, field: str | None = None, skip: int = 0) -> Iterator[str]:
+    """The text of every line, empty ones too; what comes is never in memory as a whole.
+
+    Args:
+        path: a file, also as .gz, .xz, .zst or .bz2.
+        field: where each line is a JSON object, the name of the text in it.
+        skip: lines to leave out at the beginning, which are not looked at.
+
+    Raises:
+        InputError: the file is missing or damaged; or a line is not UTF-8, too long, or has no such field.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    with reading(str(path)), open(path, "rb") as file:
+        for name, stream in read_members(file, str(path)):
+            if name != str(path):
+                raise InputError(f"{path} is an archive; unpack it, and give a file with a text a line")
+            for number, line in enumerate(_split(stream, name), start=1):
+                if number > skip:
+                    yield _text(line, field, f"{name}, line {number}")
+
+
+def blocks(texts: Iterator[str], rows: int, characters: int) -> Iterator[list[str]]:
+    """Lists of up to so many texts, with no more than about so many characters.
+
+    >>> list(blocks(iter(["a", "b", "cdefgh", "i"]), 2, 5))
+    [['a', 'b'], ['cdefgh'], ['i']]
+    """
+    block: list[str] = []
+    held = 0
+    for text in texts:
+        block.append(text)
+        held += len(text)
+        if len(block) == rows or held >= characters:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
+def _split(stream: Stream, name: str) -> Iterator[bytes]:
+    rest, number = b"", 0
+    while piece := stream.read(_PIECE):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        number += len(lines)
+        if len(rest) > _LONGEST:
+            raise InputError(f"{name}, line {number + 1} is longer than {_LONGEST >> 20} MB; is this a text a line?")
+    if rest:
+        yield rest
+
+
+def _text(line: bytes, field: str | None, where: str) -> str:
+    try:
+        text = line.removesuffix(b"\r").decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 ({error.reason} at byte {error.start + 1}); convert the file") from None
+    if field is None:
+        return text
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON: {error}") from None
+    found = row.get(field) if isinstance(row, dict) else None
+    if not isinstance(found, str):
+        names = f"it has {', '.join(map(str, row))}" if isinstance(row, dict) and row else "it is no object with fields"
+        raise InputError(f"{where} has no text named {field!r}; {names}")
+    return found

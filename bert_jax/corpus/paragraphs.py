@@ -1,0 +1,136 @@
+"""Documents of paragraphs to documents of tokens: cut into sentences and tokenised in one pass over their words.
+
+A text has far fewer words than it has occurrences of them. What a tokenizer makes of a word, and what the word says
+about the end of a sentence, is found when it first comes; after that a paragraph is looked up, not read.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from bert_jax.corpus.corpus import Document, starts, token_dtype, tokenize
+from bert_jax.corpus.sentences import as_first, as_last, find_ends, split_sentences
+from bert_jax.corpus.word_table import CAPACITY, NEWLINE, Words
+from bert_jax.tokenizers.tokenizer import Tokenizer
+
+_BATCH = 1 << 18
+"""Characters looked up in one go: few enough that all that is made of them fits a cache."""
+
+Tokenized = tuple[bytes, Document]
+"""The sentences of a document, one a line, and their tokens."""
+
+
+class ParagraphTokenizer:
+    """Tokenises documents, each a list of clean paragraphs.
+
+    The tokens are those of the tokenizer, of every sentence by itself where it is not `wordwise`, else of every word.
+    For a unigram model the two differ where two ways to cut a word are as likely: of which comes first in a sentence,
+    the rounding of all that stands before it decides, and in a word by itself it is always the same.
+
+    Args:
+        tokenizer: makes the tokens.
+        split: cut paragraphs into sentences; without it they are sentences.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, split: bool) -> None:
+        self._tokenizer, self._split = tokenizer, split
+        self._words = Words()
+        # Of each word, by its number:
+        self._first = np.zeros(CAPACITY, np.uint8)
+        self._last = np.zeros(CAPACITY, np.uint8)
+        self._lengths = np.zeros(CAPACITY, np.int32)
+        self._starts = np.zeros(CAPACITY, np.int32)
+        self._tokens = np.zeros(1 << 16, token_dtype(tokenizer.vocab_size))
+        self._filled = 0
+
+    def __call__(self, documents: Iterable[Sequence[str]]) -> Iterator[Tokenized]:
+        """Tokenise documents; sentences that come out empty are left out of a document's lengths.
+
+        Raises:
+            ValueError: a paragraph holds a new line.
+        """
+        if not self._tokenizer.wordwise:
+            yield from self._by_sentences(documents)
+            return
+        pending: list[Sequence[str]] = []
+        size = 0
+        for document in documents:
+            length = sum(map(len, document))
+            if not document or length > _BATCH:
+                # In order, hence after those that wait.
+                yield from self._by_words(pending)
+                yield from self._by_sentences([document])
+                pending, size = [], 0
+                continue
+            pending.append(document)
+            size += length
+            if size >= _BATCH:
+                yield from self._by_words(pending)
+                pending, size = [], 0
+        yield from self._by_words(pending)
+
+    def _by_sentences(self, documents: Iterable[Sequence[str]]) -> Iterator[Tokenized]:
+        sentences = list(documents)
+        if self._split:
+            sentences = [
+                list(itertools.chain.from_iterable(map(split_sentences, paragraphs))) for paragraphs in sentences
+            ]
+        for kept, tokens in zip(sentences, tokenize(self._tokenizer, sentences), strict=True):
+            yield "\n".join(kept).encode(), tokens
+
+    def _by_words(self, documents: Sequence[Sequence[str]]) -> Iterator[Tokenized]:
+        if not documents:
+            return
+        content = bytearray("\n".join(itertools.chain.from_iterable(documents)).encode() + b"\n")
+        text = np.frombuffer(content, np.uint8)
+        numbers, word_ends = self._find(text)
+        ends = text[word_ends] == NEWLINE
+        counts = np.cumsum([len(document) for document in documents])
+        if np.count_nonzero(ends) != counts[-1]:
+            raise ValueError("a paragraph holds a new line")
+        last_words = np.flatnonzero(ends)[counts - 1]
+        if self._split:
+            ends = find_ends(self._last[numbers], self._first[numbers], ends)
+            text[word_ends[ends]] = NEWLINE
+        lengths = self._lengths[numbers]
+        behind = np.cumsum(lengths, dtype=np.int32)
+        places = np.repeat(self._starts[numbers] - behind + lengths, lengths)
+        places += np.arange(len(places), dtype=np.int32)
+        tokens = self._tokens[places]
+        of_sentences = np.diff(behind[ends], prepend=0).astype(np.uint32)
+        marks = (of_words[last_words].tolist() for of_words in (word_ends, behind, np.cumsum(ends)))
+        byte = token = sentence = 0
+        for last_byte, last_token, last_sentence in zip(*marks, strict=True):
+            inside = of_sentences[sentence:last_sentence]
+            yield bytes(content[byte:last_byte]), Document(tokens[token:last_token], inside[inside > 0])
+            byte, token, sentence = last_byte + 1, last_token, last_sentence
+
+    def _find(self, text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of a text's words, all of which are known afterwards, and where each ends."""
+        if self._words.count + len(text) > CAPACITY:
+            self._words.clear()
+            self._filled = 0
+        known = self._words.count
+        found = self._words.find(text)
+        if len(found.new):
+            content = text.tobytes()
+            places = zip(found.starts[found.new].tolist(), found.ends[found.new].tolist(), strict=True)
+            self._learn(known, [content[start:end].decode() for start, end in places])
+        return found.numbers, found.ends
+
+    def _learn(self, known: int, words: list[str]) -> None:
+        """Put down what there is to know about new words, whose numbers follow those that are known."""
+        new = slice(known, known + len(words))
+        if self._split:
+            self._first[new] = [as_first(word) for word in words]
+            self._last[new] = [as_last(word) for word in words]
+        pieces = self._tokenizer.pieces(words)
+        bounds = starts([len(ids) for ids in pieces]) + self._filled
+        self._starts[new], self._lengths[new] = bounds[:-1], np.diff(bounds)
+        while bounds[-1] > len(self._tokens):
+            self._tokens = np.concatenate([self._tokens, np.zeros_like(self._tokens)])
+        self._tokens[self._filled : bounds[-1]] = np.fromiter(
+            itertools.chain.from_iterable(pieces), self._tokens.dtype, int(bounds[-1]) - self._filled
+        )
+        self._filled = int(bounds[-1])

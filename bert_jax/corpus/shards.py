@@ -1,0 +1,282 @@
+"""A corpus on disk: ArrayRecord shards with a record per document, beside their tokenizer and a manifest.
+
+A record is little-endian: the number of sentences S as uint32, S lengths in tokens as uint32, then the ids of all
+sentences, as uint16 where the vocabulary has at most 65,536 ids and as int32 where it has more.
+
+A folder that is being prepared holds `settings.json` and what is finished: the tokenizer, and for each part of the
+input its shards and then `part-N.json`. At the end these become one `manifest.json`.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from bert_jax import folder as run_folder
+from bert_jax.corpus.corpus import Corpus, Document, starts, token_dtype
+from bert_jax.errors import InputError
+from bert_jax.files import PARTIAL
+from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
+
+SETTINGS, MANIFEST = "settings.json", "manifest.json"
+VERSION = 1
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+
+# Groups are read and written faster than single records. Ids compress by a third at most, at a fifth of the speed.
+_OPTIONS = "group_size:64,uncompressed"
+
+
+class Shard(NamedTuple):
+    """A line of the manifest: a file of one split, what it holds, and its checksum."""
+
+    file: str
+    split: Split
+    documents: int
+    sentences: int
+    tokens: int
+    sha256: str
+
+
+class Part(NamedTuple):
+    """What became of one block of the input."""
+
+    source: str
+    """SHA-256 of the block."""
+    shards: tuple[Shard, ...]
+    dropped: dict[str, int]
+    """Why documents were left out, and how many."""
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """A folder, which need not exist, alone among the processes of this machine; half-written files in it are gone.
+
+    Raises:
+        InputError: another process is at it, and it is not to `wait` for it.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        for path in folder.glob(f"*{PARTIAL}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder} is being prepared by another process; wait for it, or end it") from None
+    finally:
+        os.close(handle)
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> bool:
+    """Make a folder that of a corpus, or find that it is this one's; true where it is finished.
+
+    Raises:
+        InputError: it holds another corpus (each difference is listed) or something else.
+        OSError: it cannot be written.
+    """
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if found and SETTINGS not in found:
+        raise InputError(f"{folder} holds something that is no corpus; use another --out")
+    if found == {SETTINGS}:
+        # Whoever began here did not get as far as a tokenizer.
+        (folder / SETTINGS).unlink()
+    run_folder.claim(folder / SETTINGS, settings)
+    if MANIFEST in found:
+        # Whoever finished it may have been killed before they were gone.
+        _remove_parts(folder)
+    return MANIFEST in found
+
+
+def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Document]) -> Shard:
+    """Write documents to a file that appears only when it is complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = f"{split}-{number:05d}.arrayrecord"
+    partial = folder / f"{file}{PARTIAL}"
+    counts = np.zeros(3, np.int64)
+    try:
+        writer = ArrayRecordWriter(str(partial), _OPTIONS)
+        for document in documents:
+            writer.write(_to_record(document))
+            counts += 1, len(document.lengths), len(document.tokens)
+        writer.close()
+    except RuntimeError as error:
+        raise OSError(errno.EIO, " ".join(str(error).split())) from error
+    count, sentences, tokens = counts.tolist()
+    shard = Shard(file, split, count, sentences, tokens, _checksum(partial))
+    os.replace(partial, folder / file)
+    return shard
+
+
+def _to_record(document: Document) -> bytes:
+    count = len(document.lengths).to_bytes(4, "little")
+    return count + document.lengths.astype("<u4", copy=False).tobytes() + _little(document.tokens).tobytes()
+
+
+def _little(tokens: np.ndarray) -> np.ndarray:
+    return tokens.astype(tokens.dtype.newbyteorder("<"), copy=False)
+
+
+def _from_record(record: bytes, dtype: np.dtype) -> Document:
+    count = int.from_bytes(record[:4], "little")
+    return Document(np.frombuffer(record, dtype, -1, 4 + 4 * count), np.frombuffer(record, "<u4", count, 4))
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _part_path(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.json"
+
+
+def has_part(folder: Path, number: int) -> bool:
+    """Whether a part is finished."""
+    return _part_path(folder, number).exists()
+
+
+def write_part(folder: Path, number: int, part: Part) -> None:
+    """Say that a part is finished, its shards being there."""
+    rows = [shard._asdict() for shard in part.shards]
+    _write_json(_part_path(folder, number), part._asdict() | {"shards": rows})
+
+
+def read_part(folder: Path, number: int) -> Part:
+    """A finished part."""
+    content = _read_json(_part_path(folder, number))
+    return Part(content["source"], tuple(Shard(**row) for row in content["shards"]), content["dropped"])
+
+
+def finish(folder: Path) -> None:
+    """Gather all parts into the manifest.
+
+    Raises:
+        InputError: none of them has documents.
+    """
+    number_of_parts = sum(1 for _ in folder.glob("part-*.json"))
+    parts = [read_part(folder, number) for number in range(number_of_parts)]
+    shards = [shard for part in parts for shard in part.shards]
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    tokenizer = {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)}
+    manifest = make_manifest(_read_json(folder / SETTINGS), tokenizer, shards, dropped)
+    _write_json(folder / MANIFEST, manifest)
+    _remove_parts(folder)
+
+
+def _remove_parts(folder: Path) -> None:
+    for path in folder.glob("part-*.json"):
+        path.unlink()
+
+
+def make_manifest(
+    settings: dict[str, Any], tokenizer: dict[str, Any], shards: Sequence[Shard], dropped: Mapping[str, int]
+) -> dict[str, Any]:
+    """What a corpus holds: its settings, the size and checksum of its tokenizer, and all shards.
+
+    Raises:
+        InputError: no document is left.
+    """
+    if not shards:
+        reasons = ", ".join(f"{count} {why}" for why, count in dropped.items()) or "it is empty"
+        raise InputError(f"found no documents with text in the input ({reasons})")
+    return settings | {
+        "tokenizer": tokenizer,
+        "totals": {split: _totals(shards, split) for split in SPLITS},
+        "dropped": dict(sorted(dropped.items())),
+        "shards": [shard._asdict() for shard in shards],
+    }
+
+
+def _totals(shards: Sequence[Shard], split: Split) -> dict[str, int]:
+    chosen = [shard for shard in shards if shard.split == split]
+    return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    run_folder.write_whole(path, lambda file: file.write(to_json(content)))
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """A JSON file, a line a value."""
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); prepare the corpus again") from None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a prepared corpus, after checking that the tokenizer is the one it was prepared with.
+
+    Raises:
+        InputError: there is none, or of another version, or the tokenizer is another.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
+    manifest: dict[str, Any] = _read_json(folder / MANIFEST)
+    if manifest.get("version") != VERSION:
+        raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
+    found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]
+    if found != expected:
+        raise InputError(
+            f"{folder}: the tokenizer is not the one that the shards were made with (sha256 {found[:12]} and not "
+            f"{expected[:12]} as in {MANIFEST}); put it back, or prepare the corpus again"
+        )
+    return manifest
+
+
+def read_corpus(folder: Path, split: Split) -> Corpus:
+    """The documents of one split, in the order of the input, each shard checked against the manifest.
+
+    Raises:
+        InputError: as `read_manifest`; or a shard is missing or differs from the manifest, or the split is empty.
+    """
+    manifest = read_manifest(folder)
+    shards = [Shard(**row) for row in manifest["shards"] if row["split"] == split]
+    if not shards:
+        raise InputError(f"{folder} has no {split} documents; prepare it with another --heldout")
+    dtype = np.dtype(token_dtype(manifest["tokenizer"]["vocab_size"])).newbyteorder("<")
+    tokens = np.empty(sum(shard.tokens for shard in shards), dtype.newbyteorder("="))
+    lengths = np.empty(sum(shard.sentences for shard in shards), np.uint32)
+    sizes = np.empty(sum(shard.documents for shard in shards), np.int64)
+    token = sentence = number = 0
+    for shard in shards:
+        for record in _records(folder, shard):
+            document = _from_record(record, dtype)
+            tokens[token : token + len(document.tokens)] = document.tokens
+            lengths[sentence : sentence + len(document.lengths)] = document.lengths
+            sizes[number] = len(document.lengths)
+            token, sentence, number = token + len(document.tokens), sentence + len(document.lengths), number + 1
+    return Corpus(tokens, starts(lengths), starts(sizes))
+
+
+def _records(folder: Path, shard: Shard) -> list[bytes]:
+    path = folder / shard.file
+    if not path.is_file():
+        raise InputError(f"{folder}: shard {shard.file} of {MANIFEST} is missing; put it back or prepare again")
+    if _checksum(path) != shard.sha256:
+        raise InputError(f"{path} differs from its checksum in {MANIFEST}; put the original back or prepare again")
+    reader = ArrayRecordReader(str(path))
+    records: list[bytes] = reader.read_all()
+    reader.close()
+    return records

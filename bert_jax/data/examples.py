@@ -1,0 +1,123 @@
+"""Pretraining batches: an example is a pure function of (seed, epoch, index)."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bert_jax.config import ObjectiveConfig
+from bert_jax.corpus.corpus import Corpus
+from bert_jax.data.counter_rng import Epoch, bits, shuffled, uniform
+from bert_jax.data.masking import Masked, mask_tokens, next_tokens, num_slots
+from bert_jax.data.segments import NUM_DRAWS, Pairs, make_pairs, num_examples
+from bert_jax.errors import InputError
+from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.types import PretrainBatch, Tokens
+
+_PAIRS, _MASKS, _ORDER = 0, 1, 2  # streams of random numbers
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainData:
+    """A corpus with all that decides its examples.
+
+    Attributes:
+        starts_word: of each token id [V], whether it begins a word (`Tokenizer.starts_word`); where tokens are masked
+            each for itself, nobody asks.
+
+    Raises:
+        InputError: the corpus or the tokenizer does not have what the objective needs.
+    """
+
+    corpus: Corpus
+    special: SpecialIds
+    vocab_size: int
+    starts_word: np.ndarray | None
+    max_length: int
+    objective: ObjectiveConfig
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.objective.pairs == "nsp" and self.corpus.num_documents < 2:
+            raise InputError("the corpus has one document; a random next sentence (pairs nsp) needs another one")
+        if self.objective.pairs == "sop" and np.diff(self.corpus.documents).max() < 2:
+            raise InputError("every document is one sentence; an order of sentences (pairs sop) needs two")
+        if self.objective.masking != "token" and self.starts_word is None:
+            raise InputError(f"masking {self.objective.masking} needs a tokenizer that says which pieces begin a word")
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of an epoch."""
+        return num_examples(self.corpus, self.max_length, self.objective)
+
+    @property
+    def num_slots(self) -> int:
+        """Slots M of an example: how many tokens it can predict."""
+        return num_slots(self.max_length, self.objective)
+
+    def batch(self, epoch: Epoch, indices: np.ndarray) -> PretrainBatch:
+        """The examples of some indices [B], of one epoch or each of its own."""
+        draws = uniform(self.seed, epoch, indices, _PAIRS, NUM_DRAWS)
+        pairs = make_pairs(self.corpus, indices, draws, self.max_length, self.objective)
+        tokens = assemble_pairs(self.corpus, pairs, self.special, self.max_length)
+        if self.objective.tokens == "ltr":
+            masked = next_tokens(np.asarray(tokens.ids), np.asarray(tokens.mask))
+        else:
+            masked = self._masked(tokens, bits(self.seed, epoch, indices, _MASKS, self.max_length + self.num_slots))
+        weights = (pairs.b_length > 0).astype(np.float32)
+        return PretrainBatch(tokens._replace(ids=masked.ids), *masked[1:], pairs.is_next, weights)
+
+    def batches(
+        self, batch_size: int, first: int, last: int, *, host: int = 0, num_hosts: int = 1
+    ) -> Iterator[PretrainBatch]:
+        """The batches of steps `first` to `last` (exclusive), each epoch in an order of its own.
+
+        A batch is a function of (seed, step) alone, and may hold the end of one epoch and the beginning of the
+        next. Of several hosts, each gets its own rows of the batch, and computes no others: all hosts' rows, one
+        host after the other, are the batch of a single host.
+        """
+        start, stop = batch_size * host // num_hosts, batch_size * (host + 1) // num_hosts
+        for step in range(first, last):
+            epochs, places = np.divmod(step * batch_size + np.arange(start, stop), self.num_examples)
+            yield self.batch(epochs, shuffled(self.seed, epochs, places, _ORDER, self.num_examples))
+
+    def _masked(self, tokens: Tokens, draws: np.ndarray) -> Masked:
+        ids, mask, special = (np.asarray(array) for array in (tokens.ids, tokens.mask, tokens.special))
+        return mask_tokens(
+            ids,
+            mask & ~special,
+            mask.sum(1),
+            draws,
+            objective=self.objective,
+            starts_word=self.starts_word,
+            mask_id=self.special.mask,
+            vocabulary=_words(self.special, self.vocab_size),
+        )
+
+
+def assemble_pairs(corpus: Corpus, pairs: Pairs, special: SpecialIds, max_length: int) -> Tokens:
+    """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where B is empty, and padding, for all pairs at once."""
+    column, row = np.arange(max_length)[None], np.arange(len(pairs.a_length))
+    a, b = pairs.a_length[:, None], pairs.b_length[:, None]
+    in_a = column <= a + 1
+    source = column + np.where(in_a, pairs.a_start[:, None] - 1, pairs.b_start[:, None] - a - 2)
+    # Where no text stands, this reads a neighbour of the text, and what it reads is written over.
+    ids = np.take(corpus.tokens, source, mode="clip").astype(np.int32)
+    mask = column <= a + b + 1 + (b > 0)
+    ids[~mask] = special.pad
+    is_special = np.zeros(mask.shape, bool)
+    for place, token in [(0, special.cls), (a[:, 0] + 1, special.sep), (mask.sum(1) - 1, special.sep)]:
+        ids[row, place] = token
+        is_special[row, place] = True
+    return Tokens(ids, (mask & ~in_a).astype(np.int32), mask, is_special)
+
+
+def _words(special: SpecialIds, vocab_size: int) -> tuple[int, int]:
+    """First and one past the last id of the longest run of ids without a special one.
+
+    >>> _words(SpecialIds(0, 100, 101, 102, 103), 30522)
+    (104, 30522)
+    """
+    places = sorted({-1, *special, vocab_size})
+    return max(((low + 1, high) for low, high in itertools.pairwise(places)), key=lambda run: run[1] - run[0])

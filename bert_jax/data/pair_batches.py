@@ -1,0 +1,53 @@
+"""Pairs of sentences that an encoder reads one by one, in batches of like length."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_jax.data.batching import Plan, encode_texts, epoch_plan, pad_tokens
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer
+from bert_jax.types import PairBatch
+
+
+class PairExamples(NamedTuple):
+    """Tokenised pairs: each sentence has its own [CLS] and [SEP]. labels [rows]: classes or similarities."""
+
+    first: list[Encoding]
+    second: list[Encoding]
+    labels: np.ndarray
+    special: SpecialIds
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in the longer sentence of each pair [rows]."""
+        return np.array([max(len(a.ids), len(b.ids)) for a, b in zip(self.first, self.second, strict=True)])
+
+
+def encode_pairs(tokenizer: Tokenizer, split: Split, max_length: int) -> PairExamples:
+    """Tokenise a labelled split of pairs; one without second texts is paired with itself."""
+    first = encode_texts(tokenizer, split.a, None, max_length)
+    second = first if split.b is None else encode_texts(tokenizer, split.b, None, max_length)
+    return PairExamples(first, second, split.gold, tokenizer.special)
+
+
+def pair_batch(examples: PairExamples, plan: Plan, batch_size: int) -> PairBatch:
+    """The pairs of a plan, filled to `batch_size` with rows of weight zero."""
+    first, second = (
+        pad_tokens([side[i] for i in plan.rows], examples.special, batch_size, plan.length)
+        for side in (examples.first, examples.second)
+    )
+    labels = np.zeros(batch_size, examples.labels.dtype)
+    labels[: len(plan.rows)] = examples.labels[plan.rows]
+    return PairBatch(first, second, labels, (np.arange(batch_size) < len(plan.rows)).astype(np.float32))
+
+
+def pair_batches(
+    examples: PairExamples, buckets: Sequence[int], batch_size: int, seed: int, epochs: int
+) -> Iterator[PairBatch]:
+    """The training batches of several epochs; epoch e is shuffled by (seed, e) alone."""
+    lengths = examples.lengths
+    for epoch in range(epochs):
+        for plan in epoch_plan(lengths, buckets, batch_size, np.random.default_rng([seed, epoch])):
+            yield pair_batch(examples, plan, batch_size)

@@ -1,0 +1,151 @@
+"""Segments A and B of pretraining examples (arXiv 1810.04805, appendix A.2; create_pretraining_data.py).
+
+A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B. For nsp, B is text
+from another document instead in half of the examples; for sop, A and B change places in half of them; for none,
+A is all there is. Unlike the original, which walks through the corpus once, an example is found from its index
+alone: its chunk lies about token (index + u) * stride, which is anywhere within it, so a corpus is covered about
+once an epoch, each time cut differently. (If a chunk began at its token, the first sentences of documents would
+hardly ever be seen.)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from bert_jax.config import ObjectiveConfig
+from bert_jax.corpus.corpus import Corpus
+
+NUM_DRAWS = 9
+"""Random numbers that a pair uses."""
+
+
+class Pairs(NamedTuple):
+    """Segments as slices of `Corpus.tokens`: starts and lengths [B], and is_next [B] 0 or 1.
+
+    A has a token or more. So has B, apart from examples that are no pair, where it has none.
+    is_next says whether B follows A in the corpus.
+    """
+
+    a_start: np.ndarray
+    a_length: np.ndarray
+    b_start: np.ndarray
+    b_length: np.ndarray
+    is_next: np.ndarray
+
+
+def text_length(max_length: int, objective: ObjectiveConfig) -> int:
+    """Tokens of an example that are text: all but [CLS] and a [SEP] for each segment."""
+    return max_length - (2 if objective.pairs == "none" else 3)
+
+
+def num_examples(corpus: Corpus, max_length: int, objective: ObjectiveConfig) -> int:
+    """Examples of an epoch: as many as the corpus fills, at `max_length` tokens each."""
+    return max(1, len(corpus.tokens) // text_length(max_length, objective))
+
+
+def make_pairs(
+    corpus: Corpus,
+    indices: Int[np.ndarray, " B"],
+    draws: Float[np.ndarray, "B 9"],
+    max_length: int,
+    objective: ObjectiveConfig,
+) -> Pairs:
+    """The pairs of some indices; a pure function of each index and its row of random numbers in [0, 1)."""
+    budget = text_length(max_length, objective)
+    u = draws.T
+    target = np.where(u[0] < objective.short_share, 2 + (u[1] * (budget - 1)).astype(int), budget)
+    stride = len(corpus.tokens) / num_examples(corpus, max_length, objective)
+    token = np.minimum(((indices + u[2]) * stride).astype(int), len(corpus.tokens) - 1)
+    return _truncated(_SEGMENTS[objective.pairs](corpus, token, target, u), target, u[7])
+
+
+def _next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """B is the rest of the chunk, or text of one of the other documents, from any of its sentences on.
+
+    A chunk has two sentences or more wherever its document has them, so that either kind of B is possible.
+    """
+    at = corpus.sentences
+    document, first, last = _document(corpus, token)
+    start = _sentence(corpus, token - (u[8] * target).astype(int))
+    start = np.maximum(np.minimum(start, last - 2), first)
+    end = np.minimum(np.maximum(np.searchsorted(at, at[start] + target), start + 2), last)
+    cut = _cut(start, end, u[3])
+    is_next = (u[4] < 0.5) & (cut < end)
+    other = (u[5] * (corpus.num_documents - 1)).astype(int)
+    other += other >= document
+    first, last = corpus.documents[other], corpus.documents[other + 1]
+    random_start = first + (u[6] * (last - first)).astype(int)
+    a_length = at[cut] - at[start]
+    wanted = at[random_start] + np.maximum(target - a_length, 1)
+    random_end = np.minimum(np.maximum(np.searchsorted(at, wanted), random_start + 1), last)
+    b_first, b_last = np.where(is_next, cut, random_start), np.where(is_next, end, random_end)
+    return Pairs(at[start], a_length, at[b_first], at[b_last] - at[b_first], is_next.astype(np.int32))
+
+
+def _in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """The chunk's two parts as they stand, or exchanged; a document of one sentence is no pair.
+
+    The chunk is what a window touches, and with its single sentence the one before or after. Read backwards it is
+    as likely as it is, and parts are exchanged before they are cut: otherwise lengths would tell the order.
+    """
+    _, first, last = _document(corpus, token)
+    begin = _window(token, target, u[8], corpus.sentences[first], corpus.sentences[last])
+    start, end = _sentence(corpus, begin), np.searchsorted(corpus.sentences, begin + target)
+    start -= (end - start < 2) & (u[5] < 0.5)
+    start = np.maximum(np.minimum(start, last - 2), first)
+    end = np.minimum(np.maximum(end, start + 2), last)
+    cut = _cut(start, end, u[3])
+    in_order = (u[4] < 0.5) | (cut == end)
+    start, cut, end = (corpus.sentences[x] for x in (start, cut, end))
+    a_start, a_end = np.where(in_order, start, cut), np.where(in_order, cut, end)
+    b_start, b_end = np.where(in_order, cut, start), np.where(in_order, end, cut)
+    return Pairs(a_start, a_end - a_start, b_start, b_end - b_start, in_order.astype(np.int32))
+
+
+def _single(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """A is the window, as far as the document goes."""
+    first, end = (corpus.sentences[x] for x in _document(corpus, token)[1:])
+    begin = _window(token, target, u[8], first, end)
+    nothing = np.zeros(len(token), np.int32)
+    return Pairs(begin, np.minimum(target, end - begin), end, nothing, nothing)
+
+
+_SEGMENTS = {"nsp": _next_or_random, "sop": _in_order_or_not, "none": _single}
+
+
+def _sentence(corpus: Corpus, token: np.ndarray) -> np.ndarray:
+    return np.searchsorted(corpus.sentences, token, side="right") - 1
+
+
+def _document(corpus: Corpus, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The documents that hold some tokens, their first sentences and the first ones after them."""
+    document = np.searchsorted(corpus.documents, _sentence(corpus, token), side="right") - 1
+    return document, corpus.documents[document], corpus.documents[document + 1]
+
+
+def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Where `target` tokens begin that have `token` at `place` in [0, 1), and go beyond its document only if they must.
+
+    The document is the tokens from `first` to `end`.
+    """
+    return np.maximum(np.minimum(token - (place * target).astype(int), end - target), first)
+
+
+def _cut(start: np.ndarray, end: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """A sentence of a chunk to cut it before; its end, if it has one sentence only."""
+    return np.minimum(start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int), end)
+
+
+def _truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:
+    """Cut the longer segment until both fit; what goes is divided at random between its front and its end."""
+    a, b = pairs.a_length, pairs.b_length
+    half = target // 2
+    keep_a = np.where(a + b <= target, a, np.where(b <= half, target - b, np.minimum(a, half)))
+    keep_b = np.minimum(b, target - keep_a)
+    a_front = (u * (a - keep_a + 1)).astype(int)
+    b_front = ((1 - u) * (b - keep_b + 1)).astype(int)
+    # 1 - u may be 1; a segment must not begin past what is left of it.
+    return Pairs(
+        pairs.a_start + a_front, keep_a, pairs.b_start + np.minimum(b_front, b - keep_b), keep_b, pairs.is_next
+    )

@@ -1,0 +1,1 @@
+"""Frozen encoders: features, probes, similarity, and metrics."""

@@ -1,0 +1,66 @@
+"""Where [CLS] looks: how it spreads its attention, by layer and head, averaged over texts."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.config import BertConfig
+from bert_jax.data.batching import choose_buckets
+from bert_jax.model.attention import attention_maps
+from bert_jax.parallel.devices import map_predict_step, replicate
+from bert_jax.parallel.inference import predict_rows
+from bert_jax.pretrained import Pretrained
+from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.types import Array, Params, Tokens
+
+TARGETS = ("[CLS]", "[SEP]", "words")
+"""What [CLS] may attend to."""
+
+
+class FirstAttention(NamedTuple):
+    """Means over texts. shares [N H 3]: of the attention of [CLS], to each of TARGETS; they sum to one.
+    entropy [N H]: of its distribution over positions, in nats; evenness [N H]: that, divided by its largest value, the
+    logarithm of the text's length."""
+
+    shares: np.ndarray
+    entropy: np.ndarray
+    evenness: np.ndarray
+
+
+def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch_size: int = 64) -> FirstAttention:
+    """How [CLS] attends in the texts given, one or more.
+
+    Args:
+        encodings: tokenised texts, at most as long as the encoder's limit.
+        batch_size: texts in a step, all devices together.
+    """
+    lengths = np.array([len(encoding.ids) for encoding in encodings])
+    buckets = choose_buckets(lengths, 4, pretrained.config.max_length)
+    step = _step(pretrained.config)
+    special = pretrained.tokenizer.special
+    params = replicate(pretrained.checkpoint.encoder)
+    rows = predict_rows(step, params, encodings, special, batch_size, buckets)
+    shares, entropy = rows[..., :3].mean(0, dtype=np.float64), rows[..., 3]
+    evenness = entropy / np.log(lengths)[:, None, None]
+    return FirstAttention(shares, entropy.mean(0, dtype=np.float64), evenness.mean(0, dtype=np.float64))
+
+
+def measure(maps: Array, tokens: Tokens) -> Array:
+    """Of each text, block and head: the three shares of the first position's attention, and its entropy [B N H 4]."""
+    first = maps[:, :, :, 0]
+    place = jnp.arange(first.shape[-1])[None]
+    kinds = (place == 0, tokens.special & (place > 0), tokens.mask & ~tokens.special & (place > 0))
+    shares = [jnp.where(kind[None, :, None], first, 0).sum(-1) for kind in kinds]
+    entropy = -jnp.where(first > 0, first * jnp.log(jnp.where(first > 0, first, 1)), 0).sum(-1)
+    return jnp.stack([*shares, entropy], -1).swapaxes(0, 1)
+
+
+@lru_cache(maxsize=8)
+def _step(config: BertConfig) -> Callable[..., Any]:
+    def step(params: Params, tokens: Tokens) -> Array:
+        return measure(attention_maps(config, params, tokens), tokens)
+
+    return map_predict_step(step)

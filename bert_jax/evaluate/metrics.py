@@ -1,0 +1,115 @@
+"""What a task is scored by, from scikit-learn and scipy, on every row of a split at once.
+
+Metrics are fractions: 0.5 is printed as 50 by a table. They are those of GLUE (Wang et al. 2019, arXiv 1804.07461).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import sklearn.metrics
+from scipy import stats
+
+from bert_jax.errors import unknown
+from bert_jax.tasks.task import Task
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""(predictions [rows], labels [rows]) -> a score where more is better."""
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The share of rows with the right class."""
+    return float(np.mean(predictions == labels))
+
+
+def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """2 P R / (P + R) of class 1; 0 where class 1 is neither predicted nor there."""
+    return float(sklearn.metrics.f1_score(labels == 1, predictions == 1, zero_division=0.0))
+
+
+def mcc(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Matthews' correlation for any number of classes; 0 where predictions or labels are constant."""
+    if _is_constant(predictions) or _is_constant(labels):
+        return 0.0
+    return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson's r; 0 where predictions or labels are constant."""
+    if _is_constant(predictions) or _is_constant(labels):
+        return 0.0
+    return float(stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic)
+
+
+def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson's r of the ranks, ties at their mean rank; 0 where predictions or labels are constant."""
+    return pearson(stats.rankdata(predictions), stats.rankdata(labels))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "mcc": mcc,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+
+
+def predict(logits: np.ndarray, task: Task) -> np.ndarray:
+    """Answers from a head's outputs.
+
+    Args:
+        logits: [rows C], or [rows 1] for a regression task.
+
+    Returns:
+        [rows]: the class with the largest logit (the first of equals) as int32, or the score as float32.
+
+    Raises:
+        ValueError: the shape is not [rows, `task.num_outputs`], or a logit is not finite.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim != 2 or logits.shape[1] != task.num_outputs:
+        raise ValueError(f"{task.title} needs logits [rows, {task.num_outputs}], not {list(logits.shape)}")
+    _check_finite(logits, "logits")
+    return logits[:, 0].astype(np.float32) if task.is_regression else logits.argmax(axis=1).astype(np.int32)
+
+
+def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The task's metrics by name, headline first.
+
+    Args:
+        predictions: [rows] as `predict` gives them.
+        labels: [rows] classes or scores.
+
+    Raises:
+        ValueError: there are no rows, the lengths differ, or a prediction is not finite.
+        InputError: a metric of the task is not in `METRICS`.
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape or predictions.ndim != 1 or not predictions.size:
+        raise ValueError(f"cannot score predictions {list(predictions.shape)} by labels {list(labels.shape)}")
+    _check_finite(predictions, "predictions")
+    for name in task.metrics:
+        if name not in METRICS:
+            raise unknown(f"metric of {task.title}", name, METRICS)
+    return {name: METRICS[name](predictions, labels) for name in task.metrics}
+
+
+def majority(task: Task, labels: np.ndarray) -> dict[str, float]:
+    """The score of one answer to every row: the commonest of these labels, or their mean.
+
+    A run at or below it has learned nothing. A correlation with a constant is 0.
+    """
+    labels = np.asarray(labels)
+    answer = labels.mean() if task.is_regression else np.bincount(labels).argmax()
+    return score(task, np.full_like(labels, answer), labels)
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    # Up to rounding: a correlation with rounding noise means nothing, and scipy warns of it.
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    bad = np.count_nonzero(~np.isfinite(values))
+    if bad:
+        raise ValueError(f"{bad} of {values.size} {what} are not finite")

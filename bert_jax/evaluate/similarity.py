@@ -1,0 +1,99 @@
+"""Similarity without training: cosines of sentence vectors, how they agree with scores, and how to whiten them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_jax.analysis.statistics import OVER_GROUPS
+from bert_jax.config import ReadoutConfig
+from bert_jax.data.batching import encode_texts
+from bert_jax.errors import InputError
+from bert_jax.evaluate.metrics import spearman
+from bert_jax.spec import parse_spec
+from bert_jax.tasks.task import Split
+from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
+
+
+class SimilarityData(NamedTuple):
+    """A set of scored pairs: encodings of its different texts, and where each pair's two lie among them."""
+
+    encodings: list[Encoding]
+    a: np.ndarray
+    b: np.ndarray
+    scores: np.ndarray
+
+
+def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int) -> SimilarityData:
+    """Tokenise every different text once."""
+    assert pairs.b is not None and pairs.labels is not None, "similarity is between two texts with a score"
+    texts = {text: place for place, text in enumerate(dict.fromkeys([*pairs.a, *pairs.b]))}
+    a, b = (np.array([texts[text] for text in side]) for side in (pairs.a, pairs.b))
+    return SimilarityData(encode_texts(tokenizer, list(texts), None, max_length), a, b, pairs.labels)
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cosine of each pair of rows of a and b [N D]: [N] float64, 0 where a vector is zero."""
+    a, b = _directions(a), _directions(b)
+    return np.einsum("nd,nd->n", a, b)
+
+
+def anisotropy(vectors: np.ndarray) -> float:
+    """The mean cosine of two different rows of vectors [N D], over all pairs: `(|sum u|^2 - N) / (N (N - 1))`.
+
+    0 where directions are spread evenly, 1 where all vectors point one way (Ethayarajh 2019, arXiv 1909.00512).
+    """
+    directions = _directions(vectors)
+    number = len(directions)
+    if number < 2:
+        return float("nan")
+    total = np.square(directions.sum(0)).sum() - np.square(directions).sum()
+    return float(total / (number * (number - 1)))
+
+
+def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Vectors [N D] moved and turned so that their mean is 0 and their covariance 1, the `size` largest axes kept.
+
+    `(x - mean) U S^(-1/2)` with the covariance `U S U'` of these same vectors (Su et al. 2021, arXiv 2103.15316).
+    Axes without any variance are left out.
+    """
+    centred = vectors - vectors.mean(0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    order = np.argsort(variances)[::-1][:size]
+    order = order[variances[order] > 1e-10 * variances[order[0]]]
+    return centred @ (axes[:, order] / np.sqrt(variances[order]))
+
+
+def split_whitening(readout: ReadoutConfig) -> tuple[ReadoutConfig, bool, int | None]:
+    """The readout without whitening, whether its projection asks for that, and of how many axes (None for all).
+
+    Raises:
+        InputError: settings of `whiten` that it does not take.
+    """
+    spec = parse_spec(readout.projection)
+    if spec.name != "whiten":
+        return readout, False, None
+    sizes = [*spec.args, *spec.kwargs.values()]
+    if len(sizes) > 1 or set(spec.kwargs) - {"size"} or any(type(size) is not int or size < 1 for size in sizes):
+        raise InputError(f"projection {readout.projection!r}: write whiten, or whiten(size=256) to keep 256 axes")
+    return ReadoutConfig(readout.layers, readout.pooling), True, sizes[0] if sizes else None
+
+
+def agreement(found: np.ndarray, scores: np.ndarray, subsets: Sequence[int], aggregation: str) -> float:
+    """Spearman's correlation of cosines and scores [N]: over all pairs; or the mean, or weighted mean, of subsets'.
+
+    Args:
+        subsets: their sizes, in order; one or none if the set has no parts.
+        aggregation: all, mean or wmean.
+    """
+    if aggregation == "all" or len(subsets) < 2:
+        return spearman(found, scores)
+    cuts = np.cumsum(subsets)[:-1]
+    each = [spearman(x, y) for x, y in zip(np.split(found, cuts), np.split(scores, cuts), strict=True)]
+    return float(OVER_GROUPS[aggregation](np.array(subsets)) @ np.array(each))
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

@@ -1,0 +1,1 @@
+"""Devices: mapping a step over them, and running a model in batches."""

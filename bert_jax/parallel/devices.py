@@ -1,0 +1,193 @@
+"""The only file that knows about devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
+
+State has no device axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch
+is cut into equal parts, one for each device. With several hosts, each runs the same program: it holds the state
+on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bert_jax.errors import InputError
+from bert_jax.parallel import memory
+
+AXIS = "data"
+"""Name of the device axis, for `psum` and `axis_index` inside a step."""
+
+
+def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step(state, batch, key) -> (state, metrics)`, both equal on every device. The state is donated."""
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+
+
+def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step(params, batch) -> sums`, equal on every device."""
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+def map_predict_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step(params, batch) -> rows`, with each device's rows stacked: [devices B ...]."""
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def replicate(tree: Any) -> Any:
+    """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
+
+
+def add_devices(tree: Any) -> Any:
+    """The sum over all devices, inside a step. With one device nothing is copied, which XLA's all-reduce would do."""
+    return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
+
+
+def gather_devices(tree: Any) -> tuple[Any, Any]:
+    """The rows [B ...] of all devices one after the other, inside a step, and the number of this device's first one."""
+    if jax.lax.axis_size(AXIS) == 1:
+        return tree, 0
+    rows = jax.tree.leaves(tree)[0].shape[0]
+    return jax.lax.all_gather(tree, AXIS, tiled=True), jax.lax.axis_index(AXIS) * rows
+
+
+def split_batch(batch: Any) -> Any:
+    """A leading axis [B ...] to [devices B/devices ...] in every array of a batch."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
+
+
+def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
+    """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
+
+    Raises:
+        InputError: naming the field and the nearest sizes that fit.
+    """
+    if batch_size < 1:
+        raise InputError(f"{field} must be at least 1, not {batch_size}")
+    devices = jax.device_count()
+    share = devices * pieces
+    if batch_size % share:
+        below = batch_size // share * share
+        times = f" times {pieces} pieces" if pieces > 1 else ""
+        raise InputError(
+            f"{field} {batch_size} does not divide by the {devices} devices{times}; "
+            f"use {f'{below} or ' if below else ''}{below + share}"
+        )
+
+
+def check_batch_sizes(settings: object, prefix: str = "--") -> None:
+    """`check_batch_size` for the sizes of batches among settings, by the names of their flags."""
+    for field in ("batch_size", "eval_batch_size"):
+        if hasattr(settings, field):
+            check_batch_size(getattr(settings, field), prefix + field.replace("_", "-"))
+
+
+def least_batch() -> int:
+    """Rows of the smallest batch that the devices here can share: one each."""
+    return jax.local_device_count()
+
+
+def device_kind() -> tuple[str, int]:
+    """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
+    return jax.devices()[0].device_kind, jax.device_count()
+
+
+def prepare_process() -> None:
+    """What a script does before it computes: its compiled programs and its memory outlive a step.
+
+    Programs are kept on disk between processes, in JAX_COMPILATION_CACHE_DIR or the user's cache.
+    """
+    config: Any = jax.config  # whose types do not have its settings
+    if config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bert_jax" / "compiled"
+        config.update("jax_compilation_cache_dir", str(cache))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    memory.keep_freed()
+
+
+def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None) -> None:
+    """Make this process one of several; to be called before anything else asks for devices.
+
+    Args:
+        coordinator: address:port of host 0, the same on every host. None finds everything out from the cluster
+            (TPU pods, SLURM, Open MPI, Kubernetes).
+        num_hosts: processes in all.
+        host: this one's number, from 0.
+
+    Raises:
+        InputError: the others cannot be found.
+    """
+    try:
+        jax.distributed.initialize(coordinator, num_hosts, host)
+    except (RuntimeError, ValueError) as error:
+        where = f"the hosts at {coordinator}" if coordinator else "a cluster (--distributed auto)"
+        raise InputError(f"cannot join {where}: {str(error).splitlines()[0]}") from None
+
+
+def has_peers() -> bool:
+    """True with more than one host."""
+    return jax.process_count() > 1
+
+
+def this_host() -> tuple[int, int]:
+    """This host's number, and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_first_host() -> bool:
+    """True on the one host that writes files and talks."""
+    return jax.process_index() == 0
+
+
+def first_host_says(answer: bool) -> bool:
+    """The first host's answer, on every host."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer))) if has_peers() else answer
+
+
+def from_first_host(tree: Any, like: Any) -> Any:
+    """The first host's arrays, or its None, on every host.
+
+    Args:
+        tree: the arrays, or None; what the other hosts give is no matter.
+        like: their shapes and types.
+    """
+    if not has_peers() or not first_host_says(tree is not None):
+        return tree if is_first_host() else None
+    arrays = tree if is_first_host() else jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    return multihost_utils.broadcast_one_to_all(arrays)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What is refused within on one host is refused on all of them: none is left waiting. They also meet here.
+
+    Raises:
+        InputError: this host's own, or one that names the host that has its own.
+    """
+    failure = None
+    try:
+        yield
+    except InputError as error:
+        failure = error
+    if has_peers():
+        failed = np.flatnonzero(multihost_utils.process_allgather(np.array(failure is not None)))
+        if failed.size and failure is None:
+            raise InputError(f"host {failed[0]} cannot go on; see what it says")
+    if failure is not None:
+        raise failure
+
+
+def told_to_stop(step: int) -> bool:
+    """True after the one step at which all hosts stop because one of them was sent SIGTERM; ask after every step.
+
+    Always false where there is one host only, whose signals Python can handle.
+    """
+    return has_peers() and multihost_utils.reached_preemption_sync_point(step)

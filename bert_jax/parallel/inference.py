@@ -1,0 +1,74 @@
+"""A program over every row of a data set exactly once, on any number of devices."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
+from bert_jax.parallel.devices import split_batch
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.types import Params
+
+
+def predict_rows(
+    predict_step: Callable[..., Any],
+    params: Params,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    batch_size: int,
+    buckets: Sequence[int],
+) -> np.ndarray:
+    """Outputs [rows ...] in row order of a step mapped by `parallel.map_predict_step`; arguments as `predict_batches`.
+
+    There must be at least one row.
+    """
+    outputs = None
+    for rows, values in predict_batches(predict_step, params, encodings, special, batch_size, buckets):
+        outputs = np.empty((len(encodings), *values.shape[1:]), values.dtype) if outputs is None else outputs
+        outputs[rows] = values
+    assert outputs is not None, "there must be at least one row"
+    return outputs
+
+
+def predict_batches(
+    predict_step: Callable[..., Any],
+    params: Any,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    batch_size: int,
+    buckets: Sequence[int],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batch by batch, which rows [n] and what the step gives for them [n ...]; every row comes once.
+
+    Args:
+        predict_step: `(params, tokens) -> [devices B ...]`.
+        params: its parameters, or whatever else it takes for them.
+        encodings: the rows.
+        special: what fills a batch.
+        batch_size: rows in a step, all devices together.
+        buckets: lengths to pad to, see `choose_buckets`.
+    """
+    lengths = np.array([len(e.ids) for e in encodings])
+    packs = (Pack(plan.rows, plan.length, batch_size) for plan in epoch_plan(lengths, buckets, batch_size))
+    yield from predict_packs(predict_step, params, encodings, special, packs)
+
+
+def predict_packs(
+    predict_step: Callable[..., Any],
+    params: Params,
+    encodings: Sequence[Encoding],
+    special: SpecialIds,
+    packs: Iterable[Pack],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `predict_batches`, over batches that are planned already; together they hold every row."""
+    # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
+    pending: list[tuple[np.ndarray, Any]] = []
+    for pack in itertools.chain(packs, [None]):
+        if pack is not None:
+            tokens = pad_tokens([encodings[i] for i in pack.rows], special, pack.size, pack.length)
+            pending.append((pack.rows, predict_step(params, split_batch(tokens))))
+        while pending and (pack is None or len(pending) > 1):
+            rows, result = pending.pop(0)
+            yield rows, np.asarray(result).reshape(-1, *result.shape[2:])[: len(rows)]

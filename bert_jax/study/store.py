@@ -1,0 +1,323 @@
+"""A result is a row: one line per finished run, written once and never lost.
+
+A run folder holds `experiment.json` (the settings that all its rows share), `results.jsonl` (a `Row` per
+line) and `predictions/ID.npz` (what the run answered, example by example, and the labels).
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from bert_jax.analysis.statistics import is_degenerate
+from bert_jax.errors import InputError
+from bert_jax.files import require_same, write_settings, write_whole, writing
+
+Scores = dict[str, dict[str, float]]
+"""evaluation -> metric -> value, evaluations in the task's order."""
+Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""evaluation -> (predictions [N], labels [N]): classes, or scores of a regression task."""
+
+Absent = dict[str, dict[str, str]]
+"""regime -> title of a task -> why it has no row."""
+
+EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run, with all that a report says of it. Values are plain JSON; metrics are not in percent."""
+
+    id: str
+    """`run_id` of the config."""
+    task: str
+    """Name on the command line: mnli."""
+    title: str
+    """Name in a table: MNLI."""
+    metric: str
+    """The headline metric."""
+    is_regression: bool
+    """True where predictions and labels are scores and not classes."""
+    readout: str
+    """layers/pooling/projection; with blind(FIRST,LAST) after it where [CLS] saw only itself in those blocks."""
+    learning_rate: float | None
+    """Peak learning rate; None where nothing is trained by steps."""
+    seed: int
+    """Runs of two readouts with one seed are a pair."""
+    status: Literal["ok", "failed"]
+    """A failed run is one whose loss was not finite; it has no metrics and no predictions."""
+    failed_step: int | None
+    """The step at which it failed."""
+    seconds: float
+    """Wall time of the run."""
+    train_examples: int
+    """Size of the training set."""
+    evaluation_examples: dict[str, int]
+    """Size of each evaluation set, in the task's order."""
+    metrics: Scores
+    """What the run reached; empty if it failed."""
+    majority: Scores
+    """What the best constant answer reaches (0 for a correlation), of a failed run too."""
+    config: dict[str, Any]
+    """Everything that decides the run."""
+    regime: str = "finetune"
+    """How the readout was used: finetune, probe, sts ..."""
+    protocol: str = ""
+    """What was done, where the regime alone does not say it: a phrase for the report."""
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
+    the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
+    kind of pair -> how many have which probability, in ten bins."""
+
+    @property
+    def ok(self) -> bool:
+        """True if the run finished with finite losses."""
+        return self.status == "ok"
+
+    def score(self, evaluation: str) -> float:
+        """The headline metric on one evaluation set; of a failed run, the majority baseline's."""
+        return (self.metrics if self.ok else self.majority)[evaluation][self.metric]
+
+    def groups(self) -> np.ndarray | None:
+        """The subset of each example [N], where the evaluation set has subsets."""
+        sizes = list(self.details.get("subsets", {}).values())
+        return np.repeat(np.arange(len(sizes)), sizes) if sizes else None
+
+    def is_degenerate(self, evaluation: str) -> bool:
+        """True for a run that finished but scores no better than the majority baseline."""
+        return self.ok and is_degenerate(self.score(evaluation), self.majority[evaluation][self.metric])
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None."""
+    match value:
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case np.generic():
+            return plain(value.item())
+        case float() if not math.isfinite(value):
+            return None
+        case Path():
+            return str(value)
+    return value
+
+
+def run_id(config: Any) -> str:
+    """A short name for a run: the start of the SHA-256 of its config as canonical JSON. Order of keys is no matter."""
+    text = json.dumps(plain(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class ResultStore:
+    """A run folder, open for writing. An interruption at any moment loses no finished row.
+
+    Args:
+        folder: made if it is not there; if it is, the experiment goes on.
+        experiment: the settings that all rows share. A folder with other settings is refused. The report's
+            heading uses `encoder` and `finetune` where they are present.
+        sections: names in the experiment that only some rows need: one may be new to the folder, or stay away.
+
+    Raises:
+        InputError: the folder holds another experiment, is damaged, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, experiment: Any, sections: Collection[str] = ()) -> None:
+        self.folder = Path(folder)
+        with writing(self.folder):
+            (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+            _claim(self.folder, plain(experiment), sections)
+            # Found here, a folder that cannot be written costs nothing; found at the first row, it costs a run.
+            with open(self.folder / RESULTS, "ab"):
+                pass
+        self._finished = {row.id for row in read_rows(self.folder)}
+
+    def finished(self) -> set[str]:
+        """The ids of the runs that need not be run again, failed ones among them: they would fail again."""
+        return set(self._finished)
+
+    def note_absent(self, absent: Absent) -> None:
+        """Keep for the report which tasks have no row and why, beside what the folder says of others.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        kept = read_absent(self.folder)
+        merged = {regime: kept.get(regime, {}) | absent.get(regime, {}) for regime in dict.fromkeys([*kept, *absent])}
+        text = json.dumps(merged, indent=2)
+        with writing(self.folder):
+            write_whole(self.folder / ABSENT, lambda file: file.write(f"{text}\n".encode()))
+
+    def append(self, row: Row, predictions: Predictions) -> None:
+        """Write the predictions, then the row; both are on the disk when this returns.
+
+        Raises:
+            InputError: the folder cannot be written.
+            ValueError: the row is there already, or its predictions are not those of its metrics.
+        """
+        if row.id in self._finished:
+            raise ValueError(f"row {row.id} is in {self.folder / RESULTS} already")
+        if list(predictions) != list(row.metrics):
+            raise ValueError(f"predictions for {list(predictions)}, metrics for {list(row.metrics)}")
+        line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
+        with writing(self.folder):
+            if predictions:
+                write_whole(_predictions_path(self.folder, row.id), lambda file: _savez(file, predictions))
+            _append_line(self.folder / RESULTS, line)
+        self._finished.add(row.id)
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """The settings that all rows of a run folder share.
+
+    Raises:
+        InputError: there are none, or they cannot be read.
+    """
+    path = Path(folder) / EXPERIMENT
+    try:
+        experiment = json.loads(_read(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); restore it, or use another --out") from None
+    if not isinstance(experiment, dict):
+        raise InputError(f"{path} holds no settings; restore it, or use another --out")
+    return experiment
+
+
+def read_absent(folder: Path) -> Absent:
+    """Which tasks were asked for and have no row, and why. One that has got its row since is not among them.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = Path(folder) / ABSENT
+    if not path.exists():
+        return {}
+    try:
+        noted = json.loads(_read(path))
+        there = {(row.regime, row.title) for row in read_rows(folder)}
+        return {
+            regime: {title: reason for title, reason in tasks.items() if (regime, title) not in there}
+            for regime, tasks in noted.items()
+        }
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"cannot read {path} ({error}); delete it, and give the command again") from None
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a run folder in the order in which they finished.
+
+    A last line that was cut off is dropped with a warning. Of two rows with one id, from two
+    processes that wrote to one folder, the later counts.
+
+    Raises:
+        InputError: the file is missing, or damaged before its last line.
+    """
+    path = Path(folder) / RESULTS
+    whole, tail = _split_tail(_read(path))
+    rows = [_parse(line, f"{path}, line {number}") for number, line in enumerate(whole, start=1)]
+    if tail:
+        warnings.warn(f"{path}: the last line was cut off; its run will be done again", stacklevel=2)
+    return list({row.id: row for row in rows}.values())
+
+
+def read_predictions(folder: Path, row: Row) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """evaluation -> (predictions [N], labels [N]) of one run that is ok.
+
+    Raises:
+        InputError: the file is missing, damaged, or not as long as the row says.
+    """
+    path = _predictions_path(Path(folder), row.id)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            loaded = {name: (arrays[f"{name}/predictions"], arrays[f"{name}/labels"]) for name in row.metrics}
+    except Exception as error:  # a damaged archive raises any of zipfile's, zlib's and NumPy's errors
+        raise InputError(f"cannot read {path} ({error}); delete its line from {RESULTS} to run it again") from None
+    for name, arrays in loaded.items():
+        shapes = {array.shape for array in arrays}
+        if shapes != {(row.evaluation_examples[name],)}:
+            raise InputError(f"{path}: {name} has shapes {shapes}, but {row.evaluation_examples[name]} examples")
+    return loaded
+
+
+def _predictions_path(folder: Path, row: str) -> Path:
+    return folder / PREDICTIONS / f"{row}.npz"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
+
+
+def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
+    if (folder / EXPERIMENT).exists():
+        old = read_experiment(folder)
+        optional = [name for name in sections if (name in old) != (name in experiment)]
+        shared = ({k: v for k, v in settings.items() if k not in optional} for settings in (old, experiment))
+        require_same(folder, "experiment", *shared)
+        if not experiment.keys() <= old.keys():
+            write_settings(folder / EXPERIMENT, old | experiment)
+    elif (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
+        raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
+    else:
+        write_settings(folder / EXPERIMENT, experiment)
+
+
+def _savez(file: IO[bytes], predictions: Predictions) -> None:
+    arrays: dict[str, Any] = {}
+    for name, (answers, labels) in predictions.items():
+        arrays |= {f"{name}/predictions": np.asarray(answers), f"{name}/labels": np.asarray(labels)}
+    np.savez_compressed(file, **arrays)
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    content = path.read_bytes()
+    _, tail = _split_tail(content)
+    with open(path, "ab") as file:
+        if tail:
+            file.truncate(len(content) - len(tail))
+        elif content and not content.endswith(b"\n"):
+            file.write(b"\n")
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _split_tail(content: bytes) -> tuple[list[bytes], bytes]:
+    """The whole lines, and what is left of a line that was cut off.
+
+    A last line that lacks only its newline is whole: an editor may have taken it.
+    """
+    *lines, tail = content.split(b"\n")
+    try:
+        json.loads(tail)
+    except ValueError:
+        return lines, tail
+    return [*lines, tail], b""
+
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        row = Row(**json.loads(line))
+        return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
+
+
+def _with_nan(scores: dict[str, Any]) -> Scores:
+    return {
+        evaluation: {name: math.nan if value is None else value for name, value in metrics.items()}
+        for evaluation, metrics in scores.items()
+    }

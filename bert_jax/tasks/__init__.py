@@ -1,0 +1,1 @@
+"""Tasks as rows of data, and the readers of their published files."""

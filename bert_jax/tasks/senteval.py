@@ -1,0 +1,255 @@
+"""The transfer tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders.
+
+SentEval scores MR, CR, SUBJ and MPQA by ten folds, the others on a test set. Regularisation is chosen on inner
+folds, or on the validation set of a task that has one. The files of MR, CR, SUBJ, MPQA and TREC are Latin-1.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.task import Split, Task
+from bert_jax.tasks.tsv import parse_scores, read_columns, read_lines
+
+FOLDS = 10
+_ONE, _TWO = ("sentence",), ("sentence1", "sentence2")
+_POLARITY = ("negative", "positive")
+_NLI = ("entailment", "neutral", "contradiction")
+
+
+def _folds(name: str, title: str, classes: tuple[str, ...], needs: str) -> Task:
+    return Task(name, title, _ONE, classes, ("accuracy",), (f"{FOLDS} folds",), folds=FOLDS, needs=needs)
+
+
+def _split(
+    name: str,
+    title: str,
+    texts: tuple[str, ...],
+    classes: tuple[str, ...],
+    metrics: tuple[str, ...],
+    needs: str,
+    validation: str = "",
+    directed: bool = False,
+) -> Task:
+    return Task(name, title, texts, classes, metrics, ("test",), validation=validation, directed=directed, needs=needs)
+
+
+_ROWS = (
+    _folds("mr", "MR", _POLARITY, "Whether a sentence of a film review praises or blames."),
+    _folds("cr", "CR", _POLARITY, "Whether a sentence of a customer's review praises or blames."),
+    _folds("subj", "SUBJ", ("subjective", "objective"), "Whether a sentence judges a film or tells its plot."),
+    _folds("mpqa", "MPQA", _POLARITY, "The polarity of a short phrase from the news."),
+    _split(
+        "sst2",
+        "SST-2",
+        _ONE,
+        _POLARITY,
+        ("accuracy",),
+        "The polarity of a few decisive words, and what negates or weakens them.",
+        "validation",
+    ),
+    _split(
+        "sst5",
+        "SST-5",
+        _ONE,
+        ("very negative", "negative", "neutral", "positive", "very positive"),
+        ("accuracy",),
+        "Polarity with its strength, in five grades.",
+        "validation",
+    ),
+    _split(
+        "trec",
+        "TREC",
+        _ONE,
+        ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
+        ("accuracy",),
+        "What kind of thing a question asks for.",
+    ),
+    _split(
+        "mrpc",
+        "MRPC",
+        _TWO,
+        ("not_equivalent", "equivalent"),
+        ("accuracy", "f1"),
+        "The overlap of two news sentences, and whether a detail in one changes what is reported.",
+    ),
+    _split(
+        "snli",
+        "SNLI",
+        _TWO,
+        _NLI,
+        ("accuracy",),
+        "Whether a picture's description makes a sentence true, false or neither.",
+        "validation",
+        directed=True,
+    ),
+    _split(
+        "sicke",
+        "SICK-E",
+        _TWO,
+        ("NEUTRAL", "ENTAILMENT", "CONTRADICTION"),
+        ("accuracy",),
+        "Whether one plain sentence makes another true, false or neither.",
+        "validation",
+    ),
+    _split(
+        "sickr",
+        "SICK-R",
+        _TWO,
+        (),
+        ("pearson", "spearman"),
+        "How much of the meaning two plain sentences share, as a grade from 1 to 5.",
+        "validation",
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+"""SentEval's tasks by name. SICK-E's pair is read as SentEval does, without a direction."""
+
+_FOLDERS = {
+    "mr": ("MR", ("rt-polarity.neg", "rt-polarity.pos")),
+    "cr": ("CR", ("custrev.neg", "custrev.pos")),
+    "subj": ("SUBJ", ("subj.subjective", "subj.objective")),
+    "mpqa": ("MPQA", ("mpqa.neg", "mpqa.pos")),
+    "trec": ("TREC", ()),
+    "sst2": ("SST/binary", ()),
+    "sst5": ("SST/fine", ()),
+    "mrpc": ("MRPC", ()),
+    "snli": ("SNLI", ()),
+    "sicke": ("SICK", ()),
+    "sickr": ("SICK", ()),
+}
+_SST = {"train": "sentiment-train", "validation": "sentiment-dev", "test": "sentiment-test"}
+_TREC = {"train": "train_5500.label", "test": "TREC_10.label"}
+_MRPC = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
+_SNLI = {"train": "train", "validation": "dev", "test": "test"}
+_SICK = {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"}
+_FILES = {"SST/binary": _SST, "SST/fine": _SST, "TREC": _TREC, "MRPC": _MRPC, "SNLI": _SNLI, "SICK": _SICK}
+
+
+def read_senteval(task: Task, folder: Path, split: str) -> Split:
+    """One split of a SentEval task from its published folders, in file order.
+
+    Args:
+        task: a row of `TASKS`.
+        folder: holds `MR/`, `CR/`, `SST/binary/` ... (SentEval's `data/downstream`).
+        split: `train`, `validation` or `test`; a task that is scored by folds has `train`, which is all of it.
+
+    Raises:
+        InputError: unknown task or split; a folder or file is missing or empty; a row has too few fields; a label is
+            not one of the task's, or a score not a finite number.
+    """
+    if task.name not in TASKS:
+        raise unknown("task", task.name, TASKS)
+    name, polar = _FOLDERS[task.name]
+    home = folder / name
+    if not home.is_dir():
+        raise InputError(f"{home}: no such folder; give --senteval-dir the folder that holds SentEval's {name}/")
+    if polar:
+        _file({"train": ""}, task, split)
+        return _read_polar([home / file for file in polar])
+    return _READERS[task.name](task, home, split)
+
+
+def why_absent(task: Task, folder: Path) -> str | None:
+    """Which of a task's files are not in the folder, or None where all are.
+
+    Raises:
+        InputError: the folder itself is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give --senteval-dir the folder that holds MR/, CR/ and the like")
+    name, polar = _FOLDERS[task.name]
+    files = polar or [
+        file.format(_FILES[name][split])
+        for split in ("train", task.validation, *task.evaluations)
+        if split
+        for file in (("s1.{}", "s2.{}", "labels.{}") if name == "SNLI" else ("{}",))
+    ]
+    missing = [file for file in files if not (folder / name / file).is_file()]
+    return f"{folder / name} has no {', '.join(missing)}" if missing else None
+
+
+def _file(files: dict[str, str], task: Task, split: str) -> str:
+    if split not in files:
+        raise unknown(f"split of {task.title}", split, files)
+    return files[split]
+
+
+def _read_polar(paths: list[Path]) -> Split:
+    """A file per class, a sentence per line. An empty line (CR has four) is a row: SentEval reads it as "."."""
+    texts = [[line.strip() or "." for line in read_lines(path, "latin-1")] for path in paths]
+    labels = np.repeat(np.arange(len(paths), dtype=np.int32), [len(lines) for lines in texts])
+    return Split([text for lines in texts for text in lines], None, labels)
+
+
+def _read_labelled(task: Task, path: Path, encoding: str, cut: Callable[[str], tuple[str, str]]) -> Split:
+    """A line per row, which `cut` takes apart into text and label."""
+    rows = {number: cut(line) for number, line in enumerate(read_lines(path, encoding), 1) if line.strip()}
+    labels = {number: label for number, (_, label) in rows.items()}
+    return Split([text.strip() for text, _ in rows.values()], None, _classes(task, path, labels))
+
+
+def _read_trec(task: Task, home: Path, split: str) -> Split:
+    def cut(line: str) -> tuple[str, str]:
+        label, _, text = line.partition(" ")
+        return text, label.partition(":")[0]
+
+    return _read_labelled(task, home / _file(_TREC, task, split), "latin-1", cut)
+
+
+def _read_sst(task: Task, home: Path, split: str) -> Split:
+    def cut(line: str) -> tuple[str, str]:
+        text, _, label = line.rpartition("\t") if task.name == "sst2" else line.partition(" ")[::-1]
+        return text, label.strip()
+
+    return _read_labelled(task, home / _file(_SST, task, split), "utf-8", cut)
+
+
+def _read_mrpc(task: Task, home: Path, split: str) -> Split:
+    path = home / _file(_MRPC, task, split)
+    a, b, labels = read_columns(path, ("#1 String", "#2 String", "Quality"))
+    return Split(list(a.values()), list(b.values()), _classes(task, path, labels))
+
+
+def _read_snli(task: Task, home: Path, split: str) -> Split:
+    end = _file(_SNLI, task, split)
+    a, b, labels = (read_lines(home / f"{name}.{end}") for name in ("s1", "s2", "labels"))
+    if not len(a) == len(b) == len(labels):
+        raise InputError(
+            f"{home}: s1, s2 and labels.{end} have {len(a)}, {len(b)} and {len(labels)} rows; get them again"
+        )
+    return Split(a, b, _classes(task, home / f"labels.{end}", dict(enumerate(labels, 1))))
+
+
+def _read_sick(task: Task, home: Path, split: str) -> Split:
+    path = home / _file(_SICK, task, split)
+    label = "relatedness_score" if task.is_regression else "entailment_judgment"
+    a, b, cells = read_columns(path, ("sentence_A", "sentence_B", label))
+    labels = parse_scores(path, cells) if task.is_regression else _classes(task, path, cells)
+    return Split(list(a.values()), list(b.values()), labels)
+
+
+_READERS: dict[str, Callable[[Task, Path, str], Split]] = {
+    "trec": _read_trec,
+    "sst2": _read_sst,
+    "sst5": _read_sst,
+    "mrpc": _read_mrpc,
+    "snli": _read_snli,
+    "sicke": _read_sick,
+    "sickr": _read_sick,
+}
+
+
+def _classes(task: Task, path: Path, cells: dict[int, str]) -> np.ndarray:
+    """The cells as classes, [rows] int32: each the name of one or its number."""
+    codes = {str(code): code for code in range(len(task.classes))}
+    codes |= {name: code for code, name in enumerate(task.classes)}
+    for number, cell in cells.items():
+        if cell.strip() not in codes:
+            raise InputError(
+                f"{path}, row {number}: label {cell!r} is not one of {', '.join(codes)}; correct or remove the row"
+            )
+    return np.array([codes[cell.strip()] for cell in cells.values()], np.int32)

@@ -1,0 +1,65 @@
+"""The synthetic tasks as a TFDS builder, so that they go the same way as GLUE."""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from bert_jax.tasks.synthetic.suite import ROWS, TASKS, read
+from bert_jax.tasks.task import Task
+
+
+@dataclasses.dataclass
+class ControlledConfig(tfds.core.BuilderConfig):
+    """One task of the suite; `name` is the task's. Always drawn with seed 0."""
+
+    task: Task | None = None
+
+
+class ControlledSuite(tfds.core.GeneratorBasedBuilder):
+    """The synthetic tasks with GLUE's features: the task's texts, `label` and `idx`.
+
+    Needs no TensorFlow and no download:
+    `ControlledSuite(config="sentiment", data_dir=..., file_format="array_record")`, then
+    `download_and_prepare()` and `as_data_source(split="train")`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: ClassVar[list[ControlledConfig]] = [
+        ControlledConfig(name=task.name, description=task.needs, task=task) for task in TASKS.values()
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        task = self.builder_config.task
+        features: dict[str, Any] = {text: tfds.features.Text() for text in task.texts}
+        features["label"] = np.float32 if task.is_regression else tfds.features.ClassLabel(names=task.classes)
+        features["idx"] = np.int32
+        return tfds.core.DatasetInfo(
+            builder=self, description=task.needs, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+        return {split: self._generate_examples(split) for split in ROWS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        task = self.builder_config.task
+        rows = read(task, split)
+        assert rows.labels is not None, "all of its splits have labels"
+        texts = zip(rows.a, rows.b, strict=True) if rows.b is not None else zip(rows.a, strict=True)
+        for index, (row, label) in enumerate(zip(texts, rows.labels, strict=True)):
+            yield index, dict(zip(task.texts, row, strict=True)) | {"label": label.item(), "idx": index}
+
+
+def prepared(task: Task, data_dir: Path) -> ControlledSuite:
+    """The builder of a task, its data written to `data_dir` if it is not there yet: quietly, as it takes a second."""
+    builder = ControlledSuite(config=task.name, data_dir=data_dir, file_format="array_record")
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    tfds.enable_progress_bar()
+    return builder

@@ -1,0 +1,72 @@
+"""A task is a row of data: what its texts and labels are called and how it is scored."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Task:
+    """A sentence or sentence-pair task in GLUE's shape."""
+
+    name: str
+    """What it is called on a command line and in TFDS: `cola`."""
+    title: str
+    """What it is called in a table: `CoLA`."""
+    texts: tuple[str, ...]
+    """The TFDS features with the text: one name, or two for a pair task."""
+    classes: tuple[str, ...]
+    """Class names in label order; empty for a regression task."""
+    metrics: tuple[str, ...]
+    """Names in `bert_jax.evaluate.metrics.METRICS`; the first is the headline."""
+    evaluations: tuple[str, ...] = ("validation",)
+    """TFDS splits to score; MNLI has two."""
+    train: str = "train"
+    """TFDS split to train on; empty for a diagnostic set, which is only scored."""
+    trained_on: str = ""
+    """The task whose training split serves a diagnostic set."""
+    folds: int = 0
+    """In how many folds its rows take turns at being scored, where it has no split for that; 0 where it has."""
+    validation: str = ""
+    """The split on which a probe's regularisation is chosen; by default folds of the training rows."""
+    directed: bool = False
+    """True where exchanging the two texts may change the answer, as with premise and hypothesis."""
+    needs: str = ""
+    """What a reader of the sentence must know to solve it; one sentence."""
+
+    @property
+    def is_regression(self) -> bool:
+        """True where labels are scores and not classes."""
+        return not self.classes
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the head: C classes, or one score."""
+        return len(self.classes) or 1
+
+
+class Split(NamedTuple):
+    """The rows of one split of a task, in file order.
+
+    a: first texts. b: second texts, or None for a single-sentence task.
+    labels [rows]: int32 classes, float32 scores, or None where a test set hides them.
+    """
+
+    a: list[str]
+    b: list[str] | None
+    labels: np.ndarray | None
+
+    @property
+    def gold(self) -> np.ndarray:
+        """The labels, which a split that is fitted or scored has."""
+        assert self.labels is not None, "a split without labels can be neither fitted nor scored"
+        return self.labels
+
+    def head(self, rows: int) -> "Split":
+        """The first `rows` rows."""
+        return Split(
+            self.a[:rows],
+            None if self.b is None else self.b[:rows],
+            None if self.labels is None else self.labels[:rows],
+        )

@@ -1,0 +1,147 @@
+"""A SentencePiece model as a `tokenizer.json`, which `transformers` and the `tokenizers` library read."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tokenizers
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+from bert_jax.errors import InputError
+from bert_jax.tokenizers.tokenizer import (
+    SPACE,
+    SPECIAL_TOKENS,
+    SentencePiece,
+    Tokenizer,
+    WordPiece,
+)
+
+_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
+
+
+def to_fast(model: bytes) -> tokenizers.Tokenizer:
+    """The same tokenizer in the `tokenizers` library, with [CLS] and [SEP] put around what it encodes.
+
+    The ids are those of SentencePiece but in three cases, in which the library cannot follow it:
+
+    - The name of a special token in a text ("[MASK]") is that token, as in BERT's own tokenizers; to SentencePiece it
+      is text like any other.
+    - Letters and their marks are composed (NFC) first; SentencePiece does not compose marks that are out of order.
+    - Unigram scores are added in float64 and not in float32, which can decide between two segmentations that
+      are as good up to rounding.
+
+    Args:
+        model: a serialised SentencePiece model, unigram or BPE, as `data.tokenizer.SentencePiece` has it.
+
+    Raises:
+        InputError: it is of a kind that the library does not have.
+    """
+    proto = _PROTOS.ModelProto.FromString(model)
+    _check(proto)
+    tokenizer = tokenizers.Tokenizer(_model(proto))
+    tokenizer.normalizer = _normalizer(proto)
+    # No piece goes over a space, so the words can be cut apart; the library then remembers them.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
+    tokenizer.decoder = decoders.Metaspace(SPACE, "always" if proto.normalizer_spec.add_dummy_prefix else "never")
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return tokenizer
+
+
+def _check(proto: Any) -> None:
+    trainer = proto.trainer_spec
+    problems = {
+        f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
+        not in (trainer.UNIGRAM, trainer.BPE),
+        "its pieces end and do not begin with a space": trainer.treat_whitespace_as_suffix,
+        "its pieces go over spaces": not trainer.split_by_whitespace,
+        "it has bytes for pieces": trainer.byte_fallback,
+        "it has symbols defined by a user": bool(trainer.user_defined_symbols),
+        "its spaces are not escaped": not proto.normalizer_spec.escape_whitespaces,
+    }
+    if found := [problem for problem, there in problems.items() if there]:
+        raise InputError(f"this SentencePiece model has no equal tokenizer.json: {'; '.join(found)}")
+
+
+def _normalizer(proto: Any) -> normalizers.Normalizer:
+    spec = proto.normalizer_spec
+    steps: list[normalizers.Normalizer] = []
+    if spec.precompiled_charsmap:
+        charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
+        # Where the library finds a rule for a letter, it drops the marks upon it. A control character keeps them apart;
+        # the rules delete it.
+        apart = normalizers.Replace(Regex(r"(?=[\p{M}\x{200C}\x{200D}])"), "\x01")
+        steps += [normalizers.NFC(), *([] if charsmap.normalize_str("\x01") else [apart]), charsmap]
+    if spec.remove_extra_whitespaces:
+        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    if spec.add_dummy_prefix:
+        steps.append(normalizers.Prepend(" "))
+    return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+
+
+def _model(proto: Any) -> models.Model:
+    pieces = [piece.piece for piece in proto.pieces]
+    if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
+        return models.Unigram([(piece.piece, piece.score) for piece in proto.pieces], unk_id=1, byte_fallback=False)
+    vocabulary = {piece: id_ for id_, piece in enumerate(pieces)}
+    return models.BPE(vocabulary, list(_merges(proto)), unk_token=pieces[1], fuse_unk=True)
+
+
+def _merges(proto: Any) -> Iterator[tuple[str, str]]:
+    """Every way to make a piece of two others, best piece first: SentencePiece knows pieces and no merges."""
+    known = {piece.piece for piece in proto.pieces[5:]}
+    for piece in sorted(proto.pieces[5:], key=lambda piece: -piece.score):
+        text = piece.piece
+        for left, right in ((text[:cut], text[cut:]) for cut in range(1, len(text))):
+            if left in known and right in known:
+                yield left, right
+
+
+def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
+    """Write the tokenizer's own files, and those from which `transformers` makes an equal one.
+
+    Args:
+        tokenizer: a SentencePiece or a WordPiece.
+        folder: a model directory, which is there.
+        max_length: tokens that longer texts are to be cut to, special ones included.
+    """
+    tokenizer.save(folder)
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+    settings: dict[str, Any] = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
+    if isinstance(tokenizer, SentencePiece):
+        try:
+            to_fast(tokenizer.model).save(str(folder / "tokenizer.json"))
+        except InputError as error:
+            warnings.warn(f"{folder} is saved without a tokenizer.json: {error}", stacklevel=2)
+    elif isinstance(tokenizer, WordPiece):
+        settings |= _bert_settings(tokenizer.tokenizer)
+    settings |= {**names, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "special_tokens_map.json", names)
+
+
+def _bert_settings(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
+    """What makes `transformers`' own BertTokenizer equal; empty if nothing does."""
+    described = json.loads(tokenizer.to_str())
+    normalizer, cutter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
+    if (normalizer.get("type"), cutter.get("type")) != ("BertNormalizer", "BertPreTokenizer"):
+        return {}
+    return {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, indented."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,217 @@
+"""Tables and figures say what the rows say, of any grid of runs."""
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+
+from bert_jax.analysis.comparison import differences, grid, summarise
+from bert_jax.analysis.figures import draw
+from bert_jax.analysis.report import write_report
+from bert_jax.analysis.statistics import paired_bootstrap
+from bert_jax.errors import InputError
+from bert_jax.study.store import ResultStore, Row, read_rows, run_id
+
+CLS, MEAN, MAX = (f"last/{pooling}/none" for pooling in ("cls", "mean", "max"))
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1], [40, 60]))
+EXPERIMENT = {"encoder": "my_tiny", "finetune": {"epochs": 3, "batch_size": 32, "max_length": 64}}
+
+
+def answers(right):
+    """Predictions of which exactly `right` of 100 are right, the wrong ones anywhere."""
+    wrong = np.random.default_rng(right).permutation(100)[right:]
+    return np.where(np.isin(np.arange(100), wrong), 1 - LABELS, LABELS)
+
+
+class Runs:
+    """A run folder, and a short way to put rows in it."""
+
+    def __init__(self, folder):
+        self.folder, self.store = folder, ResultStore(folder, EXPERIMENT)
+
+    def add(self, readout, *rights, task="rte", rate=5e-5, evaluations=("validation",), labels=LABELS):
+        """One run per seed with so many right answers; None for a run that failed."""
+        for seed, right in enumerate(rights):
+            config = {"readout": readout, "task": task, "rate": rate, "seed": seed}
+            failed = right is None
+            found = {} if failed else {name: (answers(right), labels) for name in evaluations}
+            row = Row(
+                id=run_id(config),
+                task=task,
+                title=task.upper(),
+                metric="accuracy",
+                is_regression=False,
+                readout=readout,
+                learning_rate=rate,
+                seed=seed,
+                status="failed" if failed else "ok",
+                failed_step=3 if failed else None,
+                seconds=2.0 + seed,
+                train_examples=10,
+                evaluation_examples=dict.fromkeys(evaluations, 100),
+                metrics={
+                    name: {"accuracy": float(accuracy_score(truth, said))} for name, (said, truth) in found.items()
+                },
+                majority={name: {"accuracy": 0.6} for name in evaluations},
+                config=config,
+            )
+            self.store.append(row, found)
+        return self
+
+    @property
+    def rows(self):
+        return read_rows(self.folder)
+
+    def summary(self):
+        return summarise(self.rows, self.folder)
+
+    def compared(self, **options):
+        return differences(self.rows, self.folder, **options)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path / "run")
+
+
+def test_summary_counts_and_averages_the_runs_that_finished(runs):
+    (line,) = runs.add(CLS, 70, 60, None, 90).summary().to_dict("records")
+    assert line["mean"] == pytest.approx(220 / 3) and line["sd"] == pytest.approx(np.std([70, 60, 90], ddof=1))
+    assert line["low"] < line["mean"] < line["high"] and line["majority"] == 60
+    assert (line["seeds"], line["degenerate"], line["failed"], line["seconds"]) == (3, 1, 1, 3.5)
+
+
+def test_difference_is_that_of_the_seeds_which_finished_on_both_sides(runs):
+    (line,) = runs.add(CLS, 70, None, 72, 74).add(MEAN, 80, 100, 78).compared().to_dict("records")
+    a, b = (np.stack([answers(right) for right in side]) for side in ((70, 72), (80, 78)))
+    assert (line["reference"], line["readout"], line["pairs"]) == (CLS, MEAN, 2)
+    figures = [line[name] for name in ("difference", "low", "high", "p")]
+    np.testing.assert_allclose(figures, np.array(paired_bootstrap("accuracy", a, b, LABELS)) * [100, 100, 100, 1])
+    assert line["difference"] == pytest.approx(8) and line["p_adjusted"] == line["p"]
+
+
+def test_p_is_corrected_for_every_comparison_in_the_table_that_was_made(runs):
+    runs.add(CLS, 70, 72).add(MEAN, 71, 75).add(MAX, 90, 95)
+    runs.add(CLS, None, task="cola").add(MEAN, 80, task="cola")
+    frame = runs.compared()
+    best, worst = sorted(frame["p"].dropna())
+    assert sorted(frame["p_adjusted"].dropna()) == [2 * best, max(worst, 2 * best)]
+    assert math.isnan(frame["difference"].iloc[-1]) and frame["pairs"].iloc[-1] == 0
+
+
+def test_the_reference_can_be_chosen_and_must_exist(runs):
+    runs.add(CLS, 70, 72).add(MEAN, 80, 79)
+    there, back = runs.compared(), runs.compared(reference=MEAN)
+    assert there["difference"].iloc[0] == pytest.approx(-back["difference"].iloc[0])
+    with pytest.raises(InputError, match="unknown readout 'mean'"):
+        runs.compared(reference="mean")
+
+
+def test_the_rate_with_the_best_mean_is_chosen_and_the_report_says_so(runs, capsys):
+    runs.add(CLS, 70, 72, rate=2e-5).add(CLS, 80, 79, rate=5e-5).add(MEAN, 75, 75, rate=2e-5).add(MEAN, 60, 61)
+    summary = runs.summary()
+    assert summary["learning_rate"].tolist() == [5e-5, 2e-5] and summary["mean"].tolist() == [79.5, 75]
+    write_report(runs.folder)
+    text = (runs.folder / "table.md").read_text()
+    assert "2e-5" in text and "chosen on the evaluation set" in text
+
+
+def test_a_rate_is_not_chosen_for_the_one_run_that_survived_it(runs):
+    runs.add(CLS, 90, None, None, None, rate=1e-3).add(CLS, 80, 80, 80, 80, rate=5e-5)
+    assert runs.summary()["learning_rate"].tolist() == [5e-5]
+
+
+def test_another_evaluation_set_is_a_line_of_its_own(runs):
+    sets = ("validation_matched", "validation_mismatched")
+    runs.add(CLS, 70, 72, task="mnli", evaluations=sets).add(MEAN, 75, 76, task="mnli", evaluations=sets)
+    assert runs.summary()["label"].tolist() == ["MNLI", "MNLI", "MNLI-mm", "MNLI-mm"]
+    assert runs.compared()["label"].tolist() == ["MNLI", "MNLI-mm"]
+
+
+def test_tasks_and_readouts_keep_the_order_in_which_they_came(runs):
+    runs.add(MEAN, 70, task="rte").add(CLS, 70, task="cola").add(CLS, 80, task="rte").add(MEAN, 80, task="cola")
+    assert [(task, list(cells)) for task, cells in grid(runs.rows).items()] == [
+        ("rte", [MEAN, CLS]),
+        ("cola", [MEAN, CLS]),
+    ]
+
+
+def test_runs_scored_on_different_labels_are_not_compared(runs):
+    runs.add(CLS, 70).add(MEAN, 80, labels=1 - LABELS)
+    with pytest.raises(InputError, match="different validation labels"):
+        runs.compared()
+
+
+GRIDS = {
+    "full": lambda runs: runs.add(CLS, 70, 60, 72).add(MEAN, 80, 81, None).add(CLS, 90, 91, 92, task="cola"),
+    "one run": lambda runs: runs.add(CLS, 70),
+    "one seed": lambda runs: runs.add(CLS, 70).add(MEAN, 80),
+    "all failed": lambda runs: runs.add(CLS, None, None).add(MEAN, None),
+    "one side failed": lambda runs: runs.add(CLS, None, None).add(MEAN, 80, 81),
+    "many": lambda runs: [runs.add(f"last/gem(p={p})/none", 70, 72) for p in range(9)],
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_any_grid_is_reported_the_same_way_twice(runs, name, capsys):
+    GRIDS[name](runs)
+    made = []
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            write_report(runs.folder)
+        made.append([(runs.folder / file).read_bytes() for file in ("table.md", "table.tex", "figure.png")])
+    assert made[0] == made[1]
+    assert "my_tiny; 3 epochs" in capsys.readouterr().out
+    lines = [line for line in made[0][0].decode().splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(runs.summary())
+
+
+def test_the_table_says_what_it_must(runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    GRIDS["full"](runs)
+    write_report(runs.folder)
+    markdown, latex = ((runs.folder / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
+    for text in (markdown, capsys.readouterr().out):
+        for part in (
+            "67.3 \N{PLUS-MINUS SIGN} 6.4",
+            "80.5 \N{PLUS-MINUS SIGN} 0.7",
+            "+15.5 [",
+            "degenerate",
+            "1 failed",
+        ):
+            assert part in text
+        assert "3 seeds" in text and "(100)" in text and "last/cls/none" in text
+    assert r"\toprule" in latex and r"67.3 $\pm$ 6.4" in latex and r"my\_tiny" in latex and "95\\%" in latex
+
+
+def test_the_terminal_loses_no_column_where_it_is_narrow(runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    runs.add("last/attention(num_heads=4)/none", 70, None).add("-2/mylab.poolers.Gated(temperature=2.0)/mlp", 60, 61)
+    write_report(runs.folder)
+    header = next(line for line in capsys.readouterr().out.splitlines() if "Readout" in line)
+    assert header.split() == ["Task", "Readout", "Score", "Difference", "p", "Runs", "Time"]
+
+
+def test_the_figure_shows_every_run_that_finished_and_hollow_those_that_are_degenerate(runs):
+    GRIDS["full"](runs)
+    figure = draw(runs.rows, runs.summary(), runs.compared())
+    points = [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "o"]
+    shown = sorted(float(line.get_xdata()[0]) for line in points)
+    assert shown == pytest.approx([60, 70, 72, 80, 81, 90, 91, 92])
+    assert [line.get_xdata()[0] for line in points if line.get_markerfacecolor() == "white"] == [pytest.approx(60)]
+
+
+def test_a_folder_without_rows_is_refused(runs):
+    with pytest.raises(InputError, match="no finished run"):
+        write_report(runs.folder)
+
+
+def test_a_damaged_experiment_gives_no_heading_but_an_error(runs):
+    runs.add(CLS, 70)
+    (runs.folder / "experiment.json").write_text(json.dumps(EXPERIMENT)[:-1])
+    with pytest.raises(InputError, match=r"experiment\.json"):
+        write_report(runs.folder)

@@ -1,0 +1,193 @@
+"""A finished row is never lost, never written twice, and never mixed with those of another experiment."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bert_jax.config import FinetuneConfig
+from bert_jax.errors import InputError
+from bert_jax.study import store
+from bert_jax.study.store import (
+    ResultStore,
+    Row,
+    plain,
+    read_experiment,
+    read_predictions,
+    read_rows,
+    run_id,
+)
+
+EXPERIMENT = {"encoder": "tiny", "finetune": FinetuneConfig()}
+PREDICTIONS = {"validation": (np.array([0, 1, 1]), np.array([0, 1, 0]))}
+
+
+def a_row(seed=0, **changes):
+    config = {"task": "cola", "seed": seed}
+    row = Row(
+        id=run_id(config),
+        task="cola",
+        title="CoLA",
+        metric="mcc",
+        is_regression=False,
+        readout="last/cls/none",
+        learning_rate=5e-5,
+        seed=seed,
+        status="ok",
+        failed_step=None,
+        seconds=1.5,
+        train_examples=10,
+        evaluation_examples={"validation": 3},
+        metrics={"validation": {"mcc": 0.5, "accuracy": 2 / 3}},
+        majority={"validation": {"mcc": 0.0, "accuracy": 2 / 3}},
+        config=config,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with two rows."""
+    store = ResultStore(tmp_path / "run", EXPERIMENT)
+    for seed in range(2):
+        store.append(a_row(seed), PREDICTIONS)
+    return tmp_path / "run"
+
+
+def test_what_is_written_is_read(folder):
+    assert read_rows(folder) == [a_row(0), a_row(1)]
+    assert read_experiment(folder) == plain(EXPERIMENT)
+    for found, written in zip(read_predictions(folder, a_row(0))["validation"], PREDICTIONS["validation"], strict=True):
+        assert found.dtype == written.dtype and found.tolist() == written.tolist()
+    assert ResultStore(folder, EXPERIMENT).finished() == {a_row(0).id, a_row(1).id}
+
+
+def test_a_failed_run_is_a_finished_row_without_predictions(folder):
+    failed = a_row(2, status="failed", failed_step=7, metrics={})
+    ResultStore(folder, EXPERIMENT).append(failed, {})
+    assert read_rows(folder)[-1] == failed and failed.id in ResultStore(folder, EXPERIMENT).finished()
+    assert failed.score("validation") == 0.0 and not failed.is_degenerate("validation")
+
+
+def test_an_undefined_metric_is_null_in_the_file_and_nan_in_the_row(folder):
+    ResultStore(folder, EXPERIMENT).append(a_row(2, metrics={"validation": {"mcc": math.nan}}), PREDICTIONS)
+    assert json.loads((folder / "results.jsonl").read_text().splitlines()[-1])["metrics"]["validation"]["mcc"] is None
+    assert math.isnan(read_rows(folder)[-1].score("validation")) and read_rows(folder)[-1].is_degenerate("validation")
+
+
+def test_id_depends_on_every_setting_and_not_on_their_order():
+    config = {"task": "cola", "finetune": FinetuneConfig(), "out": Path("a")}
+    assert run_id(config) == run_id(dict(reversed(config.items()))) == run_id(plain(config))
+    assert run_id(config) != run_id(config | {"finetune": FinetuneConfig(epochs=4)})
+    assert run_id({"seed": 0}) == run_id({"seed": np.int64(0)})
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100, 300, -2])
+def test_a_line_cut_off_anywhere_is_run_again(folder, cut):
+    path = folder / "results.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:cut])
+    with pytest.warns(UserWarning, match="cut off"):
+        store = ResultStore(folder, EXPERIMENT)
+    assert store.finished() == {a_row(0).id}
+    store.append(a_row(1), PREDICTIONS)
+    assert path.read_bytes() == first + second
+
+
+def test_a_last_line_that_lacks_only_its_end_is_kept(folder):
+    path = folder / "results.jsonl"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    ResultStore(folder, EXPERIMENT).append(a_row(2), PREDICTIONS)
+    assert [row.seed for row in read_rows(folder)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("step", ["_savez", "_append_line"])
+def test_an_interruption_while_writing_leaves_the_finished_rows_and_can_be_made_good(folder, monkeypatch, step):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, step, interrupt)
+        ResultStore(folder, EXPERIMENT).append(a_row(2), PREDICTIONS)
+    store = ResultStore(folder, EXPERIMENT)
+    assert store.finished() == {a_row(0).id, a_row(1).id}
+    store.append(a_row(2), PREDICTIONS)
+    assert [row.seed for row in read_rows(folder)] == [0, 1, 2]
+    assert read_predictions(folder, a_row(2)).keys() == PREDICTIONS.keys()
+
+
+def test_two_processes_may_write_to_one_folder(folder):
+    stores = [ResultStore(folder, EXPERIMENT) for _ in range(2)]
+    stores[0].append(a_row(2), PREDICTIONS)
+    stores[1].append(a_row(3), PREDICTIONS)
+    stores[1].append(a_row(2, seconds=9.0), PREDICTIONS)
+    assert [(row.seed, row.seconds) for row in read_rows(folder)] == [(0, 1.5), (1, 1.5), (2, 9.0), (3, 1.5)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"id": "x"}', b"\xff\xfe\x00"])
+def test_damage_before_the_last_line_is_named(folder, damage):
+    path = folder / "results.jsonl"
+    path.write_bytes(damage + b"\n" + path.read_bytes())
+    with pytest.raises(InputError, match=r"results\.jsonl, line 1 is not a result"):
+        ResultStore(folder, EXPERIMENT)
+
+
+def test_another_experiment_is_refused_with_every_difference(folder):
+    other = {"encoder": "mini", "finetune": FinetuneConfig(epochs=4), "data": "glue"}
+    with pytest.raises(InputError) as error:
+        ResultStore(folder, other)
+    for part in ('encoder was "tiny" and is "mini"', "finetune.epochs was 3 and is 4", 'data was absent and is "glue"'):
+        assert part in str(error.value)
+    assert "batch_size" not in str(error.value) and "--out" in str(error.value)
+    assert read_experiment(folder) == plain(EXPERIMENT)
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "not JSON"), ("[]", "no settings")])
+def test_a_damaged_experiment_is_named(folder, text, message):
+    (folder / "experiment.json").write_text(text)
+    with pytest.raises(InputError, match=rf"experiment\.json.*{message}"):
+        ResultStore(folder, EXPERIMENT)
+
+
+def test_rows_without_their_experiment_are_refused(folder):
+    (folder / "experiment.json").unlink()
+    with pytest.raises(InputError, match=r"no experiment\.json"):
+        ResultStore(folder, EXPERIMENT)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*file/run.*--out"):
+        ResultStore(tmp_path / "file" / "run", EXPERIMENT)
+
+
+def test_a_folder_that_is_not_a_run_is_named(tmp_path):
+    for read in (read_rows, read_experiment):
+        with pytest.raises(InputError, match="is this the folder of a run"):
+            read(tmp_path)
+
+
+def test_a_row_is_never_written_twice(folder):
+    with pytest.raises(ValueError, match="already"):
+        ResultStore(folder, EXPERIMENT).append(a_row(0), PREDICTIONS)
+    with pytest.raises(ValueError, match="predictions for"):
+        ResultStore(folder, EXPERIMENT).append(a_row(2), {"test": PREDICTIONS["validation"]})
+    assert len(read_rows(folder)) == 2
+
+
+def test_predictions_that_cannot_be_trusted_are_refused(folder):
+    path = folder / "predictions" / f"{a_row(0).id}.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=rf"cannot read .*{path.name}"):
+        read_predictions(folder, a_row(0))
+    pickled = np.array([0, None, 1], dtype=object)
+    np.savez(path, **{"validation/predictions": pickled, "validation/labels": pickled})
+    with pytest.raises(InputError, match="allow_pickle"):
+        read_predictions(folder, a_row(0))
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="4 examples"):
+        read_predictions(folder, a_row(0, evaluation_examples={"validation": 4}))

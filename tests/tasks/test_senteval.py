@@ -1,0 +1,104 @@
+"""SentEval's transfer sets in small files of each layout, and the published ones by their row counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bert_jax.errors import InputError
+from bert_jax.tasks.senteval import TASKS, read_senteval, why_absent
+
+FILES = {
+    "MR/rt-polarity.neg": b"dull .\n\ncaf\xe9 noir , no .\n",
+    "MR/rt-polarity.pos": b"bright \x85 .\n",
+    "TREC/train_5500.label": b"DESC:manner How is it ?\nNUM:dist How far ?\n",
+    "TREC/TREC_10.label": b"ABBR:exp What is IBM ?\n",
+    "SST/binary/sentiment-test": b'a charm . \t1\n"bleak\t0\n',
+    "SST/fine/sentiment-test": b"4 the best 2 hours\n0 no\n",
+    "MRPC/msr_paraphrase_test.txt": '\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\tA "b\tC\n'.encode(),
+    "SNLI/s1.test": b"A man .\nA dog .\n",
+    "SNLI/s2.test": b"He .\nIt .\n",
+    "SNLI/labels.test": b"neutral\ncontradiction\n",
+    "SICK/SICK_train.txt": b"pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
+    b"1\ta\tb\t4.5\tNEUTRAL\n2\tc\td\t1\tCONTRADICTION\n",
+}
+READ = {
+    ("mr", "train"): (["dull .", ".", "caf\xe9 noir , no .", "bright \x85 ."], None, [0, 0, 0, 1]),
+    ("trec", "train"): (["How is it ?", "How far ?"], None, [1, 5]),
+    ("trec", "test"): (["What is IBM ?"], None, [0]),
+    ("sst2", "test"): (["a charm .", '"bleak'], None, [1, 0]),
+    ("sst5", "test"): (["the best 2 hours", "no"], None, [4, 0]),
+    ("mrpc", "test"): (['A "b'], ["C"], [1]),
+    ("snli", "test"): (["A man .", "A dog ."], ["He .", "It ."], [1, 2]),
+    ("sicke", "train"): (["a", "c"], ["b", "d"], [0, 2]),
+    ("sickr", "train"): (["a", "c"], ["b", "d"], [4.5, 1.0]),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("task", "split"), READ)
+def test_every_layout_is_read_in_file_order(folder, task, split):
+    rows = read_senteval(TASKS[task], folder, split)
+    a, b, labels = READ[task, split]
+    assert (rows.a, rows.b, rows.labels.tolist()) == (a, b, labels)
+    assert rows.labels.dtype == (np.float32 if TASKS[task].is_regression else np.int32)
+
+
+@pytest.mark.parametrize(
+    ("task", "split", "file", "content", "message"),
+    [
+        ("mr", "test", None, b"", "unknown split of MR 'test'"),
+        (
+            "trec",
+            "train",
+            "TREC/train_5500.label",
+            b"DESC:manner How ?\nWHAT:x Why ?\n",
+            "row 2: label 'WHAT' is not one",
+        ),
+        ("sst2", "test", "SST/binary/sentiment-test", b"good\t2\n", "row 1: label '2' is not one"),
+        ("snli", "test", "SNLI/s2.test", b"He .\n", "2, 1 and 2 rows"),
+        ("sickr", "train", "SICK/SICK_train.txt", b"a\tb\n1\t2\n", "no column 'sentence_A'"),
+        ("mpqa", "train", None, b"", "no such folder"),
+        ("mr", "train", "MR/rt-polarity.pos", b"", "empty"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(folder, task, split, file, content, message):
+    if file:
+        (folder / file).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_senteval(TASKS[task], folder, split)
+    assert str(caught.value).count("\n") <= 1
+
+
+def test_what_is_absent_is_said_file_by_file(folder):
+    assert why_absent(TASKS["mr"], folder) is None and why_absent(TASKS["trec"], folder) is None
+    assert why_absent(TASKS["cr"], folder) == f"{folder / 'CR'} has no custrev.neg, custrev.pos"
+    snli = why_absent(TASKS["snli"], folder)
+    assert snli is not None and "s1.train" in snli and "labels.dev" in snli and "s1.test" not in snli
+    with pytest.raises(InputError, match="--senteval-dir"):
+        why_absent(TASKS["mr"], folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes"),
+    [
+        ("mr", {"train": 10662}),
+        ("cr", {"train": 3775}),
+        ("subj", {"train": 10000}),
+        ("trec", {"train": 5452, "test": 500}),
+        ("sst2", {"train": 67349, "validation": 872, "test": 1821}),
+        ("sst5", {"train": 8544, "validation": 1101, "test": 2210}),
+    ],
+)
+def test_the_published_sets_have_their_published_sizes(shared, task, sizes):
+    for split, rows in sizes.items():
+        read = read_senteval(TASKS[task], shared / "senteval", split)
+        assert len(read.a) == len(read.labels) == rows and all(read.a)
+        assert set(np.unique(read.labels)) == set(range(len(TASKS[task].classes)))
