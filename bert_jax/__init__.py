@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.version import __version__
 
 if TYPE_CHECKING:
     from bert_jax.pretrained import Pretrained, load
 
-__all__ = ["BertConfig", "InputError", "Pretrained", "ReadoutConfig", "load"]
-__version__ = "0.1.0"
+__all__ = ["BertConfig", "InputError", "Pretrained", "ReadoutConfig", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,38 @@
 """A run folder belongs to the settings that it was begun with, and its files are there whole or not at all."""
 
+import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from bert_jax.errors import InputError
 
 PARTIAL = ".partial"
 """How the names of files end that are not complete: what a killed process leaves of them may be removed."""
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None."""
+    match value:
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case np.generic():
+            return plain(value.item())
+        case float() if not math.isfinite(value):
+            return None
+        case Path():
+            return str(value)
+    return value
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:

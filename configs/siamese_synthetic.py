@@ -1,4 +1,4 @@
-"""Sentence-BERT's classification on the synthetic suite: a tiny BERT learns from entailment and is scored on similarity.
+"""Sentence-BERT's classification on the synthetic suite: a tiny BERT is trained on entailment, scored on similarity.
 
 Its encoder is what configs/pretrain_tiny.py makes; another one is named with --encoder.
 

@@ -15,6 +15,7 @@ from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.checkpoints.export import target_of
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.files import plain
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.regimes import (
@@ -24,11 +25,9 @@ from bert_jax.study.regimes import (
     run_missing,
     why_not,
 )
-from bert_jax.study.store import plain
 from bert_jax.tasks.task import Task
 from bert_jax.train.pretrain import bert_config
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.pretrain import pretrain_encoder
 from experiments.settings import SUITES, Ablation, PretrainRun
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task

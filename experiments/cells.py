@@ -15,6 +15,7 @@ from bert_jax.analysis.statistics import RESAMPLED, Difference, paired_bootstrap
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.checkpoints.provenance import tunings
 from bert_jax.errors import InputError
+from bert_jax.files import plain
 from bert_jax.model.readout import check
 from bert_jax.study.regimes import (
     Run,
@@ -23,13 +24,7 @@ from bert_jax.study.regimes import (
     run_missing,
     why_not,
 )
-from bert_jax.study.store import (
-    Row,
-    plain,
-    read_predictions,
-    read_rows,
-    run_id,
-)
+from bert_jax.study.store import Row, read_predictions, read_rows, run_id
 from bert_jax.tasks import sts
 from bert_jax.tasks.task import Task
 from bert_jax.train.log import read_log
@@ -38,7 +33,7 @@ from experiments.pretrain import pretrain_encoder
 from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
 from experiments.settings import SUITES, PretrainRun, SiameseRun
 from experiments.sources import Source, TaskSplits, describe_encoder, read_similarity, read_task
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 SYNTHETIC = "synthetic"
 

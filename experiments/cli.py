@@ -1,5 +1,7 @@
 """From a command line to a call of `main(config)`, with errors that a user can act on."""
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from types import UnionType
@@ -12,6 +14,17 @@ from bert_jax.errors import InputError, unknown
 Config = TypeVar("Config")
 NamedConfigs = dict[str, tuple[str, Config]]
 """name -> (one line of description, settings)."""
+
+
+def named(kind: type[Config]) -> NamedConfigs[Config]:
+    """The named runs of one kind, from the files in `configs/`: name -> (docstring, settings)."""
+    folder = importlib.import_module("configs").__path__
+    modules = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(folder)]
+    return {
+        module.NAME: ((module.__doc__ or "").strip(), module.config)
+        for module in modules
+        if isinstance(module.config, kind)
+    }
 
 
 def run(

@@ -17,11 +17,10 @@ import numpy as np
 from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.corpus.lines import blocks, read_lines
 from bert_jax.errors import InputError
-from bert_jax.files import write_whole, writing
+from bert_jax.files import plain, write_whole, writing
 from bert_jax.parallel.devices import prepare_process
 from bert_jax.pretrained import Embedder, load
 from bert_jax.study.progress import progress_bar
-from bert_jax.study.store import plain
 from bert_jax.train.prefetch import Prefetch
 from experiments.cli import run
 

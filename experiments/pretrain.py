@@ -20,10 +20,10 @@ from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
-from bert_jax.files import claim, write_whole, writing
+from bert_jax.files import claim, plain, write_whole, writing
 from bert_jax.parallel import devices
 from bert_jax.study.progress import progress_bar
-from bert_jax.study.store import plain, run_id
+from bert_jax.study.store import run_id
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
@@ -34,8 +34,7 @@ from bert_jax.train.signals import Interruption
 from bert_jax.train.state_checkpoints import Checkpoints
 from bert_jax.train.step import TrainState
 from bert_jax.train.throughput import Meter
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import MODEL, PretrainRun
 
 CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
@@ -110,7 +109,7 @@ def _load(config: PretrainRun) -> Pretraining:
 
 
 def _synthetic_corpus(config: PretrainRun) -> Path:
-    """The synthetic language as a prepared corpus. The first host makes it; where the others see its disk, they read."""
+    """The synthetic language as a prepared corpus, made by the first host; hosts that see its disk read it."""
     documents = synthetic.documents(config.documents, config.pretrain.seed)
     folder = config.out / CORPUS
     for turn in (True, False):

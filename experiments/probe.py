@@ -10,14 +10,13 @@ from pathlib import Path
 
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.errors import InputError
+from bert_jax.files import plain
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.regimes import Run, Settings, open_store, run_grid
-from bert_jax.study.store import plain
 from bert_jax.tasks import senteval
 from bert_jax.tasks.task import Task
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import SUITES, ProbeRun, expand_layers, make_grid
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
 

@@ -16,9 +16,8 @@ from rich.table import Table as RichTable
 from bert_jax.analysis.comparison import num_resamples
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
-from bert_jax.files import writing
+from bert_jax.files import plain, writing
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
-from bert_jax.study.store import plain
 from experiments import what_is_in_cls
 from experiments.cells import (
     SYNTHETIC,
@@ -35,8 +34,8 @@ from experiments.cells import read as read_column
 from experiments.cli import run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
 from experiments.sources import describe_encoder
-from experiments.table import NONE, Column, Line, Table
 from experiments.tables import tables
+from experiments.tables.table import NONE, Column, Line, Table
 
 CLAIMS = "what-is-in-cls"
 """No table but five claims with a measurement and a figure each: an experiment of its own."""

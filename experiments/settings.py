@@ -317,7 +317,7 @@ class SiameseRun:
     out: Path
     """Run folder: rows, predictions, tables and the figure; with --save also models."""
     sts_dir: Path | None = None
-    """Folder with STSBenchmark/, whose development and test sets are scored. Without it, the synthetic similarity is."""
+    """Folder with STSBenchmark/, whose development and test sets are scored; by default the synthetic similarity is."""
     glue_dir: Path | None = None
     """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
     poolings: tuple[str, ...] = ("cls", "mean")

@@ -24,12 +24,12 @@ from bert_jax.checkpoints.provenance import read_history, tunings, write_history
 from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.evaluate import metrics
-from bert_jax.files import writing
+from bert_jax.files import plain, writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.study.progress import progress_bar
-from bert_jax.study.store import ResultStore, Row, plain, run_id
+from bert_jax.study.store import ResultStore, Row, run_id
 from bert_jax.tasks import glue, sts, synthetic
 from bert_jax.tasks.nli import CLASSES, read_nli
 from bert_jax.tasks.task import Split, Task
@@ -45,8 +45,7 @@ from bert_jax.train.siamese import (
     trained_model,
     training_readout,
 )
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import SiameseRun
 from experiments.sources import describe_encoder
 

@@ -10,14 +10,13 @@ from itertools import product
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.errors import InputError
 from bert_jax.evaluate.similarity import split_whitening
+from bert_jax.files import plain
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.regimes import Run, Settings, open_store, run_grid
-from bert_jax.study.store import plain
 from bert_jax.tasks import sts
 from bert_jax.tasks.task import Task
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import StsRun, expand_layers, make_grid
 from experiments.sources import TaskSplits, describe_encoder, read_similarity
 

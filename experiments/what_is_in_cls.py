@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from bert_jax.analysis.claims.claim_report import write_claims
-
 from bert_jax.analysis.claims.frames import ABOUT, read_about
 from bert_jax.analysis.report import write_report
 from bert_jax.checkpoints.directory import read_config, resolve
@@ -26,7 +25,7 @@ from bert_jax.data.nsp_task import FOLLOWS, follow_splits, read_documents
 from bert_jax.errors import InputError, unknown
 from bert_jax.evaluate.attention_maps import first_attention
 from bert_jax.evaluate.nsp_head import has_head, head_readout
-from bert_jax.files import claim, write_whole, writing
+from bert_jax.files import claim, plain, write_whole, writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import load
@@ -38,12 +37,10 @@ from bert_jax.study.regimes import (
     run_missing,
     why_not,
 )
-from bert_jax.study.store import plain
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from configs import named
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.cls_settings import ClsRun
 from experiments.pretrain import pretrain_encoder
 from experiments.settings import PretrainRun, expand_layers

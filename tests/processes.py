@@ -91,13 +91,12 @@ def _pretrain(
     os.environ |= environment | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     from bert_jax import config
     from bert_jax.train import loop
-    from configs import named
     from experiments import cli, pretrain
     from experiments.settings import PretrainRun
 
     config.PRESETS["tiny"] = config.BertConfig(**TINY)
     seen, split = [], loop.split_batch
     loop.split_batch = lambda batch: seen.append(batch.tokens.ids) or split(batch)
-    cli.run(pretrain.main, named(PretrainRun), arguments)
+    cli.run(pretrain.main, cli.named(PretrainRun), arguments)
     if record is not None:
         np.save(record, np.stack(seen))

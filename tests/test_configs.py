@@ -11,7 +11,7 @@ import configs
 from bert_jax.config import preset
 from bert_jax.model.readout import check
 from bert_jax.train.siamese import training_readout
-from experiments.cli import parse
+from experiments.cli import named, parse
 from experiments.cls_settings import ClsRun
 from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, SiameseRun, StsRun
 
@@ -38,7 +38,7 @@ def test_the_command_in_the_docstring_starts_this_run(module):
     for experiment, name, flags in own:
         assert experiment in KINDS, f"{module.__file__}: there is no experiments/{experiment}.py"
         assert name == module.NAME, f"{module.__file__}: the docstring says {name}, NAME is {module.NAME}"
-        parsed = parse(configs.named(KINDS[experiment]), [name, *flags.split()])
+        parsed = parse(named(KINDS[experiment]), [name, *flags.split()])
         assert type(parsed) is type(module.config)
         assert flags.strip() or parsed == module.config
 
@@ -46,27 +46,27 @@ def test_the_command_in_the_docstring_starts_this_run(module):
 def test_names_are_unique():
     for kind in KINDS.values():
         names = [module.NAME for module in MODULES if isinstance(module.config, kind)]
-        assert len(names) == len(set(names)) == len(configs.named(kind)) > 0
+        assert len(names) == len(set(names)) == len(named(kind)) > 0
 
 
-@pytest.mark.parametrize("name", configs.named(Ablation))
+@pytest.mark.parametrize("name", named(Ablation))
 def test_an_ablation_names_tasks_and_readouts_that_exist(name):
-    description, config = configs.named(Ablation)[name]
+    description, config = named(Ablation)[name]
     assert description and set(config.tasks) <= set(SUITES[config.suite])
     for readout in config.readouts():
         check(readout, preset("tiny"))
 
 
-@pytest.mark.parametrize("name", configs.named(PretrainRun))
+@pytest.mark.parametrize("name", named(PretrainRun))
 def test_a_pretraining_has_a_readout_that_exists(name):
-    description, config = configs.named(PretrainRun)[name]
+    description, config = named(PretrainRun)[name]
     assert description
     check(config.pretrain.nsp_readout, preset(config.pretrain.preset))
 
 
-@pytest.mark.parametrize("name", configs.named(SiameseRun))
+@pytest.mark.parametrize("name", named(SiameseRun))
 def test_a_siamese_run_has_readouts_that_exist(name):
-    description, config = configs.named(SiameseRun)[name]
+    description, config = named(SiameseRun)[name]
     assert description
     for readout in config.readouts():
         check(training_readout(readout, config.siamese), preset("tiny"))

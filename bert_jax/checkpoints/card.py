@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.config import BertConfig
-from bert_jax.study.store import Row, plain
+from bert_jax.files import plain
+from bert_jax.study.store import Row
 
 CARD = "README.md"
 

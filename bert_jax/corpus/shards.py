@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from bert_jax import folder as run_folder
+from bert_jax import files as run_folder
 from bert_jax.corpus.corpus import Corpus, Document, starts, token_dtype
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL

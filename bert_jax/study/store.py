@@ -19,7 +19,7 @@ import numpy as np
 
 from bert_jax.analysis.statistics import is_degenerate
 from bert_jax.errors import InputError
-from bert_jax.files import require_same, write_settings, write_whole, writing
+from bert_jax.files import plain, require_same, write_settings, write_whole, writing
 
 Scores = dict[str, dict[str, float]]
 """evaluation -> metric -> value, evaluations in the task's order."""
@@ -94,24 +94,6 @@ class Row:
     def is_degenerate(self, evaluation: str) -> bool:
         """True for a run that finished but scores no better than the majority baseline."""
         return self.ok and is_degenerate(self.score(evaluation), self.majority[evaluation][self.metric])
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None."""
-    match value:
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case np.generic():
-            return plain(value.item())
-        case float() if not math.isfinite(value):
-            return None
-        case Path():
-            return str(value)
-    return value
 
 
 def run_id(config: Any) -> str:

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from bert_jax.errors import InputError
-from bert_jax.files import write_whole, writing
-from bert_jax.study.store import plain
+from bert_jax.files import plain, write_whole, writing
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 

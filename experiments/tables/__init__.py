@@ -3,10 +3,11 @@
 import importlib
 import pkgutil
 
-from experiments.table import Table
+from experiments.tables.table import Table
 
 
 def tables() -> dict[str, Table]:
     """All tables: name -> table, in the order of the names."""
-    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    names = [info.name for info in pkgutil.iter_modules(__path__) if info.name != "table"]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return {module.table.name: module.table for module in sorted(modules, key=lambda module: module.table.name)}

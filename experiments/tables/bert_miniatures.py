@@ -1,7 +1,7 @@
 """The BERT miniatures on GLUE."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 POOLER = ReadoutConfig("last", "cls", "tanh")
 

@@ -1,7 +1,7 @@
 """BERT, Table 5: what pretraining without next-sentence prediction, and from left to right, costs."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 table = Table(
     name="bert-table5",

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 on the similarity sets."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 table = Table(
     name="minilm-sts",

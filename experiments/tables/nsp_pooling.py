@@ -1,7 +1,7 @@
 """Ours: does it matter where next-sentence prediction was read, when a sentence is read from [CLS] or the mean?"""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 _ENCODERS = {
     "nsp-cls": ("NSP from [CLS]", {}),

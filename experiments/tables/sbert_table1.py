@@ -1,7 +1,7 @@
 """Sentence-BERT, Table 1: similarity without training on it."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 table = Table(
     name="sbert-table1",

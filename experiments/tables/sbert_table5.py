@@ -1,7 +1,7 @@
 """Sentence-BERT, Table 5: SentEval's transfer tasks on frozen sentence vectors."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 _TASKS = {"MR": "mr", "CR": "cr", "SUBJ": "subj", "MPQA": "mpqa", "SST": "sst2", "TREC": "trec", "MRPC": "mrpc"}
 

@@ -1,7 +1,7 @@
 """SimCSE, Table 6: pooling of contrastively trained sentence vectors."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.table import Column, Encoder, Line, Table
+from experiments.tables.table import Column, Encoder, Line, Table
 
 table = Table(
     name="simcse-table6",

@@ -5,7 +5,7 @@ from huggingface_hub import ModelCard
 
 from bert_jax.checkpoints.card import carried_card, plain_card, pretraining_card
 from bert_jax.config import BertConfig, PretrainConfig, VocabConfig
-from bert_jax.study.store import plain
+from bert_jax.files import plain
 
 LOG = [
     {"step": 10, "split": "train", "time": 1.0, "mlm_loss": 9.0},

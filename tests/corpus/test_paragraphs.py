@@ -69,7 +69,7 @@ def test_both_ways_give_the_same(tokenizer, documents, split):
 def test_nothing_depends_on_batches_or_on_what_is_forgotten(tokenizer, documents, monkeypatch):
     expected = by_sentences(tokenizer, documents)
     monkeypatch.setattr(module, "_BATCH", 300)
-    for owner in (module, words):
+    for owner in (module, word_table):
         monkeypatch.setattr(owner, "CAPACITY", 2000)
     assert max(sum(map(len, document)) for document in documents) > 300
     assert by_words(tokenizer, documents) == expected

@@ -14,9 +14,8 @@ from worlds import DEV, TRAIN, write_encoder, write_glue
 
 from bert_jax.study import regimes
 from bert_jax.study.store import read_predictions, read_rows
-from configs import named
 from experiments import ablate_pooling
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import Ablation
 
 ROOT = Path(__file__).parents[2]
@@ -137,9 +136,8 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
 KILLED = """
 import os, signal, sys
 from bert_jax import results
-from configs import named
 from experiments import ablate_pooling
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import Ablation
 
 whole = results._append_line

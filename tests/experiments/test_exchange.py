@@ -16,9 +16,8 @@ from bert_jax.study import regimes
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece, train_sentencepiece
 from bert_jax.types import Tokens
-from configs import named
 from experiments import ablate_pooling, convert, embed, finetune
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import Ablation, FinetuneRun
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()

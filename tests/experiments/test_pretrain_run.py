@@ -19,9 +19,8 @@ from bert_jax.tasks import synthetic
 from bert_jax.train import loop
 from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
-from configs import named
 from experiments import pretrain
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import PretrainRun
 
 KILLS, STEPS = 20, 500

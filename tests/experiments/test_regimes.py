@@ -11,9 +11,8 @@ from bert_jax.evaluate.metrics import spearman
 from bert_jax.evaluate.similarity import cosines
 from bert_jax.study import regimes
 from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
-from configs import named
 from experiments import ablate_pooling, probe, sts
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.settings import Ablation, ProbeRun, StsRun
 
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()

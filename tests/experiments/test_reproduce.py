@@ -19,8 +19,8 @@ from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 from experiments import cells, reproduce, scales
 from experiments.scales import change
-from experiments.table import Column, Encoder, Line, Table
 from experiments.tables import tables
+from experiments.tables.table import Column, Encoder, Line, Table
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()
 ROWS = {"train": 24, "dev": 12, "test": 10}

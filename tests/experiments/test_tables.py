@@ -13,8 +13,8 @@ from experiments.cells import stand_in
 from experiments.reproduce import describe_needs, named_tables
 from experiments.scales import SCALES, change, defaults, pretraining
 from experiments.settings import SUITES
-from experiments.table import NONE
 from experiments.tables import tables
+from experiments.tables.table import NONE
 
 TABLES = tables()
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=list(TABLES))

@@ -17,9 +17,8 @@ from bert_jax.study import regimes
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
-from configs import named
 from experiments import what_is_in_cls
-from experiments.cli import run
+from experiments.cli import named, run
 from experiments.cls_settings import ClsRun
 
 SMALL = (

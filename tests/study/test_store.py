@@ -10,16 +10,9 @@ import pytest
 
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
-from bert_jax.study import store
-from bert_jax.study.store import (
-    ResultStore,
-    Row,
-    plain,
-    read_experiment,
-    read_predictions,
-    read_rows,
-    run_id,
-)
+from bert_jax.files import plain
+from bert_jax.study import store as store_module
+from bert_jax.study.store import ResultStore, Row, read_experiment, read_predictions, read_rows, run_id
 
 EXPERIMENT = {"encoder": "tiny", "finetune": FinetuneConfig()}
 PREDICTIONS = {"validation": (np.array([0, 1, 1]), np.array([0, 1, 0]))}
@@ -110,7 +103,7 @@ def test_an_interruption_while_writing_leaves_the_finished_rows_and_can_be_made_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, step, interrupt)
+        patch.setattr(store_module, step, interrupt)
         ResultStore(folder, EXPERIMENT).append(a_row(2), PREDICTIONS)
     store = ResultStore(folder, EXPERIMENT)
     assert store.finished() == {a_row(0).id, a_row(1).id}
