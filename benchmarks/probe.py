@@ -16,7 +16,7 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate.features import extract_features
 from bert_jax.pretrained import Pretrained, load
 from experiments.cli import run
-from experiments.settings import expand_layers, make_grid
+from experiments.settings.shared import expand_layers, make_grid
 
 HEAD = ("layers x poolings", "at once, s", "one by one, s", "ratio", "one more pooling, share of the first")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bert_jax.errors import InputError, unknown
-from bert_jax.spec import parse_spec, parse_sum
+from bert_jax.spec import parse_spec, parse_sum, split_outside_brackets
 
 
 def _require(condition: bool, message: str) -> None:
@@ -127,6 +127,21 @@ class ReadoutConfig:
 
     def __str__(self) -> str:
         return f"{self.layers}/{self.pooling}/{self.projection}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ReadoutConfig":
+        """Read what `str` writes: `ReadoutConfig.parse(str(readout)) == readout`.
+
+        Raises:
+            InputError: the text is not layers/pooling/projection.
+
+        >>> ReadoutConfig.parse("avg(1,-1)/attention(num_heads=4)/none").pooling
+        'attention(num_heads=4)'
+        """
+        parts = split_outside_brackets(text, "/")
+        if len(parts) != 3:
+            raise InputError(f"cannot read the readout {text!r}: write layers/pooling/projection, as last/cls/tanh")
+        return cls(*parts)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A run folder belongs to the settings that it was begun with, and its files are there whole or not at all."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -33,6 +34,12 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
     return value
+
+
+def digest(value: Any) -> str:
+    """The first 12 hex digits of the SHA-256 of a value as canonical JSON; the order of keys does not matter."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def claim(path: Path, settings: dict[str, Any]) -> None:

@@ -48,6 +48,28 @@ def parse_sum(text: str) -> list[Spec]:
         ) from error
 
 
+def split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Cut a text at a separator of one character, where that is in no brackets and no quotes.
+
+    >>> split_outside_brackets("last/mylab.Pool(path='a/b')/none", "/")
+    ['last', "mylab.Pool(path='a/b')", 'none']
+    """
+    parts, depth, quote, start = [], 0, "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote and text[place - 1] != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter == separator and depth == 0:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
 def _terms(node: ast.expr) -> list[Spec]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _terms(node.left) + _terms(node.right)

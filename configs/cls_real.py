@@ -8,7 +8,7 @@ python -m experiments.what_is_in_cls cls-real --encoders NAME=DIR_OR_HUB_ID --gl
 from pathlib import Path
 
 from bert_jax.config import ProbeConfig
-from experiments.cls_settings import ClsRun
+from experiments.settings.claims import ClsRun
 
 NAME = "cls-real"
 config = ClsRun(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig, ProbeConfig, VocabConfig
 from bert_jax.tasks import synthetic
-from experiments.cls_settings import ClsRun
+from experiments.settings.claims import ClsRun
 
 NAME = "cls-synthetic"
 config = ClsRun(

@@ -9,7 +9,7 @@ python -m experiments.ablate_pooling glue --encoder bert-base-uncased --out runs
 from pathlib import Path
 
 from bert_jax.config import FinetuneConfig, OptimConfig
-from experiments.settings import Ablation
+from experiments.settings.ablation import Ablation
 
 NAME = "glue"
 config = Ablation(

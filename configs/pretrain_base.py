@@ -9,7 +9,7 @@ python -m experiments.pretrain base --corpus DIR
 from pathlib import Path
 
 from bert_jax.config import ComputeConfig, LongPhase, OptimConfig, PretrainConfig
-from experiments.settings import PretrainRun
+from experiments.settings.pretraining import PretrainRun
 
 NAME = "base"
 config = PretrainRun(

@@ -6,7 +6,7 @@ python -m experiments.pretrain tiny
 from pathlib import Path
 
 from bert_jax.config import PretrainConfig, VocabConfig
-from experiments.settings import PretrainRun
+from experiments.settings.pretraining import PretrainRun
 
 NAME = "tiny"
 config = PretrainRun(

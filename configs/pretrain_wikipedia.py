@@ -10,7 +10,7 @@ python -m experiments.pretrain wikipedia-tiny
 from pathlib import Path
 
 from bert_jax.config import OptimConfig, PretrainConfig
-from experiments.settings import PretrainRun
+from experiments.settings.pretraining import PretrainRun
 
 NAME = "wikipedia-tiny"
 config = PretrainRun(

@@ -7,7 +7,7 @@ python -m experiments.probe glue --encoder DIR_OR_HUB_ID
 
 from pathlib import Path
 
-from experiments.settings import ProbeRun
+from experiments.settings.frozen import ProbeRun
 
 NAME = "glue"
 config = ProbeRun(suite="glue", tasks=("cola", "mrpc", "stsb", "rte"), out=Path("runs/probe-glue"))

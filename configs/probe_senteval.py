@@ -9,7 +9,7 @@ python -m experiments.probe senteval --encoder DIR_OR_HUB_ID --senteval-dir DIR
 
 from pathlib import Path
 
-from experiments.settings import ProbeRun
+from experiments.settings.frozen import ProbeRun
 
 NAME = "senteval"
 config = ProbeRun(

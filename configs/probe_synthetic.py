@@ -8,7 +8,7 @@ python -m experiments.probe synthetic
 from pathlib import Path
 
 from bert_jax.tasks import synthetic
-from experiments.settings import ProbeRun
+from experiments.settings.frozen import ProbeRun
 
 NAME = "synthetic"
 config = ProbeRun(

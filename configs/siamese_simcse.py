@@ -9,7 +9,7 @@ python -m experiments.siamese simcse --train SENTENCES.txt --sts-dir DIR
 from pathlib import Path
 
 from bert_jax.config import OptimConfig, SiameseConfig
-from experiments.settings import SiameseRun
+from experiments.settings.sentence_pairs import SiameseRun
 
 NAME = "simcse"
 config = SiameseRun(

@@ -9,7 +9,7 @@ python -m experiments.siamese sbert-stsb --sts-dir DIR
 from pathlib import Path
 
 from bert_jax.config import SiameseConfig
-from experiments.settings import SiameseRun
+from experiments.settings.sentence_pairs import SiameseRun
 
 NAME = "sbert-stsb"
 config = SiameseRun(

@@ -8,7 +8,7 @@ python -m experiments.siamese synthetic
 from pathlib import Path
 
 from bert_jax.config import OptimConfig, SiameseConfig
-from experiments.settings import SiameseRun
+from experiments.settings.sentence_pairs import SiameseRun
 
 NAME = "synthetic"
 config = SiameseRun(

@@ -9,7 +9,7 @@ python -m experiments.sts sts --encoder DIR_OR_HUB_ID --sts-dir DIR
 from pathlib import Path
 
 from bert_jax.tasks import sts
-from experiments.settings import StsRun
+from experiments.settings.frozen import StsRun
 
 NAME = "sts"
 config = StsRun(sets=tuple(sts.SETS), out=Path("runs/sts"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig, VocabConfig
 from bert_jax.tasks import synthetic
-from experiments.settings import Ablation
+from experiments.settings.ablation import Ablation
 
 NAME = "synthetic"
 config = Ablation(

@@ -3,10 +3,10 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,27 +15,22 @@ from bert_jax.analysis.statistics import RESAMPLED, Difference, paired_bootstrap
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.checkpoints.provenance import tunings
 from bert_jax.errors import InputError
-from bert_jax.files import plain
-from bert_jax.model.readout import check
-from bert_jax.study.regimes import (
-    Run,
-    Settings,
-    open_store,
-    run_missing,
-    why_not,
-)
-from bert_jax.study.store import Row, read_predictions, read_rows, run_id
-from bert_jax.tasks import sts
-from bert_jax.tasks.task import Task
+from bert_jax.files import digest
+from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.pair_sources import SYNTHETIC, PairSource, read_pairs
+from bert_jax.study.regime import Regime
+from bert_jax.study.regimes import REGIMES
+from bert_jax.study.sources import Source, TaskSplits, read_task
+from bert_jax.study.store import Row, read_predictions, read_rows
+from bert_jax.tasks.suites import SUITES
 from bert_jax.train.log import read_log
-from experiments import siamese
 from experiments.pretrain import pretrain_encoder
 from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
-from experiments.settings import SUITES, PretrainRun, SiameseRun
-from experiments.sources import Source, TaskSplits, describe_encoder, read_similarity, read_task
+from experiments.settings.pretraining import PretrainRun
 from experiments.tables.table import Column, Encoder, Line, Table
 
-SYNTHETIC = "synthetic"
+PAIRS = "siamese"
+"""The regime whose tasks are objectives."""
 
 
 class Job(NamedTuple):
@@ -72,7 +67,7 @@ class Measured(NamedTuple):
 
 def stand_in(column: Column, config: Reproduce) -> Column | None:
     """The column that is measured: at scale tiny, of the synthetic task that stands in; None where there is none."""
-    if config.scale != "tiny" or column.regime in ("siamese", "pretraining", "average"):
+    if config.scale != "tiny" or column.regime in (PAIRS, "pretraining", "average"):
         return column
     task = STAND_INS.get(column.task)
     if task is None or column.evaluation:
@@ -89,10 +84,10 @@ def missing(column: Column, config: Reproduce) -> str:
     measured = stand_in(column, config)
     if measured is None:
         return "nothing stands in for it on the synthetic suite"
-    if column.regime == "siamese":
+    if column.regime == PAIRS:
         return _missing_pairs(column, config)
     try:
-        return why_not(column.regime, read(measured, config).task) or ""
+        return REGIMES[column.regime].why_not(read(measured, config).task) or ""
     except InputError as error:
         return _with_flags(str(error).partition("\n")[0], config)
 
@@ -121,15 +116,14 @@ def read(column: Column, config: Reproduce) -> TaskSplits:
     Raises:
         InputError: they are not there, or damaged.
     """
-    if column.source() == "sts":
-        if config.sts_dir is None:
-            raise InputError("--sts-dir is needed: the folder that holds STS12-en-test/ and the like")
-        found = read_similarity(sts.SETS[column.task], config.sts_dir)
-        if found is None:
-            raise InputError("--sts-dir does not have it")
-        return found
-    data = config.out / "data"
-    source = Source(column.source(), data, config.glue_dir, config.senteval_dir, config.train_rows)
+    if column.regime == PAIRS:
+        tiny = config.scale == "tiny"
+        names = {"nli": config.nli, "simcse": config.sentences}.get(column.task, ("stsb",))
+        train, folder = ((SYNTHETIC,), None) if tiny else (names, config.sts_dir)
+        return read_pairs(PairSource(column.task, train, folder, config.glue_dir, config.train_rows))
+    source = Source(
+        column.source(), config.out / "data", config.glue_dir, config.senteval_dir, config.sts_dir, config.train_rows
+    )
     return read_task(source, SUITES[column.source()][column.task])
 
 
@@ -143,7 +137,7 @@ def run_table(table: Table, config: Reproduce) -> None:
             for regime in dict.fromkeys(column.regime for column in job.columns):
                 if regime in REGIMES:
                     of_regime = tuple(column for column in job.columns if column.regime == regime)
-                    REGIMES[regime](job._replace(columns=of_regime))
+                    _run_columns(job._replace(columns=of_regime), REGIMES[regime])
 
 
 def used(table: Table, config: Reproduce) -> list[Encoder]:
@@ -190,14 +184,14 @@ def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainR
     if config.scale != "tiny" and config.corpus is None:
         raise InputError(f"--corpus is needed to pretrain {encoder.name}: a folder that prepare_corpus wrote")
     text = config.corpus.resolve().name if config.corpus else {"documents": config.documents, "vocab": config.vocab}
-    name = f"{settings.preset.replace('/', '-')}-{run_id({'pretrain': settings, 'text': text})[:8]}"
+    name = f"{settings.preset.replace('/', '-')}-{digest({'pretrain': settings, 'text': text})[:8]}"
     every = min(500 if config.scale == "tiny" else 5000, settings.steps)
     return PretrainRun(
-        config.pretrained / name,
-        config.corpus,
-        config.documents,
-        config.vocab,
-        settings,
+        out=config.pretrained / name,
+        corpus=config.corpus,
+        documents=config.documents,
+        vocab=config.vocab,
+        pretrain=settings,
         log_every=min(100, settings.steps),
         eval_every=every,
         save_every=every,
@@ -222,75 +216,36 @@ def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -
     return folder
 
 
-def _run_suites(job: Job) -> None:
-    """Cells of the regimes finetune, probe and sts."""
-    config, (regime, *_) = job.config, (column.regime for column in job.columns)
-    settings = Settings(config.finetune, config.probe, config.sts)
-    bert = read_config(job.encoder)
-    readouts = list(dict.fromkeys(line.readout for line in job.lines))
-    for readout in readouts:
-        check(readout, bert)
-    shared = {"train_rows": config.train_rows} | describe_encoder(str(job.encoder))
-    store = open_store(job.out, plain(shared), settings, [regime], {})
-    for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
-        by_task = {column.task: column for column in columns}
-        runs = [run for column in by_task.values() for run in _runs(job, regime, column, readouts, shared)]
-        reader: Callable[[str, Task], TaskSplits] = partial(_splits, config, by_task)
-        run_missing(job.out, store, runs, reader, lambda: job.encoder, settings)
-        del suite
+def _run_columns(job: Job, regime: Regime) -> None:
+    """Cells of one regime, suite by suite; a training of sentence vectors has a folder for each objective."""
+    for (suite, objective), columns in itertools.groupby(_tasks(job), key=lambda column: _place(column, regime)):
+        of_suite = {column.task: column for column in columns}
+        splits = {name: read(column, job.config) for name, column in of_suite.items()}
+        bert = read_config(job.encoder)
+        grid = Grid(
+            out=job.out / objective,
+            architecture=bert,
+            encoder=lambda: job.encoder,
+            settings={regime.name: getattr(job.config, regime.settings)},
+            tasks=[found.task for found in splits.values()],
+            read=lambda task, splits=splits: splits[task.name],  # type: ignore[misc]
+            readouts=list(dict.fromkeys(line.readout for line in job.lines)),
+            seeds=job.seeds,
+            learning_rates=job.config.learning_rates,
+            labels={"suite": suite, "train_rows": job.config.train_rows},
+        )
+        run_grid(grid)
 
 
-def _splits(config: Reproduce, columns: dict[str, Column], regime: str, task: Task) -> TaskSplits:
-    return read(columns[task.name], config)
+def _place(column: Column, regime: Regime) -> tuple[str, str]:
+    """The suite of a column, and the folder for its objective if it has one."""
+    return column.source(), column.task if regime.name == PAIRS else ""
 
 
 def _tasks(job: Job) -> list[Column]:
-    """What is measured, each task once."""
+    """The columns that are measured, each task once."""
     measured = [stand_in(column, job.config) for column in job.columns]
     return list({(column.source(), column.task): column for column in measured if column is not None}.values())
-
-
-def _runs(job: Job, regime: str, column: Column, readouts: Sequence[Any], shared: dict[str, Any]) -> Iterator[Run]:
-    config, task = job.config, read(column, job.config).task
-    rates: Sequence[float | None] = (None,)
-    if regime == "finetune":
-        rates = config.learning_rates or (config.finetune.optim.learning_rate,)
-    seeds = job.seeds[:1] if regime == "sts" else job.seeds
-    for seed, rate, readout in itertools.product(seeds, rates, readouts):
-        cell = {"regime": regime, "suite": column.source(), "task": task.name, "readout": readout, "seed": seed}
-        settings = shared | {regime: getattr(config, regime), "learning_rate": rate} | cell
-        yield Run(regime, task, readout, rate, seed, plain(settings))
-
-
-def _run_siamese(job: Job) -> None:
-    """Cells that train sentence vectors, in a folder for each objective."""
-    config, tiny = job.config, job.config.scale == "tiny"
-    for column in job.columns:
-        sources = {"nli": config.nli, "simcse": config.sentences}.get(column.task, ("stsb",))
-        for line in job.lines:
-            run = SiameseRun(
-                objective=column.task,  # type: ignore[arg-type]
-                train=(SYNTHETIC,) if tiny else sources,
-                encoder=str(job.encoder),
-                out=job.out / column.task,
-                sts_dir=None if tiny else config.sts_dir,
-                glue_dir=config.glue_dir,
-                poolings=(line.readout.pooling,),
-                layers=(line.readout.layers,),
-                projections=(line.readout.projection,),
-                train_rows=config.train_rows,
-                siamese=config.siamese,
-            )
-            siamese.run_missing(run, job.seeds)
-
-
-REGIMES: dict[str, Callable[[Job], None]] = {
-    "finetune": _run_suites,
-    "probe": _run_suites,
-    "sts": _run_suites,
-    "siamese": _run_siamese,
-}
-"""Regime -> what runs its cells."""
 
 
 # What is found.
@@ -308,7 +263,7 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
     found: dict[str, tuple[Path, Row]] = {}
     for seed in range(config.pretrain_seeds):
         folder = _out(config, line, seed)
-        folder = folder / column.task if column.regime == "siamese" else folder
+        folder = folder / column.task if column.regime == PAIRS else folder
         if folder.is_dir():
             found |= {row.id: (folder, row) for row in read_rows(folder) if _fits(row, measured, line)}
     if not found:

@@ -5,26 +5,30 @@ python -m experiments.finetune --encoder bert-base-uncased --task mrpc --out run
 It is one run of an ablation: the row that it writes is the row that `ablate_pooling` writes for the same settings.
 """
 
+from pathlib import Path
+
 from bert_jax.errors import InputError
-from bert_jax.study.store import read_rows
-from experiments.ablate_pooling import finetuning, run_ablation
+from bert_jax.study.run import MODEL, Run
+from bert_jax.study.store import Row, read_rows
+from experiments.ablate_pooling import run_ablation
 from experiments.cli import run
-from experiments.settings import MODEL, SUITES, FinetuneRun
+from experiments.settings.ablation import FinetuneRun
 
 
 def main(config: FinetuneRun) -> None:
     """Fine-tune as `config` says, and say what came of it.
 
     Raises:
-        InputError: what the user gave is wrong, or the training diverges.
+        InputError: the user made a mistake, or the training diverges.
     """
-    ablation, model = config.ablation(), config.out / MODEL
-    task = SUITES[ablation.suite][config.task]
-    (readout,) = ablation.readouts()
-    one = finetuning(ablation, task, readout, config.finetune.optim.learning_rate, config.seed)
-    if model.exists() and one.id not in {row.id for row in _rows(config)}:
-        raise InputError(f"{model} is the model of another run; use another --out")
-    run_ablation(ablation, [one], lambda _: model)
+    model = config.out / MODEL
+
+    def model_of(run: Run) -> Path:
+        if model.exists() and run.id not in {row.id for row in _rows(config)}:
+            raise InputError(f"{model} is the model of another run; use another --out")
+        return model
+
+    (one,) = run_ablation(config.ablation(), range(config.seed, config.seed + 1), model_of)
     row = next(row for row in _rows(config) if row.id == one.id)
     if not row.ok:
         raise InputError(
@@ -36,7 +40,7 @@ def main(config: FinetuneRun) -> None:
     print(f"{model} is complete; it opens in {library}")
 
 
-def _rows(config: FinetuneRun) -> list:
+def _rows(config: FinetuneRun) -> list[Row]:
     return read_rows(config.out) if (config.out / "results.jsonl").exists() else []
 
 

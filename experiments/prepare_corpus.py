@@ -13,7 +13,7 @@ from bert_jax.errors import InputError
 from bert_jax.files import writing
 from bert_jax.study.progress import progress_bar
 from experiments.cli import run
-from experiments.settings import PrepareCorpus
+from experiments.settings.corpus import PrepareCorpus
 
 
 def main(config: PrepareCorpus) -> None:

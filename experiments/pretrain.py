@@ -20,10 +20,10 @@ from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
-from bert_jax.files import claim, plain, write_whole, writing
+from bert_jax.files import claim, digest, plain, write_whole, writing
 from bert_jax.parallel import devices
 from bert_jax.study.progress import progress_bar
-from bert_jax.study.store import run_id
+from bert_jax.study.run import MODEL
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
@@ -35,7 +35,7 @@ from bert_jax.train.state_checkpoints import Checkpoints
 from bert_jax.train.step import TrainState
 from bert_jax.train.throughput import Meter
 from experiments.cli import named, run
-from experiments.settings import MODEL, PretrainRun
+from experiments.settings.pretraining import PretrainRun
 
 CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
 HELD_OUT = 0.05
@@ -92,7 +92,7 @@ def _claim(config: PretrainRun) -> None:
     else:
         manifest = read_manifest(config.corpus)
         text = {"tokenizer": manifest["tokenizer"], "shards": [row["sha256"] for row in manifest["shards"]]}
-        settings |= {"corpus": {"id": run_id(text), **manifest["totals"]}}
+        settings |= {"corpus": {"id": digest(text), **manifest["totals"]}}
     with writing(config.out):
         claim(config.out / CONFIG, plain(settings))
 

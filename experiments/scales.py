@@ -21,7 +21,7 @@ from bert_jax.config import (
 )
 from bert_jax.errors import InputError
 from bert_jax.train.throughput import flops_per_sequence
-from experiments.settings import check_counts, check_lists
+from experiments.settings.shared import check_counts, check_lists
 from experiments.tables.table import Encoder, Table
 
 Config = TypeVar("Config")

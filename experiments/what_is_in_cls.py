@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from bert_jax.analysis.claims.claim_report import write_claims
 from bert_jax.analysis.claims.frames import ABOUT, read_about
@@ -29,22 +29,17 @@ from bert_jax.files import claim, plain, write_whole, writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import load
-from bert_jax.study.regimes import (
-    Blind,
-    Run,
-    Settings,
-    open_store,
-    run_missing,
-    why_not,
-)
+from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.regimes import REGIMES
+from bert_jax.study.run import Blind, identify_encoder
+from bert_jax.study.sources import Source, TaskSplits, read_task
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from experiments.cli import named, run
-from experiments.cls_settings import ClsRun
-from experiments.pretrain import pretrain_encoder
-from experiments.settings import PretrainRun, expand_layers
-from experiments.sources import Source, TaskSplits, describe_encoder, read_task
+from experiments.encoders import own_encoder
+from experiments.settings.claims import ClsRun
+from experiments.settings.shared import expand_layers
 
 SCALES = {"tiny": "cls-synthetic", "mini": "cls-real", "base": "cls-real"}
 """What each of `experiments.reproduce`'s scales is here. With cls-real it is the encoders that decide the size."""
@@ -100,8 +95,7 @@ def _pretrained(config: ClsRun, name: str) -> Path:
     if name == "nsp-mean":
         readout = dataclasses.replace(readout, pooling="mean")
     pretrain = dataclasses.replace(config.pretrain, objective=objective, nsp_readout=readout)
-    out = config.out / name / "pretraining"
-    return pretrain_encoder(PretrainRun(out, None, config.documents, config.vocab, pretrain))
+    return own_encoder(dataclasses.replace(config, pretrain=pretrain), config.out / name / "pretraining")
 
 
 def _note(config: ClsRun, name: str) -> None:
@@ -119,49 +113,49 @@ def _note(config: ClsRun, name: str) -> None:
 def _layers(config: ClsRun, name: str, encoder: str) -> None:
     """Probes of every task, layer and position."""
     layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
-    cells: list[Cell] = [("probe", task, readout, None) for task in _tasks(config) for readout in _grid(config, layers)]
-    _run(config, name, encoder, "layers", cells, partial(_read, config))
+    readouts = [readout for layer in layers for readout in config.readouts(layer)]
+    _run(_grid(config, name, encoder, "layers", "probe", readouts))
 
 
 def _knockout(config: ClsRun, name: str, encoder: str) -> None:
     """Probes of [CLS] and the mean with attention taken from [CLS]: from each block on, and in each block alone."""
     depth = read_config(Path(encoder)).num_layers
-    ways = [None, *(Blind(block, depth) for block in range(1, depth + 1))]
-    ways += [Blind(block, block) for block in range(1, depth)]
+    blinds = [None, *(Blind(block, depth) for block in range(1, depth + 1))]
+    blinds += [Blind(block, block) for block in range(1, depth)]
     readouts = [ReadoutConfig("last", pooling) for pooling in PAIR_POOLINGS]
-    cells = [("knockout", task, readout, way) for task, way, readout in product(_tasks(config), ways, readouts)]
-    _run(config, name, encoder, "knockout", cells, partial(_read, config))
+    grid = _grid(config, name, encoder, "knockout", "knockout", readouts)
+    _run(dataclasses.replace(grid, blinds=blinds))
 
 
 def _finetune(config: ClsRun, name: str, encoder: str) -> None:
     """Fine-tunings from every position."""
-    tasks = [task for task in _tasks(config) if why_not("finetune", task) is None]
-    cells: list[Cell] = [("finetune", task, readout, None) for task in tasks for readout in config.readouts("last")]
-    _run(config, name, encoder, "finetune", cells, partial(_read, config), config.seeds)
+    grid = _grid(config, name, encoder, "finetune", "finetune", config.readouts("last"))
+    _run(dataclasses.replace(grid, seeds=range(config.seeds)))
 
 
 def _cosine(config: ClsRun, name: str, encoder: str) -> None:
     """Similarity without training."""
-    tasks = [task for task in _tasks(config) if why_not("sts", task) is None]
-    cells: list[Cell] = [("sts", task, readout, None) for task in tasks for readout in config.readouts("last")]
-    _run(config, name, encoder, "cosine", cells, partial(_read, config))
+    _run(_grid(config, name, encoder, "cosine", "sts", config.readouts("last")))
 
 
 def _pairs(config: ClsRun, name: str, encoder: str) -> None:
     """Does B follow A: the encoder's own head where it has one, and fresh probes of every layer."""
+    config = dataclasses.replace(config, probe=dataclasses.replace(config.probe, pairs="joint"))
     layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
     readouts = [ReadoutConfig(layer, pooling) for layer, pooling in product(layers, PAIR_POOLINGS)]
-    cells: list[Cell] = [("probe", FOLLOWS, readout, None) for readout in readouts]
+    probes = _grid(config, name, encoder, "pairs", "probe", readouts)
+    on_pairs = dataclasses.replace(probes, tasks=[FOLLOWS], read=lambda task: _follows(config))
+    _run(on_pairs)
     if has_head(load(encoder, encoder_only=True).checkpoint):
-        cells += [("head", FOLLOWS, head_readout(pooling), None) for pooling in PAIR_POOLINGS]
-    joint = dataclasses.replace(config, probe=dataclasses.replace(config.probe, pairs="joint"))
-    _run(joint, name, encoder, "pairs", cells, lambda regime, task: _follows(config))
+        heads = [head_readout(pooling) for pooling in PAIR_POOLINGS]
+        _run(dataclasses.replace(on_pairs, settings={"head": config.probe}, readouts=heads))
 
 
 def _attention(config: ClsRun, name: str, encoder: str) -> None:
     """Where [CLS] looks, on the first evaluation texts of every task."""
     folder = config.out / name / "attention"
-    about = describe_encoder(encoder) | {"encoder": name, "texts": config.texts, "max_length": config.probe.max_length}
+    weights = identify_encoder(Path(encoder)).weights
+    about = {"encoder": name, "encoder_weights": weights, "texts": config.texts, "max_length": config.probe.max_length}
     with writing(folder):
         claim(folder / "experiment.json", plain(about))
     pretrained = load(encoder, encoder_only=True)
@@ -170,7 +164,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         path = folder / f"{task.name}.json"
         if path.exists():
             continue
-        splits = _read(config, "attention", task)
+        splits = _read(config, task)
         rows = next(iter(splits.evaluations.values())).head(config.texts)
         encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
@@ -192,60 +186,40 @@ PARTS: dict[str, Callable[[ClsRun, str, str], None]] = {
     "cosine": _cosine,
     "pairs": _pairs,
 }
-Cell = tuple[str, Task, ReadoutConfig, Blind | None]
-"""regime, task, readout, and where attention is taken from [CLS]."""
 
 
-def _run(
-    config: ClsRun,
-    name: str,
-    encoder: str,
-    part: str,
-    cells: list[Cell],
-    read: Callable[[str, Task], TaskSplits],
-    seeds: int = 1,
-) -> None:
-    """A run folder of its own for a part of an encoder's runs."""
-    if not cells:
-        return
-    settings, out = Settings(config.finetune, config.probe, config.sts()), config.out / name / part
-    section = {"layers": "probe", "knockout": "probe", "pairs": "probe", "cosine": "sts"}.get(part, part)
-    its_own = {section: getattr(settings, section)}
-    shared: dict[str, Any] = describe_encoder(encoder) | {"encoder": name, "train_rows": config.train_rows}
-    if part == "pairs":
-        corpus = None if config.corpus is None else config.corpus.name
-        shared |= {"corpus": corpus, "pairs": config.num_pairs, "words": config.words}
-    rate = config.finetune.optim.learning_rate if part == "finetune" else None
-    grid = []
-    for (regime, task), of_task in _by_task(cells).items():
-        for seed, (readout, blind) in product(range(seeds), of_task):
-            cell = {"regime": regime, "task": task.name, "readout": readout, "seed": seed, "blind": blind}
-            its_settings = plain(shared | its_own | cell)
-            grid.append(Run(regime, task, readout, rate, seed, its_settings, blind))
-    store = open_store(out, plain(shared), settings, [section], {})
-    run_missing(out, store, grid, read, lambda: Path(encoder), settings)
-    write_report(out, show=False)
+def _run(grid: Grid) -> None:
+    """Run what is missing of a part, and report it, if there is a task that it has something to say of."""
+    if grid.tasks:
+        run_grid(grid)
+        write_report(grid.out, show=False)
 
 
-def _by_task(cells: list[Cell]) -> dict[tuple[str, Task], list[tuple[ReadoutConfig, Blind | None]]]:
-    found: dict[tuple[str, Task], list[tuple[ReadoutConfig, Blind | None]]] = {}
-    for regime, task, readout, blind in cells:
-        found.setdefault((regime, task), []).append((readout, blind))
-    return found
+def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, readouts: Sequence[ReadoutConfig]) -> Grid:
+    """The runs of one part of an encoder, in a run folder of its own."""
+    entry = REGIMES[regime]
+    settings = config.sts() if regime == "sts" else getattr(config, entry.settings)
+    return Grid(
+        out=config.out / name / part,
+        architecture=read_config(Path(encoder)),
+        encoder=lambda: Path(encoder),
+        settings={regime: settings},
+        tasks=[task for task in _tasks(config) if entry.why_not(task) is None],
+        read=lambda task: _read(config, task),
+        readouts=readouts,
+        name=name,
+        labels={"train_rows": config.train_rows},
+    )
 
 
 def _tasks(config: ClsRun) -> list[Task]:
     return [task for task, _ in config.read_tasks()]
 
 
-def _grid(config: ClsRun, layers: list[str]) -> list[ReadoutConfig]:
-    return [readout for layer in layers for readout in config.readouts(layer)]
-
-
 @lru_cache
-def _read(config: ClsRun, regime: str, task: Task) -> TaskSplits:
+def _read(config: ClsRun, task: Task) -> TaskSplits:
     suite = dict(config.read_tasks())[task]
-    source = Source(suite, config.out / "data", config.glue_dir, config.senteval_dir, config.train_rows)
+    source = Source(suite, config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
     return read_task(source, task)
 
 

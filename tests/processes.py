@@ -92,7 +92,7 @@ def _pretrain(
     from bert_jax import config
     from bert_jax.train import loop
     from experiments import cli, pretrain
-    from experiments.settings import PretrainRun
+    from experiments.settings.pretraining import PretrainRun
 
     config.PRESETS["tiny"] = config.BertConfig(**TINY)
     seen, split = [], loop.split_batch

@@ -10,10 +10,15 @@ import pytest
 import configs
 from bert_jax.config import preset
 from bert_jax.model.readout import check
+from bert_jax.tasks.suites import SUITES
 from bert_jax.train.siamese import training_readout
 from experiments.cli import named, parse
-from experiments.cls_settings import ClsRun
-from experiments.settings import SUITES, Ablation, PrepareCorpus, PretrainRun, ProbeRun, SiameseRun, StsRun
+from experiments.settings.ablation import Ablation
+from experiments.settings.claims import ClsRun
+from experiments.settings.corpus import PrepareCorpus
+from experiments.settings.frozen import ProbeRun, StsRun
+from experiments.settings.pretraining import PretrainRun
+from experiments.settings.sentence_pairs import SiameseRun
 
 KINDS = {
     "ablate_pooling": Ablation,

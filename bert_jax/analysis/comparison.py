@@ -52,11 +52,11 @@ Grid = dict[str, dict[str, Cell]]
 
 def grid(rows: list[Row]) -> Grid:
     """The rows arranged for comparison, with one learning rate in each cell."""
-    readouts = dict.fromkeys(row.readout for row in rows)
+    readouts = dict.fromkeys(row.name for row in rows)
     cells: Grid = {}
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
-        groups = {readout: [row for row in of_task if row.readout == readout] for readout in readouts}
+        groups = {readout: [row for row in of_task if row.name == readout] for readout in readouts}
         cells[task] = {readout: _choose_rate(group) for readout, group in groups.items() if group}
     return cells
 
@@ -113,12 +113,12 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None, tog
     Raises:
         InputError: no row has the reference, or runs of one task were scored on different labels.
     """
-    readouts = list(dict.fromkeys(row.readout for row in rows))
+    readouts = list(dict.fromkeys(row.name for row in rows))
     if reference is not None and reference not in readouts:
         raise unknown("readout", reference, readouts)
     compare: list[tuple[list[tuple[Cell, Cell]], str]] = []
     for of_regime in by_regime(rows).values():
-        its_own = references(list(dict.fromkeys(row.readout for row in of_regime)))
+        its_own = references(list(dict.fromkeys(row.name for row in of_regime)))
         to = dict.fromkeys(readouts, reference) if reference else its_own
         for cells, evaluation in evaluations(grid(of_regime)):
             others = [readout for readout in cells if to[readout] != readout and to[readout] in cells]
@@ -169,12 +169,12 @@ def _stack(rows: list[Row], evaluation: str, folder: Path) -> tuple[np.ndarray, 
 
 def _intervals(cells: list[Cell], evaluation: str, folder: Path) -> dict[str, tuple[float, float]]:
     """readout -> the interval of its mean; cells with the same seeds share their draws."""
-    found = {cell.rows[0].readout: (math.nan, math.nan) for cell in cells}
+    found = {cell.rows[0].name: (math.nan, math.nan) for cell in cells}
     for seeds in dict.fromkeys(tuple(cell.ok) for cell in cells if cell.ok):
         alike = [cell for cell in cells if tuple(cell.ok) == seeds]
         first, (sides, labels) = alike[0].rows[0], _sides(alike, seeds, evaluation, folder)
         bounds = intervals(first.metric, sides, labels, groups=first.groups())
-        found |= {cell.rows[0].readout: bound for cell, bound in zip(alike, bounds, strict=True)}
+        found |= {cell.rows[0].name: bound for cell, bound in zip(alike, bounds, strict=True)}
     return found
 
 
@@ -193,7 +193,7 @@ def _summary(cell: Cell, evaluation: str, low: float, high: float) -> dict[str, 
         "task": first.task,
         "evaluation": evaluation,
         "metric": first.metric,
-        "readout": first.readout,
+        "readout": first.name,
         "seeds": len(ok),
         "mean": scores.mean() if ok else math.nan,
         "sd": scores.std(ddof=1) if len(ok) > 1 else math.nan,
@@ -225,7 +225,7 @@ def _differences(pairs: list[tuple[Cell, Cell]], evaluation: str, folder: Path, 
     lines = []
     for (a, b), seeds, values in zip(pairs, shared, figures, strict=True):
         first = b.rows[0]
-        names = [first.regime, label(first, evaluation), first.task, evaluation, first.readout, a.rows[0].readout]
+        names = [first.regime, label(first, evaluation), first.task, evaluation, first.name, a.rows[0].name]
         lines.append(dict(zip(IDENTITY + FIGURES, [*names, len(seeds), *values], strict=True)))
     return lines
 

@@ -14,18 +14,11 @@ from bert_jax.analysis.comparison import (
     grid,
     short_names,
 )
+from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008: told apart by colour-blind readers too."""
-REGIMES = {
-    "finetune": "Fine-tuned",
-    "probe": "Linear probe",
-    "sts": "Zero-shot",
-    "knockout": "[CLS] blind",
-    "head": "Own head",
-}
-"""What regimes are called in tables and figures."""
 SIGNIFICANT = 0.05
 """Corrected p below which a difference is marked."""
 
@@ -35,7 +28,7 @@ def draw(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame) -> Figu
 
     A hollow marker is a degenerate run, the dashed line the majority baseline.
     """
-    labels, readouts = list(summary["label"].unique()), list(dict.fromkeys(row.readout for row in rows))
+    labels, readouts = list(summary["label"].unique()), list(dict.fromkeys(row.name for row in rows))
     heights = [0.62 + 0.26 * sum(summary["label"] == label) for label in labels]
     figure = Figure(figsize=(9, sum(heights) + 0.5), layout="constrained")
     columns = 1 if compared.empty else 2
@@ -56,7 +49,7 @@ def draw_regimes(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame)
     """A row of panels per task, a column per regime: every run with its cell's mean and interval, and at the right of
     each readout its difference to the reference. A regime that has nothing of a task leaves its place empty."""
     labels, regimes = list(summary["label"].unique()), by_regime(rows)
-    readouts = list(dict.fromkeys(row.readout for row in rows))
+    readouts = list(dict.fromkeys(row.name for row in rows))
     names, colours = short_names(readouts), {readout: COLOURS[i % len(COLOURS)] for i, readout in enumerate(readouts)}
     heights = [0.62 + 0.26 * summary.loc[summary["label"] == name, "readout"].nunique() for name in labels]
     figure = Figure(figsize=(1 + 3.6 * len(regimes), sum(heights) + 0.5), layout="constrained")
@@ -72,7 +65,7 @@ def draw_regimes(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame)
                 frame[(frame["regime"] == regime) & (frame["label"] == name)] for frame in (summary, compared)
             )
             _draw_scores(axes, cells, evaluation, here, colours)
-            axes.set_title(f"{name}, {REGIMES.get(regime, regime)} ({here['metric'].iloc[0]})", loc="left", fontsize=9)
+            axes.set_title(f"{name}, {regime_title(regime)} ({here['metric'].iloc[0]})", loc="left", fontsize=9)
             axes.set_title("", loc="right")
             _note_differences(axes, [names[readout] for readout in cells], list(cells), found)
     return figure
@@ -105,7 +98,7 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     for axes, ((regime, name), here) in zip(panels, maps, strict=False):
         found = compared[(compared["regime"] == regime) & (compared["label"] == name)]
         _draw_map(axes, here, set(found.loc[found["p_adjusted"] < SIGNIFICANT, "readout"]))
-        regime = "" if summary["regime"].nunique() == 1 else f", {REGIMES.get(regime, regime)}"
+        regime = "" if summary["regime"].nunique() == 1 else f", {regime_title(regime)}"
         axes.set_title(f"{name} ({here['metric'].iloc[0]}{regime})", loc="left", fontsize=9, weight="bold")
     for axes in panels[len(maps) :]:
         axes.axis("off")

@@ -23,7 +23,6 @@ from bert_jax.analysis.comparison import (
     summarise,
 )
 from bert_jax.analysis.figures import (
-    REGIMES,
     SIGNIFICANT,
     draw,
     draw_heat_maps,
@@ -31,6 +30,7 @@ from bert_jax.analysis.figures import (
 )
 from bert_jax.errors import InputError
 from bert_jax.files import writing
+from bert_jax.study.regimes import has_seeds, is_trained, regime_title
 from bert_jax.study.store import (
     Absent,
     Row,
@@ -107,10 +107,10 @@ def _side_by_side(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent)
                 cell = here[(here["readout"] == readout) & (here["regime"] == regime)]
                 gap = "n/a" if name in absent.get(regime, {}) else ""
                 metric = "" if cell.empty else f" {cell['metric'].iloc[0]}"
-                line[REGIMES.get(regime, regime)] = gap if cell.empty else _cell(cell.iloc[0]) + metric
+                line[regime_title(regime)] = gap if cell.empty else _cell(cell.iloc[0]) + metric
             lines.append(line)
         if here.empty:
-            lines.append({"Task": name, "Readout": ""} | {REGIMES.get(regime, regime): "n/a" for regime in regimes})
+            lines.append({"Task": name, "Readout": ""} | {regime_title(regime): "n/a" for regime in regimes})
     return pd.DataFrame(lines)
 
 
@@ -145,7 +145,7 @@ def _cell(line: pd.Series) -> str:
 
 def _digits(line: pd.Series) -> int:
     """Decimals of a score: fine-tuning moves more from seed to seed than a second one could say."""
-    return 1 if line["regime"] == "finetune" else 2
+    return 1 if is_trained(line["regime"]) else 2
 
 
 def _score(line: pd.Series) -> str:
@@ -192,21 +192,18 @@ def _protocol(rows: list[Row], experiment: dict[str, Any]) -> str:
     """Who was compared on what, in one sentence."""
     parts = []
     match experiment:
-        case {"encoder": str(encoder), "finetune": {"from_scratch": True}}:
-            parts.append(f"encoder {encoder}, its weights drawn at random")
         case {"encoder": str(encoder)}:
             parts.append(f"encoder {encoder}")
-    match experiment:
-        case {"finetune": {"epochs": epochs, "batch_size": size, "max_length": length}}:
-            parts.append(f"{_plural(epochs, 'epoch')}, batch size {size}, at most {length} tokens")
     if rates := sorted({row.learning_rate for row in rows if row.learning_rate is not None}):
         parts.append(f"learning rate {' or '.join(_rate(rate) for rate in rates)}")
     done = {(row.regime, row.protocol): None for row in rows if row.protocol}
     for regime, phrase in done:
         titles = dict.fromkeys(row.title for row in rows if (row.regime, row.protocol) == (regime, phrase))
-        parts.append(f"{REGIMES.get(regime, regime).lower()}: {phrase} ({', '.join(titles)})")
+        everywhere = len(titles) == len({row.title for row in rows if row.regime == regime})
+        where = "" if everywhere else f" ({', '.join(titles)})"
+        parts.append(f"{regime_title(regime).lower()}: {phrase}{where}")
     parts.append(_plural(len({row.seed for row in rows}), "seed"))
-    parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.readout for row in rows)))}")
+    parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.name for row in rows)))}")
     sizes = {label(row, name): (size, name) for row in rows for name, size in row.evaluation_examples.items()}
     scored = ", ".join(f"{label} {name} ({size:,})" for label, (size, name) in sizes.items())
     text = f"{'; '.join(parts)}; scored on {scored}."
@@ -228,7 +225,7 @@ def _absent_notes(absent: Absent) -> list[str]:
         for title, reason in tasks.items():
             reasons.setdefault((regime, reason), []).append(title)
     return [
-        f"{REGIMES.get(regime, regime)} has nothing of {', '.join(titles)}: {reason}."
+        f"{regime_title(regime)} has nothing of {', '.join(titles)}: {reason}."
         for (regime, reason), titles in reasons.items()
     ]
 
@@ -258,7 +255,7 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     if (summary["rates_tried"] > 1).any():
         notes.append("Where several learning rates were tried, the rate was chosen on the evaluation set.")
     # Without training nothing depends on a seed.
-    pairs = compared["pairs"][(compared["pairs"] > 0) & (compared["regime"] != "sts")]
+    pairs = compared["pairs"][(compared["pairs"] > 0) & compared["regime"].map(has_seeds)]
     if (pairs == 1).any():
         notes.append("With one seed, an interval is over examples only and says nothing about other seeds.")
     if ((pairs > 1) & (pairs < 10)).any():

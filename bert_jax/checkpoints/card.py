@@ -7,7 +7,6 @@ from typing import Any
 
 from bert_jax.config import BertConfig
 from bert_jax.files import plain
-from bert_jax.study.store import Row
 
 CARD = "README.md"
 
@@ -87,7 +86,7 @@ def pretraining_card(
     pretrain = settings.pop("pretrain")
     last = {line["split"]: line for line in log}
     results = {
-        f"{split}, step {line['step']}": _rounded({k: v for k, v in line.items() if k not in ("step", "split", "time")})
+        f"{split}, step {line['step']}": rounded({k: v for k, v in line.items() if k not in ("step", "split", "time")})
         for split, line in last.items()
     }
     corpus = settings_table(settings) if "corpus" in settings else _SYNTHETIC + settings_table(settings)
@@ -100,35 +99,6 @@ def pretraining_card(
         "By itself it gives hidden states; it is to be fine-tuned."
     )
     return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
-
-
-def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
-    """The card of one run of an ablation."""
-    from huggingface_hub import EvalResult
-
-    summary = (
-        f"An encoder ({row.config.get('encoder', 'unknown')}) fine-tuned on {row.title} with bert_jax; the "
-        f"sentence is read as {row.readout} (layers/pooling/projection), seed {row.seed}."
-    )
-    if use == "sentence-similarity":
-        summary += " What sentence-transformers calls its embedding is the classifier's output, a value for each class."
-    results = [
-        EvalResult("text-classification", row.task, row.title, metric, round(value, 4), dataset_split=split)
-        for split, scores in row.metrics.items()
-        for metric, value in scores.items()
-    ]
-    scores = {split: _rounded(scores) for split, scores in row.metrics.items()}
-    sections = {
-        "Results": {
-            **scores,
-            "best constant answer": {split: _rounded(scores) for split, scores in row.majority.items()},
-        },
-        "Data": f"{row.title}: {row.train_examples:,} training examples; evaluated on "
-        + ", ".join(f"{count:,} of {split}" for split, count in row.evaluation_examples.items())
-        + ".",
-        "Training": {**row.config, "seconds": row.seconds},
-    }
-    return make_card(name, use, summary, config, sections, results)
 
 
 def plain_card(name: str, use: str, config: BertConfig, origin: str = "Saved by bert_jax.") -> str:
@@ -148,7 +118,8 @@ def carried_card(source: Path, use: str, note: str) -> str:
 _SYNTHETIC = "The synthetic language of bert_jax, which is generated.\n\n"
 
 
-def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with floats rounded to four decimals."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 

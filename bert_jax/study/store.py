@@ -5,7 +5,6 @@ line) and `predictions/ID.npz` (what the run answered, example by example, and t
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -30,6 +29,8 @@ Absent = dict[str, dict[str, str]]
 """regime -> title of a task -> why it has no row."""
 
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
+DATA = "data"
+"""Entry of an experiment: task -> split -> digest. Tasks may be added to it; those that are there must not change."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Row:
     """One finished run, with all that a report says of it. Values are plain JSON; metrics are not in percent."""
 
     id: str
-    """`run_id` of the config."""
+    """`bert_jax.study.run.config_id` of the config."""
     task: str
     """Name on the command line: mnli."""
     title: str
@@ -47,7 +48,7 @@ class Row:
     is_regression: bool
     """True where predictions and labels are scores and not classes."""
     readout: str
-    """layers/pooling/projection; with blind(FIRST,LAST) after it where [CLS] saw only itself in those blocks."""
+    """layers/pooling/projection, as `ReadoutConfig.parse` reads it."""
     learning_rate: float | None
     """Peak learning rate; None where nothing is trained by steps."""
     seed: int
@@ -69,13 +70,20 @@ class Row:
     config: dict[str, Any]
     """Everything that decides the run."""
     regime: str = "finetune"
-    """How the readout was used: finetune, probe, sts ..."""
+    """Name of the regime: finetune, probe, sts ..."""
+    blind: tuple[int, int] | None = None
+    """First and last of the blocks in which [CLS] saw only itself; None for the encoder as it is."""
     protocol: str = ""
     """What was done, where the regime alone does not say it: a phrase for the report."""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
     the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
     kind of pair -> how many have which probability, in ten bins."""
+
+    @property
+    def name(self) -> str:
+        """The readout, and the blocks in which attention was taken from [CLS]: what a comparison is between."""
+        return self.readout if self.blind is None else f"{self.readout} blind({self.blind[0]},{self.blind[1]})"
 
     @property
     def ok(self) -> bool:
@@ -94,12 +102,6 @@ class Row:
     def is_degenerate(self, evaluation: str) -> bool:
         """True for a run that finished but scores no better than the majority baseline."""
         return self.ok and is_degenerate(self.score(evaluation), self.majority[evaluation][self.metric])
-
-
-def run_id(config: Any) -> str:
-    """A short name for a run: the start of the SHA-256 of its config as canonical JSON. Order of keys is no matter."""
-    text = json.dumps(plain(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class ResultStore:
@@ -244,17 +246,28 @@ def _read(path: Path) -> bytes:
 
 
 def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
-    if (folder / EXPERIMENT).exists():
-        old = read_experiment(folder)
-        optional = [name for name in sections if (name in old) != (name in experiment)]
-        shared = ({k: v for k, v in settings.items() if k not in optional} for settings in (old, experiment))
-        require_same(folder, "experiment", *shared)
-        if not experiment.keys() <= old.keys():
-            write_settings(folder / EXPERIMENT, old | experiment)
-    elif (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
-        raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
-    else:
-        write_settings(folder / EXPERIMENT, experiment)
+    path = folder / EXPERIMENT
+    if not path.exists():
+        if (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
+            raise InputError(f"{folder} has {RESULTS} but no {EXPERIMENT}: restore it, or use another --out")
+        write_settings(path, experiment)
+        return
+    old = read_experiment(folder)
+    if DATA in experiment and DATA not in old:
+        raise InputError(
+            f"{folder} was written by an older version, whose rows do not say which data they are of. It can still be "
+            "reported; for new runs use another --out"
+        )
+    optional = {name for name in sections if (name in old) != (name in experiment)}
+    before, now = ({k: v for k, v in settings.items() if k not in optional} for settings in (old, experiment))
+    tasks = before.get(DATA, {}).keys() & now.get(DATA, {}).keys()
+    for settings in (before, now):
+        if DATA in settings:
+            settings[DATA] = {task: digests for task, digests in settings[DATA].items() if task in tasks}
+    require_same(folder, "experiment", before, now)
+    merged = old | experiment | ({DATA: old[DATA] | experiment[DATA]} if DATA in experiment else {})
+    if merged != old:
+        write_settings(path, merged)
 
 
 def _savez(file: IO[bytes], predictions: Predictions) -> None:
@@ -293,7 +306,8 @@ def _split_tail(content: bytes) -> tuple[list[bytes], bytes]:
 def _parse(line: bytes, where: str) -> Row:
     try:
         row = Row(**json.loads(line))
-        return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority))
+        blind = None if row.blind is None else (int(row.blind[0]), int(row.blind[1]))
+        return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority), blind=blind)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
 

@@ -1,5 +1,7 @@
 """A task is a row of data: what its texts and labels are called and how it is scored."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +64,15 @@ class Split(NamedTuple):
         """The labels, which a split that is fitted or scored has."""
         assert self.labels is not None, "a split without labels can be neither fitted nor scored"
         return self.labels
+
+    def digest(self) -> str:
+        """The first 12 hex digits of the SHA-256 of all texts and labels, in order."""
+        found = hashlib.sha256()
+        for texts in (self.a, self.b):
+            found.update(json.dumps(texts).encode())
+        if self.labels is not None:
+            found.update(str(self.labels.dtype.kind).encode() + np.ascontiguousarray(self.labels).tobytes())
+        return found.hexdigest()[:12]
 
     def head(self, rows: int) -> "Split":
         """The first `rows` rows."""

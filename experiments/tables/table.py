@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bert_jax.config import ReadoutConfig
+from bert_jax.study.regimes import REGIMES
 
-Regime = Literal["finetune", "probe", "sts", "siamese", "pretraining", "average"]
 NONE = "-"
 """Stands in a row of published numbers where there is none."""
 
@@ -18,16 +18,16 @@ NONE = "-"
 class Column:
     """What is measured below one heading.
 
-    finetune, probe and sts are the regimes of `bert_jax.study.regimes`; siamese trains on an objective and is scored on
-    the STS benchmark; pretraining is the held-out perplexity of masked tokens; average is that of the other columns.
+    The regime is one of `bert_jax.study.regimes`; or pretraining, which is the held-out perplexity of masked tokens; or
+    average, of the other columns.
     """
 
     title: str
     task: str = ""
     """A task of the suite; a similarity set; or siamese's objective."""
-    regime: Regime = "finetune"
+    regime: str = "finetune"
     suite: str = ""
-    """Where the task is from; by default GLUE for finetune, SentEval for probe."""
+    """Where the task is from; by default the suite of the regime."""
     evaluation: str = ""
     """The evaluation set; by default the task's first."""
     metric: str = ""
@@ -37,7 +37,7 @@ class Column:
 
     def source(self) -> str:
         """The suite that the task is from."""
-        return self.suite or {"finetune": "glue", "probe": "senteval"}.get(self.regime, self.regime)
+        return self.suite or (REGIMES[self.regime].suite if self.regime in REGIMES else "")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from bert_jax.analysis.figures import draw
 from bert_jax.analysis.report import write_report
 from bert_jax.analysis.statistics import paired_bootstrap
 from bert_jax.errors import InputError
-from bert_jax.study.store import ResultStore, Row, read_rows, run_id
+from bert_jax.files import digest
+from bert_jax.study.store import ResultStore, Row, read_rows
 
 CLS, MEAN, MAX = (f"last/{pooling}/none" for pooling in ("cls", "mean", "max"))
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1], [40, 60]))
@@ -39,7 +40,7 @@ class Runs:
             failed = right is None
             found = {} if failed else {name: (answers(right), labels) for name in evaluations}
             row = Row(
-                id=run_id(config),
+                id=digest(config),
                 task=task,
                 title=task.upper(),
                 metric="accuracy",

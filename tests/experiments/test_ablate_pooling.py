@@ -16,7 +16,7 @@ from bert_jax.study import regimes
 from bert_jax.study.store import read_predictions, read_rows
 from experiments import ablate_pooling
 from experiments.cli import named, run
-from experiments.settings import Ablation
+from experiments.settings.ablation import Ablation
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()
@@ -138,7 +138,7 @@ import os, signal, sys
 from bert_jax import results
 from experiments import ablate_pooling
 from experiments.cli import named, run
-from experiments.settings import Ablation
+from experiments.settings.ablation import Ablation
 
 whole = results._append_line
 

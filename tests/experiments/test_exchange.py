@@ -18,7 +18,7 @@ from bert_jax.tokenizers.tokenizer import WordPiece, train_sentencepiece
 from bert_jax.types import Tokens
 from experiments import ablate_pooling, convert, embed, finetune
 from experiments.cli import named, run
-from experiments.settings import Ablation, FinetuneRun
+from experiments.settings.ablation import Ablation, FinetuneRun
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()

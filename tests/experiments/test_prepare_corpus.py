@@ -12,7 +12,7 @@ from bert_jax.corpus.shards import read_corpus
 from bert_jax.errors import InputError
 from experiments.cli import parse, run
 from experiments.prepare_corpus import main
-from experiments.settings import PrepareCorpus
+from experiments.settings.corpus import PrepareCorpus
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
 from experiments import pretrain
 from experiments.cli import named, run
-from experiments.settings import PretrainRun
+from experiments.settings.pretraining import PretrainRun
 
 KILLS, STEPS = 20, 500
 SETTINGS = (

@@ -13,7 +13,8 @@ from bert_jax.study import regimes
 from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
 from experiments import ablate_pooling, probe, sts
 from experiments.cli import named, run
-from experiments.settings import Ablation, ProbeRun, StsRun
+from experiments.settings.ablation import Ablation
+from experiments.settings.frozen import ProbeRun, StsRun
 
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.eval-batch-size 8 --finetune.num-buckets 1".split()
 ROWS = 24

@@ -18,7 +18,7 @@ from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train.siamese import Trained
 from bert_jax.types import Tokens
 from experiments import siamese
-from experiments.settings import SiameseRun
+from experiments.settings.sentence_pairs import SiameseRun
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()
 

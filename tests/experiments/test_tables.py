@@ -8,11 +8,11 @@ import pytest
 from bert_jax.config import preset
 from bert_jax.model.readout import check
 from bert_jax.tasks import sts
+from bert_jax.tasks.suites import SUITES
 from bert_jax.train.pretrain import check as check_pretraining
 from experiments.cells import stand_in
 from experiments.reproduce import describe_needs, named_tables
 from experiments.scales import SCALES, change, defaults, pretraining
-from experiments.settings import SUITES
 from experiments.tables import tables
 from experiments.tables.table import NONE
 

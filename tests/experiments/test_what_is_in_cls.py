@@ -19,7 +19,7 @@ from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 from experiments import what_is_in_cls
 from experiments.cli import named, run
-from experiments.cls_settings import ClsRun
+from experiments.settings.claims import ClsRun
 
 SMALL = (
     "--tasks glue/cola glue/stsb --positions cls mean last_token --seeds 1 --num-pairs 40 --words 12 --texts 6 "

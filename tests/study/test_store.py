@@ -10,9 +10,9 @@ import pytest
 
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
-from bert_jax.files import plain
+from bert_jax.files import digest, plain
 from bert_jax.study import store as store_module
-from bert_jax.study.store import ResultStore, Row, read_experiment, read_predictions, read_rows, run_id
+from bert_jax.study.store import ResultStore, Row, read_experiment, read_predictions, read_rows
 
 EXPERIMENT = {"encoder": "tiny", "finetune": FinetuneConfig()}
 PREDICTIONS = {"validation": (np.array([0, 1, 1]), np.array([0, 1, 0]))}
@@ -21,7 +21,7 @@ PREDICTIONS = {"validation": (np.array([0, 1, 1]), np.array([0, 1, 0]))}
 def a_row(seed=0, **changes):
     config = {"task": "cola", "seed": seed}
     row = Row(
-        id=run_id(config),
+        id=digest(config),
         task="cola",
         title="CoLA",
         metric="mcc",
@@ -73,9 +73,9 @@ def test_an_undefined_metric_is_null_in_the_file_and_nan_in_the_row(folder):
 
 def test_id_depends_on_every_setting_and_not_on_their_order():
     config = {"task": "cola", "finetune": FinetuneConfig(), "out": Path("a")}
-    assert run_id(config) == run_id(dict(reversed(config.items()))) == run_id(plain(config))
-    assert run_id(config) != run_id(config | {"finetune": FinetuneConfig(epochs=4)})
-    assert run_id({"seed": 0}) == run_id({"seed": np.int64(0)})
+    assert digest(config) == digest(dict(reversed(config.items()))) == digest(plain(config))
+    assert digest(config) != digest(config | {"finetune": FinetuneConfig(epochs=4)})
+    assert digest({"seed": 0}) == digest({"seed": np.int64(0)})
 
 
 @pytest.mark.parametrize("cut", [1, 2, 100, 300, -2])

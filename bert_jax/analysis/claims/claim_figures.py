@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bert_jax.analysis.figures import COLOURS, REGIMES
+from bert_jax.analysis.figures import COLOURS
+from bert_jax.study.regimes import regime_title
 
 NAMES = {
     "cls": "[CLS]",
@@ -95,7 +96,7 @@ def draw_positions(frame: pd.DataFrame) -> Figure:
             for shift, regime in enumerate(regimes):
                 line = here[(here["pooling"] == pooling) & (here["regime"] == regime)]
                 y = place + 0.18 * (2 * shift - len(regimes) + 1)
-                _whisker(axes, line, y, COLOURS[shift], REGIMES.get(regime, regime) if place == 0 else None)
+                _whisker(axes, line, y, COLOURS[shift], regime_title(regime) if place == 0 else None)
         axes.set_yticks(range(len(poolings)), [NAMES.get(pooling, pooling) for pooling in poolings])
         axes.set_ylim(len(poolings) - 0.5, -0.5)
 
@@ -115,7 +116,7 @@ def draw_single(frame: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(encoders)), encoders)
         axes.set_ylim(len(encoders) - 0.5, -0.5)
 
-    named = frame.assign(column=[REGIMES.get(regime, regime) for regime in frame["regime"]])
+    named = frame.assign(column=[regime_title(regime) for regime in frame["regime"]])
     return _panels(named, panel, "score, 95% interval; dashed: majority baseline", across=True, columns="column")
 
 
@@ -132,7 +133,7 @@ def draw_averages(frame: pd.DataFrame, needs_width: int = 62) -> Figure:
             colour = COLOURS[regimes.index(line["regime"])]
             axes.plot([line["difference_low"], line["difference_high"]], [y, y], color=colour, linewidth=2)
             axes.plot([line["difference"]], [y], "D", color=colour, markersize=5)
-        names = [REGIMES.get(regime, regime) for regime in here["regime"]]
+        names = [regime_title(regime) for regime in here["regime"]]
         if len(encoders) > 1:
             names = [f"{name}, {encoder}" for name, encoder in zip(names, here["encoder"], strict=True)]
         axes.axvline(0, color="0.5", linewidth=1, zorder=0)

@@ -19,10 +19,10 @@ from bert_jax.analysis.claims.claim_figures import (
     draw_positions,
     draw_single,
 )
-from bert_jax.analysis.figures import REGIMES
 from bert_jax.errors import InputError
 from bert_jax.evaluate.attention_maps import TARGETS
 from bert_jax.files import writing
+from bert_jax.study.regimes import regime_title
 
 PAGE = "claims.md"
 NOTE = (
@@ -193,7 +193,7 @@ def _firsts(frame: pd.DataFrame, keys: list[str], cell: Callable[[Any], str]) ->
 
 
 def _with_regimes(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(regime=[REGIMES.get(regime, regime) for regime in frame["regime"]])
+    return frame.assign(regime=[regime_title(regime) for regime in frame["regime"]])
 
 
 def _cell(line: Any) -> str:

@@ -95,9 +95,8 @@ def knocked_out(out: Path) -> pd.DataFrame:
     encoder as it is), with the difference to that encoder read by the same pooling."""
     frames = []
     for found in read_part(out, "knockout"):
-        whole = [row for row in found.rows if not _BLIND.match(row.readout)]
-        for readout in dict.fromkeys(row.readout for row in whole):
-            rows = [row for row in found.rows if row.readout == readout or row.readout.startswith(f"{readout} ")]
+        for readout in dict.fromkeys(row.readout for row in found.rows if row.blind is None):
+            rows = [row for row in found.rows if row.readout == readout]
             frames.append(_named(_compared(rows, found.folder, readout), found.encoder))
     if not frames:
         return _joined([])
@@ -144,8 +143,8 @@ def heads(out: Path) -> pd.DataFrame:
     frames = []
     for found in read_part(out, "pairs"):
         if rows := [row for row in found.rows if row.regime == "head"]:
-            counts = {row.readout: row.details["probability"] for row in rows}
-            frame = _compared(rows, found.folder, rows[0].readout)
+            counts = {row.name: row.details["probability"] for row in rows}
+            frame = _compared(rows, found.folder, rows[0].name)
             frames.append(_named(frame.assign(probability=frame["readout"].map(counts)), found.encoder))
     return _with_readout(_joined(frames))
 

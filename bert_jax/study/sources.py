@@ -1,15 +1,15 @@
-"""Where an experiment's tasks and encoder come from."""
+"""The splits of a task, from the folders or data sets that hold it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.errors import InputError
 from bert_jax.tasks import glue, senteval, sts
+from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Split, Task
-from experiments.settings import MODEL, SUITES
 
 
 class Source(NamedTuple):
@@ -19,17 +19,58 @@ class Source(NamedTuple):
     data: Path
     glue_dir: Path | None = None
     senteval_dir: Path | None = None
+    sts_dir: Path | None = None
     train_rows: int | None = None
 
 
 class TaskSplits(NamedTuple):
-    """A task's rows. train is None for a set that is only scored. subsets: sizes of the parts of its one evaluation."""
+    """The rows of a task.
+
+    train: None for a set that is only scored. subsets: sizes of the parts of its one evaluation. num_classes, and
+    train_names, which names its sources: of training pairs whose labels are not the task's.
+    """
 
     task: Task
     train: Split | None
     validation: Split | None
     evaluations: dict[str, Split]
     subsets: dict[str, int] = {}  # noqa: RUF012 - never written to
+    num_classes: int = 0
+    train_names: tuple[str, ...] = ()
+
+    def digests(self) -> dict[str, str]:
+        """Split -> digest of its texts and labels, of every split that can decide a result."""
+        splits = {"train": self.train, "validation": self.validation, **self.evaluations}
+        return {name: split.digest() for name, split in splits.items() if split is not None}
+
+
+def why_absent(source: Source, task: Task) -> str | None:
+    """The reason why the folder of a source does not have a task, or None where it does; flags stand for folders.
+
+    Suites that can be fetched or generated are never absent.
+
+    Raises:
+        InputError: a folder that is needed is not named, or is not there.
+    """
+    if source.suite == "senteval":
+        why = senteval.why_absent(task, _senteval_dir(source))
+        return why and why.replace(str(source.senteval_dir), "--senteval-dir")
+    if source.suite == "sts" and sts.find_set(task, _sts_dir(source)) is None:
+        return "its folder is not there"
+    return None
+
+
+def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dict[str, str]]:
+    """The tasks that a source has, and title -> reason of those that it has not.
+
+    Raises:
+        InputError: it has none of them.
+    """
+    absent = {task.title: why for task in tasks if (why := why_absent(source, task))}
+    if len(absent) == len(tasks):
+        reasons = "; ".join(f"{title}: {why}" for title, why in absent.items())
+        raise InputError(f"--{source.suite}-dir has none of the tasks: {reasons}")
+    return [task for task in tasks if task.title not in absent], absent
 
 
 def read_task(source: Source, task: Task) -> TaskSplits:
@@ -38,6 +79,8 @@ def read_task(source: Source, task: Task) -> TaskSplits:
     Raises:
         InputError: a file is missing or damaged, or its labels are not published.
     """
+    if source.suite == "sts":
+        return _read_similarity(source, task)
     trained = SUITES[source.suite][task.trained_on or task.name]
     train = _read_split(source, trained, trained.train)
     if source.train_rows is not None:
@@ -48,27 +91,27 @@ def read_task(source: Source, task: Task) -> TaskSplits:
     return TaskSplits(task, train, validation, {name: _read_split(source, task, name) for name in task.evaluations})
 
 
-def read_similarity(task: Task, folder: Path) -> TaskSplits | None:
-    """One of the similarity sets, its subsets one after the other; None where the folder does not have it.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    home = sts.find_set(task, folder)
+def _read_similarity(source: Source, task: Task) -> TaskSplits:
+    """A similarity set, its subsets one after the other."""
+    home = sts.find_set(task, _sts_dir(source))
     if home is None:
-        return None
+        raise InputError(f"--sts-dir does not have {task.title}")
     parts = sts.read_sts(home)
     a, b = ([text for part in parts.values() for text in getattr(part, side)] for side in "ab")
     whole = Split(a, b, np.concatenate([part.labels for part in parts.values()]))
     return TaskSplits(task, None, None, {"test": whole}, {name: len(part.a) for name, part in parts.items()})
 
 
-def describe_encoder(encoder: str) -> dict[str, Any]:
-    """What a run folder says of a model directory or hub id: its name and what its weights are known by."""
-    folder = resolve(encoder)
-    place = folder.resolve()
-    own = place.parent.name if place.name == MODEL else place.name  # a run's model goes by the name of the run
-    return {"encoder": own if Path(encoder).exists() else encoder, "encoder_weights": fingerprint(folder)}
+def _senteval_dir(source: Source) -> Path:
+    if source.senteval_dir is None:
+        raise InputError("--senteval-dir is needed: the folder with MR/, CR/, SST/ ..., SentEval's data/downstream")
+    return source.senteval_dir
+
+
+def _sts_dir(source: Source) -> Path:
+    if source.sts_dir is None:
+        raise InputError("--sts-dir is needed: the folder with STS12-en-test/ and the like")
+    return source.sts_dir
 
 
 def _spread(split: Split, rows: int) -> Split:
@@ -87,9 +130,7 @@ def _read_split(source: Source, task: Task, name: str) -> Split:
 
 def _find_split(source: Source, task: Task, name: str) -> Split:
     if source.suite == "senteval":
-        if source.senteval_dir is None:
-            raise InputError("--senteval-dir is needed: the folder with MR/, CR/, SST/ ..., SentEval's data/downstream")
-        return senteval.read_senteval(task, source.senteval_dir, name)
+        return senteval.read_senteval(task, _senteval_dir(source), name)
     if source.suite == "glue" and source.glue_dir is not None:
         return glue.read_tsv(task, source.glue_dir, name)
     from bert_jax.tasks import tfds  # slow to import, and not needed for published folders

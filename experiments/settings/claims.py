@@ -8,15 +8,17 @@ from tyro.conf import OmitArgPrefixes
 
 from bert_jax.config import FinetuneConfig, PretrainConfig, ProbeConfig, ReadoutConfig, StsConfig, VocabConfig
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Task
-from experiments.settings import SUITES
+from experiments.settings.shared import GlueFolder, Repeats, SentEvalFolder, SyntheticEncoder
 
+_SUITES = ("synthetic", "glue", "senteval")
 Part = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
 Pretraining = Literal["nsp", "nsp-mean", "none"]
 
 
-@dataclass(frozen=True)
-class ClsRun:
+@dataclass(frozen=True, kw_only=True)
+class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     """What is in [CLS]? Five claims of a question-and-answer thread, each with a measurement and a figure.
 
     (a) [CLS] is the same word in every sentence, so what it ends up with is gathered from the others. (b) No other
@@ -59,10 +61,6 @@ class ClsRun:
     """Words in a pair of text."""
     texts: int = 500
     """Texts of each task over which attention is averaged."""
-    glue_dir: Path | None = None
-    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
-    senteval_dir: Path | None = None
-    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
     probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -73,6 +71,7 @@ class ClsRun:
     """Their vocabulary."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("seeds", "num_pairs", "texts"):
             if getattr(self, field) < 1:
                 raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")
@@ -93,8 +92,8 @@ class ClsRun:
         found = []
         for spec in self.tasks:
             suite, _, name = spec.partition("/")
-            if suite not in SUITES:
-                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {', '.join(SUITES)}")
+            if suite not in _SUITES:
+                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {', '.join(_SUITES)}")
             if name not in SUITES[suite]:
                 raise unknown(f"task of {suite}", name, SUITES[suite])
             found.append((SUITES[suite][name], suite))

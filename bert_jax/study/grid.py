@@ -1,0 +1,167 @@
+"""A grid of runs: which there are, which of them are missing from a run folder, and carrying those out."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.pretrained import load
+from bert_jax.study.progress import progress_bar
+from bert_jax.study.regime import Bench, ModelOf, Regime
+from bert_jax.study.regimes import REGIMES
+from bert_jax.study.run import Blind, EncoderId, Run, identify_encoder
+from bert_jax.study.sources import TaskSplits
+from bert_jax.study.store import DATA, Absent, ResultStore, read_rows
+from bert_jax.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Regimes x tasks x readouts x seeds on one encoder, and learning rates where weights are trained."""
+
+    out: Path
+    """Run folder."""
+    architecture: BertConfig
+    """Of the encoder, for checks before it is made or loaded."""
+    encoder: Callable[[], Path]
+    """Gives the folder of the encoder, pretraining it if need be."""
+    settings: Mapping[str, Any]
+    """Regime -> its settings; the regimes of the grid, in order."""
+    tasks: Sequence[Task]
+    read: Callable[[Task], TaskSplits]
+    """Gives the splits of a task."""
+    readouts: Sequence[ReadoutConfig]
+    seeds: Sequence[int] = (0,)
+    learning_rates: Sequence[float] = ()
+    """Rates of regimes that train; by default the one in their settings."""
+    blinds: Sequence[Blind | None] = (None,)
+    """Ways of taking attention from [CLS]."""
+    name: str | None = None
+    """Name of the encoder in tables; by default that of its folder."""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """Further entries of `run.LABELS` for rows and `experiment.json`."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Title -> reason, of tasks that were asked for and have no data."""
+    model_of: ModelOf = None
+    """Folder for the model of a run, if models are kept; a run without its model is run again."""
+
+
+def run_grid(grid: Grid) -> list[Run]:
+    """Run what is missing of a grid, and give all its runs. Mistakes are found before anything runs.
+
+    Raises:
+        InputError: readouts, settings or data are wrong, or the run folder holds another experiment or cannot be
+            written.
+    """
+    check_readouts(grid)
+    splits = {task.name: grid.read(task) for task in grid.tasks if _regimes_for(grid, task)}
+    folder = grid.encoder()
+    encoder = identify_encoder(folder, grid.name)
+    runs = list(make_runs(grid, encoder, splits))
+    store = ResultStore(grid.out, _experiment(grid, encoder, splits), [regime.settings for regime in REGIMES.values()])
+    if absent := _absent(grid):
+        store.note_absent(absent)
+    run_missing(grid, store, folder, runs, splits)
+    return runs
+
+
+def check_readouts(grid: Grid) -> None:
+    """Refuse readouts that the encoder cannot give, or whose models cannot be kept if they are to be."""
+    for (name, settings), readout in itertools.product(grid.settings.items(), grid.readouts):
+        REGIMES[name].check(readout, grid.architecture, settings)
+        if grid.model_of is not None:
+            REGIMES[name].check_kept(readout, grid.architecture)
+
+
+def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Iterator[Run]:
+    """All runs, regime by regime and task by task; within one, seeds vary slowest, so that pairs finish together."""
+    digests = {name: found.digests() for name, found in splits.items()}
+    for task, regime in ((task, regime) for name in grid.settings for task in grid.tasks for regime in [REGIMES[name]]):
+        if regime.why_not(task) is not None:
+            continue
+        seeds = grid.seeds if regime.has_seeds else grid.seeds[:1]
+        for seed, settings, blind, readout in itertools.product(
+            seeds, _with_rates(grid, regime), grid.blinds, grid.readouts
+        ):
+            yield Run(
+                regime.name,
+                task,
+                readout,
+                seed,
+                settings,
+                encoder,
+                digests[task.name],
+                regime.settings,
+                settings.optim.learning_rate if regime.trains else None,
+                blind,
+                _labels(grid, splits[task.name]),
+            )
+
+
+def run_missing(
+    grid: Grid, store: ResultStore, folder: Path, runs: Sequence[Run], splits: Mapping[str, TaskSplits]
+) -> None:
+    """Run those of `runs` that the store does not have, or whose model is to be kept and is not there."""
+    finished = store.finished()
+    pending = [run for run in runs if _lacks_model(grid, run) or run.id not in finished]
+    if not pending:
+        return
+    pretrained = load(folder, encoder_only=True)
+    for regime, readout in dict.fromkeys((run.regime, run.readout) for run in pending):
+        REGIMES[regime].check_weights(pretrained, readout)
+    with progress_bar() as bar:
+        total = bar.add_task("runs", total=len(runs), completed=len(runs) - len(pending), note="")
+        bench = Bench(pretrained, folder, bar, grid.out, grid.model_of)
+        for (name, task), alike in itertools.groupby(pending, key=lambda run: (run.regime, run.task.name)):
+            for made in REGIMES[name].run(bench, splits[task], list(alike)):
+                if made[0].id not in finished:
+                    store.append(*made)
+                bar.advance(total)
+
+
+def _regimes_for(grid: Grid, task: Task) -> list[str]:
+    return [name for name in grid.settings if REGIMES[name].why_not(task) is None]
+
+
+def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
+    """The settings of a regime, once for each learning rate that is tried."""
+    settings = grid.settings[regime.name]
+    if not regime.trains:
+        return [settings]
+    rates = grid.learning_rates or (settings.optim.learning_rate,)
+    return [replace(settings, optim=replace(settings.optim, learning_rate=rate)) for rate in rates]
+
+
+def _labels(grid: Grid, splits: TaskSplits) -> dict[str, Any]:
+    return {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
+
+
+def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> dict[str, Any]:
+    """What the run folder says of all its rows. It can grow by tasks, seeds, readouts and regimes."""
+    return {
+        "encoder": encoder.name,
+        "encoder_weights": encoder.weights,
+        "tuned_before": encoder.tuned_before,
+        **{name: value for name, value in grid.labels.items() if name != "suite"},
+        DATA: {name: found.digests() for name, found in splits.items()},
+        **{REGIMES[name].settings: settings for name, settings in grid.settings.items()},
+    }
+
+
+def _absent(grid: Grid) -> Absent:
+    """Regime -> title -> reason, of the tasks that have no row."""
+    found: Absent = {}
+    for name in grid.settings:
+        reasons = {task.title: why for task in grid.tasks if (why := REGIMES[name].why_not(task))}
+        if reasons | dict(grid.absent):
+            found[name] = reasons | dict(grid.absent)
+    return found
+
+
+def _lacks_model(grid: Grid, run: Run) -> bool:
+    """True for a finished run to be run again for its model. One that diverged has none, and would diverge again."""
+    if grid.model_of is None or not REGIMES[run.regime].trains or grid.model_of(run).exists():
+        return False
+    return any(row.id == run.id and row.ok for row in read_rows(grid.out))

@@ -1,0 +1,166 @@
+"""A regime: one way of getting answers from an encoder, such as fine-tuning, a linear probe or plain cosines.
+
+Each regime is a file in `bert_jax/study/regimes/` that defines `regime`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.progress import Progress
+
+from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.evaluate import metrics
+from bert_jax.evaluate.features import Features, extract_features
+from bert_jax.model.readout import check
+from bert_jax.pretrained import Pretrained
+from bert_jax.study.run import Blind, Run
+from bert_jax.study.sources import TaskSplits
+from bert_jax.study.store import Predictions, Row
+from bert_jax.tasks.task import Task
+from bert_jax.tokenizers.tokenizer import Encoding
+
+Made = Iterator[tuple[Row, Predictions]]
+"""The rows of finished runs with their predictions, one by one."""
+ModelOf = Callable[[Run], Path] | None
+"""Folder for the model of a run; None where models are not kept."""
+
+
+class Bench(NamedTuple):
+    """What runs have at hand: the encoder and its folder, the progress bar, and a folder for temporary files."""
+
+    pretrained: Pretrained
+    encoder: Path
+    bar: Progress
+    scratch: Path
+    model_of: ModelOf = None
+
+
+def _fits_every_task(task: Task) -> str | None:
+    return None
+
+
+def _check(readout: ReadoutConfig, bert: BertConfig, settings: Any) -> None:
+    check(readout, bert)
+
+
+def check_nothing(*_: Any) -> None:
+    """Accept everything."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """An entry of the registry.
+
+    Args:
+        name: on the command line, in rows and, for its settings, in `experiment.json`.
+        title: in tables and figures.
+        config: class of its settings, a frozen dataclass whose defaults are its own.
+        run: `(bench, splits, runs)` to rows; the runs are of one task, and are yielded in order as they finish.
+        why_not: the reason why it has nothing to say of a task, or None.
+        has_seeds: False where nothing is random, so that there is one run for each cell.
+        trains: True where weights are trained by steps: it has learning rates, and models that can be kept.
+        suite: where its tasks come from unless a table says otherwise.
+        offered: True where an ablation offers it.
+        section: name of its settings, where it shares those of another regime.
+        check: raises InputError for a readout that the encoder cannot give under some settings.
+        check_kept: raises InputError for a readout whose model cannot be kept.
+        check_weights: raises InputError for a readout with weights that the encoder has not learned, if it needs them.
+    """
+
+    name: str
+    title: str
+    config: type
+    run: Callable[[Bench, TaskSplits, Sequence[Run]], Made]
+    why_not: Callable[[Task], str | None] = _fits_every_task
+    has_seeds: bool = True
+    trains: bool = False
+    suite: str = "glue"
+    offered: bool = False
+    section: str = ""
+    check: Callable[[ReadoutConfig, BertConfig, Any], None] = _check
+    check_kept: Callable[[ReadoutConfig, BertConfig], Any] = check_nothing
+    check_weights: Callable[[Pretrained, ReadoutConfig], Any] = Pretrained.reader_params
+
+    @property
+    def settings(self) -> str:
+        """Name of its settings."""
+        return self.section or self.name
+
+
+def read_once(
+    bench: Bench,
+    title: str,
+    encodings: Sequence[Encoding],
+    readouts: Sequence[ReadoutConfig],
+    batch_size: int,
+    blind: Blind | None = None,
+) -> tuple[Features, float]:
+    """The texts' vectors by all readouts, and the seconds that they took."""
+    mask = None if blind is None else blind.mask(bench.pretrained.config.num_layers)
+    start = time.perf_counter()
+    line = bench.bar.add_task(f"{title}: reading", total=len(encodings), note=f"{len(readouts)} readouts")
+    try:
+        found = extract_features(
+            bench.pretrained,
+            encodings,
+            readouts,
+            batch_size,
+            bench.scratch,
+            lambda rows: bench.bar.advance(line, rows),
+            mask,
+        )
+    finally:
+        bench.bar.remove_task(line)
+    return found, time.perf_counter() - start
+
+
+def make_row(
+    run: Run,
+    splits: TaskSplits,
+    answers: dict[str, np.ndarray],
+    seconds: float,
+    failed_step: int | None = None,
+    **more: Any,
+) -> tuple[Row, Predictions]:
+    """The row of a finished run, and its predictions beside the labels.
+
+    Args:
+        run: the run.
+        splits: of its task.
+        answers: evaluation -> predictions [N]; empty if it failed.
+        seconds: wall time.
+        failed_step: the step at which the loss was not finite.
+        **more: fields of the row that do not follow from the task.
+    """
+    task = splits.task
+    labels = {name: split.gold for name, split in splits.evaluations.items()}
+    predictions = {name: (found, labels[name]) for name, found in answers.items()}
+    fields: dict[str, Any] = {
+        "metric": task.metrics[0],
+        "metrics": {name: metrics.score(task, *pair) for name, pair in predictions.items()},
+        "train_examples": 0 if splits.train is None else len(splits.train.a),
+    }
+    if "majority" not in more:
+        fields["majority"] = {name: metrics.majority(task, values) for name, values in labels.items()}
+    row = Row(
+        id=run.id,
+        task=task.name,
+        title=task.title,
+        is_regression=task.is_regression,
+        readout=str(run.readout),
+        blind=run.blind,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        status="ok" if failed_step is None else "failed",
+        failed_step=failed_step,
+        seconds=round(seconds, 3),
+        evaluation_examples={name: len(split.a) for name, split in splits.evaluations.items()},
+        config=run.config,
+        regime=run.regime,
+        **(fields | more),
+    )
+    return row, predictions

@@ -1,0 +1,76 @@
+"""Fine-tuning: all weights are trained on a task."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from bert_jax.checkpoints.exchange import save_tuned
+from bert_jax.checkpoints.export import Tuned, target_of
+from bert_jax.config import FinetuneConfig
+from bert_jax.evaluate import metrics
+from bert_jax.study.cards import finetuning_card
+from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
+from bert_jax.study.run import Run
+from bert_jax.study.sources import TaskSplits
+from bert_jax.tasks.task import Task
+from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task
+from bert_jax.train.loop import Diverged
+
+
+def _why_not(task: Task) -> str | None:
+    return "fine-tuning needs a split of its own to score" if task.folds else None
+
+
+def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
+    """Fine-tune run by run. A run that diverges is a row too. A model is written before its row."""
+    assert splits.train is not None, "fine-tuning needs training rows"
+    limit = min(runs[0].settings.max_length, bench.pretrained.config.max_length)
+    config = dataclasses.replace(runs[0].settings, max_length=limit)
+    data = prepare_task(splits.task, bench.pretrained.tokenizer, splits.train, splits.evaluations, config)
+    for run in runs:
+        yield _finetune(bench, splits, data, run, dataclasses.replace(run.settings, max_length=limit))
+
+
+def _finetune(bench: Bench, splits: TaskSplits, data: TaskData, run: Run, config: FinetuneConfig) -> Any:
+    line = bench.bar.add_task(f"{splits.task.title} {run.name}", total=num_steps(data, config), note="")
+    trained: list[Tuned] = []
+    failed, predictions, start = None, {}, time.perf_counter()
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        bench.bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
+
+    try:
+        logits = finetune(bench.pretrained, data, run.readout, config, run.seed, on_step, trained.append)
+        predictions = {name: metrics.predict(rows, splits.task) for name, rows in logits.items()}
+    except Diverged as error:
+        failed = error.step
+    finally:
+        bench.bar.remove_task(line)
+    seconds = time.perf_counter() - start
+    made = make_row(run, splits, predictions, seconds, failed_step=failed, protocol=_protocol(run.settings))
+    if bench.model_of is not None and trained:
+        card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
+        save_tuned(bench.model_of(run), trained[0], bench.pretrained.tokenizer, config.max_length, card)
+    return made
+
+
+def _protocol(config: FinetuneConfig) -> str:
+    """The recipe in a phrase."""
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    drawn = ", all weights drawn at random" if config.from_scratch else ""
+    return f"{epochs}, batch size {config.batch_size}, at most {config.max_length} tokens{drawn}"
+
+
+regime = Regime(
+    "finetune",
+    "Fine-tuned",
+    FinetuneConfig,
+    _run,
+    _why_not,
+    trains=True,
+    offered=True,
+    check_kept=target_of,
+    check_weights=check_nothing,
+)

@@ -1,0 +1,32 @@
+"""A linear probe: a head is fitted on frozen vectors, which the encoder reads once for all readouts."""
+
+import time
+from collections.abc import Sequence
+
+from bert_jax.config import ProbeConfig
+from bert_jax.evaluate.probe import describe, prepare_probe, probe
+from bert_jax.study.regime import Bench, Made, Regime, make_row, read_once
+from bert_jax.study.run import Run
+from bert_jax.study.sources import TaskSplits
+
+
+def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
+    """Probe a task. Where attention is taken from [CLS], the texts are read once for each way of doing so."""
+    assert splits.train is not None, "a probe needs training rows"
+    config: ProbeConfig = runs[0].settings
+    limit = min(config.max_length, bench.pretrained.config.max_length)
+    tokenizer, task = bench.pretrained.tokenizer, splits.task
+    data = prepare_probe(task, tokenizer, splits.train, splits.validation, splits.evaluations, config, limit)
+    for blind in dict.fromkeys(run.blind for run in runs):
+        alike = [run for run in runs if run.blind == blind]
+        readouts = list(dict.fromkeys(run.readout for run in alike))
+        features, share = read_once(bench, task.title, data.encodings, readouts, config.batch_size, blind)
+        for run in alike:
+            start = time.perf_counter()
+            found = probe(data, features, run.readout, config, run.seed)
+            seconds = time.perf_counter() - start + share / len(alike)
+            details = {"c": found.chosen}
+            yield make_row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
+
+
+regime = Regime("probe", "Linear probe", ProbeConfig, run_probes, suite="senteval", offered=True)

@@ -1,0 +1,113 @@
+"""A run: one regime, task, readout and seed on one encoder, with an id that says what decides its result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bert_jax.checkpoints.directory import fingerprint
+from bert_jax.checkpoints.provenance import tunings
+from bert_jax.config import ReadoutConfig
+from bert_jax.files import digest, plain
+from bert_jax.tasks.task import Task
+
+MODEL = "model"
+"""Name of the model directory in the folder of a pretraining or of a single fine-tuning."""
+LABELS = ("encoder", "objective", "suite", "train", "train_rows", "tuned_before")
+"""Entries of a run's config that describe it and decide nothing: what they stand for is in the digests."""
+
+
+class Blind(NamedTuple):
+    """The blocks, counted from 1, in which [CLS] attends to nothing but itself: `first` to `last`."""
+
+    first: int
+    last: int
+
+    def mask(self, num_layers: int) -> np.ndarray:
+        """[N] True for those blocks."""
+        block = np.arange(1, num_layers + 1)
+        return (self.first <= block) & (block <= self.last)
+
+
+class EncoderId(NamedTuple):
+    """An encoder as results know it.
+
+    name: in tables. weights: digest of its weight files. tuned_before: its trainings after pretraining.
+    """
+
+    name: str
+    weights: str
+    tuned_before: tuple[str, ...] = ()
+
+
+def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
+    """The identity of a model directory, named after its folder by default.
+
+    The model of a run folder is named after the run.
+
+    Raises:
+        InputError: the directory has no weights.
+    """
+    place = folder.resolve()
+    own = place.parent.name if place.name == MODEL else place.name
+    return EncoderId(name or own, fingerprint(folder), tuple(tunings(folder)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell of a grid and a seed. The same id means the same result, up to rounding, whichever script made the run."""
+
+    regime: str
+    """Name in `bert_jax.study.regimes.REGIMES`."""
+    task: Task
+    readout: ReadoutConfig
+    seed: int
+    settings: Any
+    """Of the regime, a dataclass; the learning rate of this run is in it."""
+    encoder: EncoderId
+    data: Mapping[str, str]
+    """Split -> digest of its texts and labels, see `Split.digest`."""
+    section: str = ""
+    """Name of the settings in `config`, where it is not the regime's."""
+    learning_rate: float | None = None
+    """Peak learning rate; None where nothing is trained by steps."""
+    blind: Blind | None = None
+    """Blocks in which attention is taken from [CLS]; by default none."""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """Entries of `LABELS` for the row."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the run, and its labels, as plain JSON values."""
+        decides = {
+            "encoder_weights": self.encoder.weights,
+            "data": dict(self.data),
+            self.section or self.regime: self.settings,
+            "regime": self.regime,
+            "task": self.task.name,
+            "readout": self.readout,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "blind": self.blind,
+        }
+        describes = {"encoder": self.encoder.name, "tuned_before": self.encoder.tuned_before, **self.labels}
+        assert set(describes) <= set(LABELS), describes
+        config: dict[str, Any] = plain(describes | decides)
+        return config
+
+    @property
+    def id(self) -> str:
+        """The digest of the config without its labels."""
+        return config_id(self.config)
+
+    @property
+    def name(self) -> str:
+        """The readout and the seed, as progress shows them."""
+        return f"{self.readout} seed {self.seed}"
+
+
+def config_id(config: Mapping[str, Any]) -> str:
+    """The id of the run that has a config."""
+    return digest({key: value for key, value in config.items() if key not in LABELS})

@@ -1,0 +1,1 @@
+"""Settings of the commands, as frozen dataclasses. Named ones stand in `configs/`."""

@@ -1,0 +1,116 @@
+"""Settings of `experiments.ablate_pooling` and of `experiments.finetune`, which is one cell of it."""
+
+import math
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bert_jax.config import FinetuneConfig
+from bert_jax.errors import InputError, unknown
+from bert_jax.study.regimes import REGIMES
+from bert_jax.tasks.suites import SUITES
+from experiments.settings.shared import (
+    GlueFolder,
+    Readouts,
+    Repeats,
+    SyntheticEncoder,
+    check_lists,
+    check_tasks,
+)
+
+_OFFERED = [regime for regime in REGIMES.values() if regime.offered]
+RegimeName: Any = Literal[tuple(regime.name for regime in _OFFERED)]
+"""A regime that an ablation offers."""
+RegimeSettings: Any = make_dataclass(
+    "RegimeSettings",
+    [(regime.name, regime.config, regime.config()) for regime in _OFFERED],
+    frozen=True,
+    kw_only=True,
+)
+"""A field for the settings of each regime that an ablation offers, by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):  # type: ignore[misc]
+    """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
+
+    suite: Literal["synthetic", "glue"]
+    """Which tasks: the generated ones that come with the package, or GLUE."""
+    tasks: tuple[str, ...]
+    """Tasks of the suite."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure."""
+    encoder: str | None = None
+    """Model directory or hub id. Without it (synthetic suite only) a tiny BERT is pretrained first."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs. With several layers and several poolings, poolings are compared at the same layers."""
+    regimes: tuple[RegimeName, ...] = ("finetune",)
+    """How the readouts are compared: finetune trains all weights; probe fits a linear head on frozen vectors; sts takes
+    the cosine of two of them, on tasks of pairs with scores. Several stand side by side in the report."""
+    learning_rates: tuple[float, ...] = ()
+    """Rates to try for every readout; the best on the evaluation set is reported, and the table says so.
+    By default the one of finetune.optim."""
+    save_models: bool = False
+    """Keep the model of every run, under models/ID, for transformers or, by its readout, for sentence-transformers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for rate in self.learning_rates:
+            if not 0 < rate < math.inf:
+                raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
+        check_lists(self, "regimes", "tasks")
+        check_lists(self, "learning_rates", may_be_empty=True)
+        check_tasks(self.tasks, SUITES[self.suite])
+        self.readouts()
+
+    def regime_settings(self) -> dict[str, Any]:
+        """Regime -> its settings, of those that were asked for."""
+        return {name: getattr(self, name) for name in self.regimes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRun(GlueFolder):
+    """Fine-tune an encoder on one task, and keep the model as a directory that transformers or sentence-transformers
+    opens."""
+
+    encoder: str
+    """Model directory or hub id."""
+    task: str
+    """cola, mrpc, stsb, ... of GLUE, or a task of the synthetic suite."""
+    out: Path
+    """Run folder: model, the result as a row, predictions."""
+    pooling: str = "cls"
+    """Pooling spec."""
+    layers: str = "last"
+    """Layers spec."""
+    projection: str = "tanh"
+    """Projection spec; tanh is BERT's own pooler."""
+    seed: int = 0
+    """Decides the fresh weights, the order of the examples and the dropout."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: it must not be negative")
+        known = [*SUITES["glue"], *SUITES["synthetic"]]
+        if self.task not in known:
+            raise unknown("task", self.task, known)
+
+    def ablation(self) -> Ablation:
+        """The ablation that this is one cell of."""
+        return Ablation(
+            suite="glue" if self.task in SUITES["glue"] else "synthetic",
+            tasks=(self.task,),
+            out=self.out,
+            encoder=self.encoder,
+            glue_dir=self.glue_dir,
+            poolings=(self.pooling,),
+            layers=(self.layers,),
+            projections=(self.projection,),
+            seeds=1,
+            train_rows=self.train_rows,
+            save_models=True,
+            finetune=self.finetune,
+        )

@@ -1,0 +1,72 @@
+"""Settings of `experiments.pretrain`."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bert_jax.config import PretrainConfig, VocabConfig
+from bert_jax.errors import InputError
+from experiments.settings.shared import SyntheticEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainRun(SyntheticEncoder):
+    """Pretrain a BERT, or go on with it where it was interrupted: the same command does both."""
+
+    out: Path
+    """Run folder: settings, checkpoints, metrics.jsonl, tensorboard, curves.png, and in the end model."""
+    corpus: Path | None = None
+    """Folder that prepare_corpus wrote. Without it, the synthetic language is prepared under the run folder."""
+    documents: int = 2000
+    """Documents of the synthetic language."""
+    vocab: VocabConfig = VocabConfig()
+    """Vocabulary of the synthetic language; a prepared corpus has its own."""
+    pretrain: PretrainConfig = PretrainConfig()
+    log_every: int = 10
+    """Steps between two lines of metrics."""
+    eval_every: int = 500
+    """Steps between two evaluations on held-out text; there is one more at the end."""
+    eval_examples: int = 2000
+    """Held-out examples to evaluate at most, spread over the text."""
+    save_every: int = 500
+    """Steps between two checkpoints; there is one more at the end, and one on SIGTERM or Ctrl-C."""
+    keep_last: int = 3
+    """Checkpoints to keep, newest first."""
+    keep_every: int = 0
+    """Keep also those whose step is a multiple of this; 0 for none."""
+    spike: float = 3.0
+    """Stop at a loss of so many times its running median; 0 to go on whatever happens."""
+    wandb_project: str | None = None
+    """Log to this project of Weights & Biases too; needs pip install wandb."""
+    distributed: Literal["no", "auto"] = "no"
+    """auto finds the other hosts by itself: on TPU pods, under SLURM or Open MPI."""
+    coordinator: str | None = None
+    """address:port of host 0, where --distributed auto does not find the hosts; the same on each."""
+    num_hosts: int = 1
+    """Processes that run this command together."""
+    host: int = 0
+    """The number of this one, from 0."""
+
+    def __post_init__(self) -> None:
+        for field in ("documents", "log_every", "eval_every", "eval_examples", "save_every", "keep_last", "num_hosts"):
+            if getattr(self, field) < 1:
+                flag = field.replace("_", "-")
+                raise InputError(f"--{flag} {getattr(self, field)}: it must be at least 1")
+        if self.keep_every < 0:
+            raise InputError(f"--keep-every {self.keep_every}: it must be positive, or 0 for none")
+        if self.spike and not 1 < self.spike < math.inf:
+            raise InputError(f"--spike {self.spike}: it must be more than 1, or 0 to go on whatever happens")
+        self._check_hosts()
+
+    def _check_hosts(self) -> None:
+        if not 0 <= self.host < self.num_hosts:
+            raise InputError(f"--host {self.host}: with --num-hosts {self.num_hosts} it is 0 to {self.num_hosts - 1}")
+        if self.num_hosts > 1 and self.coordinator is None:
+            raise InputError("--num-hosts needs --coordinator, the address:port of host 0 (or use --distributed auto)")
+        if self.coordinator is not None:
+            if self.distributed == "auto":
+                raise InputError("--coordinator and --distributed auto exclude each other")
+            address, _, port = self.coordinator.rpartition(":")
+            if not address or not port.isdecimal():
+                raise InputError(f"--coordinator {self.coordinator}: it must be address:port, such as 10.0.0.1:8476")

@@ -1,0 +1,112 @@
+"""Settings that several commands have, each in a class to inherit from, and their checks."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bert_jax.config import PretrainConfig, ReadoutConfig, VocabConfig
+from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readouts:
+    """A grid of readouts."""
+
+    poolings: tuple[str, ...] = ("cls", "mean")
+    """Pooling specs; the first is the reference that the others are compared with."""
+    layers: tuple[str, ...] = ("last",)
+    """Layers specs."""
+    projections: tuple[str, ...] = ("none",)
+    """Projection specs."""
+
+    def readouts(self, num_layers: int = 0) -> list[ReadoutConfig]:
+        """Every combination of layers, projection and pooling, poolings varying fastest.
+
+        Args:
+            num_layers: of the encoder, for the layers spec `all`.
+
+        Raises:
+            InputError: a spec cannot be read, or a list names nothing or something twice.
+        """
+        check_lists(self, "poolings", "layers", "projections")
+        return make_grid(expand_layers(self.layers, num_layers), self.poolings, self.projections)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """Seeds, and how much is trained on."""
+
+    seeds: int = 5
+    """Seeds per cell: 0, 1, ..."""
+    train_rows: int | None = None
+    """Train on the first rows only."""
+
+    def __post_init__(self) -> None:
+        check_counts(self.seeds, self.train_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlueFolder:
+    """A place of GLUE."""
+
+    glue_dir: Path | None = None
+    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentEvalFolder:
+    """A place of SentEval."""
+
+    senteval_dir: Path | None = None
+    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticEncoder:
+    """How an encoder of the synthetic language is made."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    """How the synthetic suite's own encoder is made."""
+    documents: int = 2000
+    """Documents of the synthetic corpus to pretrain it on."""
+    vocab: VocabConfig = VocabConfig()
+    """The vocabulary of that encoder."""
+
+
+def make_grid(layers: Sequence[str], poolings: Sequence[str], projections: Sequence[str]) -> list[ReadoutConfig]:
+    """Every combination of layers, projection and pooling, poolings varying fastest."""
+    grid = itertools.product(layers, projections, poolings)
+    return [ReadoutConfig(layer, pooling, projection) for layer, projection, pooling in grid]
+
+
+def expand_layers(layers: Sequence[str], num_layers: int) -> list[str]:
+    """Layers specs with `all` as every layer of an encoder by itself, from 0, the embeddings."""
+    every = map(str, range(num_layers + 1))
+    return list(dict.fromkeys(one for spec in layers for one in (every if spec == "all" else [spec])))
+
+
+def check_counts(seeds: int, train_rows: int | None) -> None:
+    """Refuse numbers of seeds and rows that cannot be."""
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: at least one seed is needed")
+    if train_rows is not None and train_rows < 1:
+        raise InputError(f"--train-rows {train_rows}: at least one row is needed")
+
+
+def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
+    """Refuse lists that name nothing, or something twice."""
+    for field in fields:
+        values = getattr(settings, field)
+        if not values and not may_be_empty:
+            raise InputError(f"--{field.replace('_', '-')} names nothing")
+        if len(set(values)) < len(values):
+            raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
+
+
+def check_tasks(tasks: Sequence[str], known: Mapping[str, Task]) -> None:
+    """Refuse tasks that a suite does not have."""
+    for task in tasks:
+        if task not in known:
+            raise unknown("task", task, known)
