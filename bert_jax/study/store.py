@@ -253,7 +253,7 @@ def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) 
         write_settings(path, experiment)
         return
     old = read_experiment(folder)
-    if DATA in experiment and DATA not in old:
+    if DATA in experiment and DATA not in old and (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
         raise InputError(
             f"{folder} was written by an older version, whose rows do not say which data they are of. It can still be "
             "reported; for new runs use another --out"

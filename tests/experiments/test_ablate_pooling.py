@@ -94,8 +94,7 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
     def forbidden(*args):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(regimes, "finetune", forbidden)
-    monkeypatch.setattr(ablate_pooling, "_read", forbidden)
+    monkeypatch.setattr(regimes.finetune, "finetune", forbidden)
     before = contents(whole)
     (whole / "table.md").unlink()
     ablate(world, whole)
@@ -113,7 +112,7 @@ def test_a_grid_that_grows_runs_what_is_new_and_ends_as_if_run_at_once(world, wh
 
 
 def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world, whole, tmp_path, monkeypatch, capsys):
-    real, calls = regimes.finetune, []
+    real, calls = regimes.finetune.finetune, []
 
     def interrupted(*args):
         calls.append(args)
@@ -121,7 +120,7 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(regimes, "finetune", interrupted)
+    monkeypatch.setattr(regimes.finetune, "finetune", interrupted)
     with pytest.raises(SystemExit) as exit_:
         ablate(world, tmp_path / "out")
     assert exit_.value.code == 130 and "the same command goes on" in capsys.readouterr().err
@@ -135,12 +134,12 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
 
 KILLED = """
 import os, signal, sys
-from bert_jax import results
+from bert_jax.study import store
 from experiments import ablate_pooling
 from experiments.cli import named, run
 from experiments.settings.ablation import Ablation
 
-whole = results._append_line
+whole = store._append_line
 
 def torn(path, line):
     if path.read_bytes().count(b"\\n") < 5:
@@ -149,7 +148,7 @@ def torn(path, line):
         file.write(line[:50])
     os.kill(os.getpid(), signal.SIGKILL)
 
-results._append_line = torn
+store._append_line = torn
 run(ablate_pooling.main, named(Ablation), sys.argv[1:])
 """
 """The ablation, killed in the middle of writing its sixth row."""
@@ -300,6 +299,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_before_training(capsys, world, tmp_path, monkeypatch, changes, parts):
-    monkeypatch.setattr(regimes, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes.finetune, "finetune", lambda *args: pytest.fail("training began"))
     error = short(fails(capsys, world, tmp_path / "out", tasks="cola", **changes))
     assert all(part in error for part in parts), error

@@ -1,6 +1,7 @@
 """The probe, zero-shot similarity and the three regimes side by side, from their command lines."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from worlds import DEV, TRAIN, sentence, write_encoder, write_glue
 import bert_jax
 from bert_jax.evaluate.metrics import spearman
 from bert_jax.evaluate.similarity import cosines
-from bert_jax.study import regimes
+from bert_jax.study import grid, regimes
 from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
 from experiments import ablate_pooling, probe, sts
 from experiments.cli import named, run
@@ -117,7 +118,7 @@ def answers(folder):
 
 
 def test_an_interrupted_probe_goes_on_and_ends_as_if_run_at_once(world, probe_folder, tmp_path, monkeypatch, capsys):
-    real, calls = regimes.probe, []
+    real, calls = regimes.probe.probe, []
 
     def interrupted(*args):
         calls.append(args)
@@ -125,7 +126,7 @@ def test_an_interrupted_probe_goes_on_and_ends_as_if_run_at_once(world, probe_fo
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(regimes, "probe", interrupted)
+    monkeypatch.setattr(regimes.probe, "probe", interrupted)
     with pytest.raises(SystemExit) as exit_:
         probed(world, tmp_path / "out")
     assert exit_.value.code == 130 and len(read_rows(tmp_path / "out")) == 8
@@ -135,7 +136,7 @@ def test_an_interrupted_probe_goes_on_and_ends_as_if_run_at_once(world, probe_fo
 
 
 def test_a_finished_probe_reads_nothing_again(world, probe_folder, monkeypatch):
-    monkeypatch.setattr(regimes, "load", lambda folder: pytest.fail("the encoder was loaded"))
+    monkeypatch.setattr(grid, "load", lambda folder: pytest.fail("the encoder was loaded"))
     before = (probe_folder / "results.jsonl").read_bytes()
     probed(world, probe_folder)
     assert (probe_folder / "results.jsonl").read_bytes() == before
@@ -191,7 +192,6 @@ def test_three_regimes_stand_side_by_side(world, tmp_path):
     rows = ablated(world, tmp_path / "out")
     assert [row.regime for row in rows] == ["finetune"] * 4 + ["probe"] * 4 + ["sts"] * 2
     assert {row.id for row in rows if row.regime == "finetune"} == alone
-    assert all("regime" not in row.config for row in rows if row.regime == "finetune")
     (cosine,) = [row for row in rows if (row.regime, row.readout) == ("sts", "last/mean/none")]
     assert cosine.task == "stsb" and cosine.evaluation_examples == {"validation": DEV} and cosine.train_examples == 0
     assert {row.train_examples for row in rows if row.regime == "probe"} == {TRAIN}
@@ -220,7 +220,7 @@ MISTAKES = [
     (probed, {"tasks": "mpqa"}, "none of the tasks"),
     (probed, {"more": "--folds 30"}, "TREC: 30 folds need as many rows of each class"),
     (probed, {"more": "--senteval-dir /no/where"}, "/no/where"),
-    (similar, {"more": "--sets sickr"}, "has none of the sets"),
+    (similar, {"more": "--sets sickr"}, "has none of the tasks"),
     (similar, {"more": "--sets sts11"}, "Did you mean 'sts1"),
     (similar, {"more": "--projections whiten(axes=3)"}, "whiten(size=256)"),
     (similar, {"more": "--sts-dir /no/where"}, "--sts-dir"),
@@ -244,3 +244,33 @@ def test_a_folder_of_one_regime_can_be_opened_for_another(tmp_path):
     ResultStore(tmp_path, {"suite": "glue", "probe": {"folds": 10}}, ("finetune", "probe"))
     kept = json.loads((tmp_path / "experiment.json").read_text())
     assert kept == {"suite": "glue", "finetune": {"epochs": 3}, "probe": {"folds": 10}}
+
+
+def test_one_cell_has_one_id_whichever_command_makes_it(world, tmp_path):
+    line = (
+        f"--encoder {world / 'encoder'} --glue-dir {world / 'glue'} --tasks cola --seeds 1 --out {tmp_path / 'probe'}"
+    )
+    start(probe.main, ProbeRun, "glue", f"{line} --folds 3 --layers last")
+    ablated(world, tmp_path / "ablation", "probe", "cola")
+    assert answers(tmp_path / "probe") == answers(tmp_path / "ablation")
+
+
+def test_other_data_in_the_same_folder_are_refused_before_anything_runs(world, tmp_path, capsys, monkeypatch):
+    """Other training rows, texts or labels under one --out would be averaged with, or paired with, those before."""
+    out, own = tmp_path / "out", tmp_path / "own"
+    shutil.copytree(world / "glue", own / "glue")
+    (own / "encoder").symlink_to(world / "encoder")
+    ablated(own, out, "probe", "cola")
+    before = (out / "results.jsonl").read_bytes()
+    monkeypatch.setattr(regimes.probe, "probe", lambda *args: pytest.fail("something ran"))
+    for file, split in (("train.tsv", "train"), ("dev.tsv", "validation")):
+        path = own / "glue" / "CoLA" / file
+        text = path.read_text()
+        for old, new in (("\t0\t", "\t1\t"), ("the", "a")):
+            path.write_text(text.replace(old, new, 1))
+            with pytest.raises(SystemExit):
+                ablated(own, out, "probe", "cola")
+            assert f"data.cola.{split} was" in capsys.readouterr().err
+        path.write_text(text)
+    ablated(own, out, "probe", "cola")
+    assert (out / "results.jsonl").read_bytes() == before

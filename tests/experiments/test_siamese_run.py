@@ -13,6 +13,8 @@ from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.pretrained import Pretrained, load
+from bert_jax.study import regimes
+from bert_jax.study.pair_sources import PairSource, read_training
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train.siamese import Trained
@@ -47,13 +49,19 @@ def trained(monkeypatch):
         cosines = {name: np.linspace(0, 1, len(e.labels)).astype(np.float32) for name, e in data.evaluations.items()}
         return Trained(cosines, {"encoder": pretrained.checkpoint.encoder})
 
-    monkeypatch.setattr(siamese, "train_pairs", train)
+    monkeypatch.setattr(regimes.siamese, "train_pairs", train)
     return seeds
 
 
 def config(encoder, out, **changes):
     base = SiameseRun(
-        "nli", ("synthetic",), str(encoder), out, seeds=2, train_rows=40, siamese=SiameseConfig(max_length=16)
+        objective="nli",
+        train=("synthetic",),
+        encoder=str(encoder),
+        out=out,
+        seeds=2,
+        train_rows=40,
+        siamese=SiameseConfig(max_length=16),
     )
     return dataclasses.replace(base, **changes)
 
@@ -93,6 +101,10 @@ def test_a_folder_of_other_settings_is_refused(encoder, tmp_path):
             siamese.main(config(encoder, tmp_path / "out", **changes))
 
 
+def source(config):
+    return PairSource(config.objective, config.train, config.sts_dir, config.glue_dir, config.train_rows)
+
+
 def write_pairs(path):
     path.write_text(json.dumps({"premise": "the cat", "hypothesis": "a dog", "label": 0}) + "\n")
     return str(path)
@@ -102,7 +114,7 @@ def test_sentences_of_simcse_come_once_each_from_any_source(encoder, tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("the cat\n\nthe dog\nthe cat\n")
     run = config(encoder, tmp_path, objective="simcse", train=(str(path), write_pairs(tmp_path / "x.jsonl")))
-    split, classes = siamese.read_training(run)
+    split, classes = read_training(source(run))
     assert split.a == ["the cat", "the dog", "a dog"] and split.b is None and classes == 0
 
 
@@ -126,7 +138,7 @@ def test_mistakes_are_explained_before_anything_is_trained(encoder, tmp_path, tr
 def test_classes_that_differ_are_not_joined(encoder, tmp_path):
     run = config(encoder, tmp_path, train=("synthetic", write_pairs(tmp_path / "x.jsonl")))
     with pytest.raises(InputError, match="their classes differ"):
-        siamese.read_training(run)
+        read_training(source(run))
 
 
 @pytest.mark.parametrize(("field", "message"), [("seeds", "at least one seed"), ("train_rows", "at least one row")])

@@ -13,7 +13,7 @@ from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.pretrained import Pretrained
-from bert_jax.study import regimes
+from bert_jax.study import grid
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
@@ -156,7 +156,7 @@ def test_the_same_command_runs_nothing_again_and_a_third_encoder_joins(out, worl
     before = {path: path.read_bytes() for path in out.rglob("results.jsonl")}
     write_encoder(world / "third")
     with monkeypatch.context() as patch:
-        patch.setattr(regimes, "load", lambda folder: pytest.fail("an encoder was loaded again"))
+        patch.setattr(grid, "load", lambda folder: pytest.fail("an encoder was loaded again"))
         start(world, out, "--parts", "layers", "attention", "knockout", "cosine")
     assert {path: path.read_bytes() for path in before} == before
     start(world, out, "--parts", "layers", encoders=("third",))

@@ -129,10 +129,14 @@ def test_damage_before_the_last_line_is_named(folder, damage):
 
 
 def test_another_experiment_is_refused_with_every_difference(folder):
-    other = {"encoder": "mini", "finetune": FinetuneConfig(epochs=4), "data": "glue"}
+    other = {"encoder": "mini", "finetune": FinetuneConfig(epochs=4), "suite": "glue"}
     with pytest.raises(InputError) as error:
         ResultStore(folder, other)
-    for part in ('encoder was "tiny" and is "mini"', "finetune.epochs was 3 and is 4", 'data was absent and is "glue"'):
+    for part in (
+        'encoder was "tiny" and is "mini"',
+        "finetune.epochs was 3 and is 4",
+        'suite was absent and is "glue"',
+    ):
         assert part in str(error.value)
     assert "batch_size" not in str(error.value) and "--out" in str(error.value)
     assert read_experiment(folder) == plain(EXPERIMENT)
@@ -184,3 +188,22 @@ def test_predictions_that_cannot_be_trusted_are_refused(folder):
     path.write_bytes(whole)
     with pytest.raises(InputError, match="4 examples"):
         read_predictions(folder, a_row(0, evaluation_examples={"validation": 4}))
+
+
+DATA = {"cola": {"train": "a", "validation": "b"}}
+
+
+def test_a_folder_knows_its_data_and_grows_by_tasks(tmp_path):
+    ResultStore(tmp_path, {"data": DATA})
+    ResultStore(tmp_path, {"data": {"mrpc": {"train": "c"}}})
+    assert read_experiment(tmp_path)["data"] == DATA | {"mrpc": {"train": "c"}}
+    for split in ("train", "validation"):
+        with pytest.raises(InputError, match=f'data.cola.{split} was ".*" and is "z"'):
+            ResultStore(tmp_path, {"data": {"cola": DATA["cola"] | {split: "z"}}})
+    assert read_experiment(tmp_path)["data"] == DATA | {"mrpc": {"train": "c"}}
+
+
+def test_a_folder_of_an_older_version_is_refused_by_name(folder):
+    with pytest.raises(InputError, match="written by an older version"):
+        ResultStore(folder, EXPERIMENT | {"data": DATA})
+    assert len(read_rows(folder)) == 2
