@@ -13,7 +13,7 @@ from bert_jax.config import BertConfig
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.regime import ModelOf
-from bert_jax.study.run import Run
+from bert_jax.study.run import Run, name_encoder
 from bert_jax.study.sources import Source, read_task
 from bert_jax.tasks.suites import SUITES
 from bert_jax.train.pretrain import bert_config
@@ -62,10 +62,9 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
     return run_grid(grid)
 
 
-def _name(config: Ablation) -> str | None:
-    if config.encoder is None:
-        return f"{config.pretrain.preset} pretrained on {config.documents} synthetic documents"
-    return None if Path(config.encoder).exists() else config.encoder
+def _name(config: Ablation) -> str:
+    own = f"{config.pretrain.preset} pretrained on {config.documents} synthetic documents"
+    return own if config.encoder is None else name_encoder(config.encoder)
 
 
 def _architecture(config: Ablation) -> BertConfig:

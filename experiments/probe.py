@@ -4,12 +4,11 @@ The encoder reads every text once for all layers and poolings. Ends with a table
 each task. An interrupted run goes on where it was when the same command is given again.
 """
 
-from pathlib import Path
-
 from bert_jax.analysis.report import write_report
 from bert_jax.checkpoints.directory import read_config
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
 from bert_jax.tasks.suites import SUITES
 from experiments.cli import named, run
@@ -36,7 +35,7 @@ def main(config: ProbeRun) -> None:
         read=lambda task: read_task(source, task),
         readouts=config.readouts(bert.num_layers),
         seeds=range(config.seeds),
-        name=None if Path(str(config.encoder)).exists() else config.encoder,
+        name=name_encoder(str(config.encoder)),
         labels={"suite": config.suite, "train_rows": config.train_rows},
         absent=absent,
     )

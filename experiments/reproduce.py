@@ -18,6 +18,7 @@ from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
 from bert_jax.files import plain, writing
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.run import name_encoder
 from experiments import what_is_in_cls
 from experiments.cells import (
     SYNTHETIC,
@@ -33,7 +34,6 @@ from experiments.cells import (
 from experiments.cells import read as read_column
 from experiments.cli import run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
-from experiments.sources import describe_encoder
 from experiments.tables import tables
 from experiments.tables.table import NONE, Column, Line, Table
 
@@ -123,7 +123,7 @@ def protocol(table: Table, config: Reproduce) -> str:
     published = f"{table.protocol}; scores are of the {table.published_on} set" if table.published_on else "nothing"
     encoders = {encoder.name: config.given_for(encoder.name) for encoder in table.encoders}
     made = [encoder.name for encoder in table.encoders if is_pretrained_here(encoder, config)]
-    parts = [f"{name} is {describe_encoder(place)['encoder']}" for name, place in encoders.items() if place]
+    parts = [f"{name} is {name_encoder(place)}" for name, place in encoders.items() if place]
     how = f"{config.pretrain.steps:,} steps of {config.pretrain.batch_size}"
     how += "" if any(encoder.sizes for encoder in table.encoders) else f", size {config.pretrain.preset}"
     parts += [f"pretrained here ({how}): {', '.join(made)}"] if made else []
@@ -284,7 +284,7 @@ def print_list() -> None:
     console.print(
         f"[bold]{CLAIMS}[/bold]  Five claims about \\[CLS], each with a measurement and a figure", highlight=False
     )
-    console.print("    source: ours; see the README", highlight=False, markup=False)
+    console.print("    source: ours; see docs/what-is-in-cls.md", highlight=False, markup=False)
     console.print("    tiny: nothing; the synthetic language's encoders are pretrained", highlight=False, markup=False)
     console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
     console.print(

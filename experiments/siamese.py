@@ -12,7 +12,7 @@ from bert_jax.checkpoints.directory import read_config
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.pair_sources import PairSource, objective_task, read_pairs
-from bert_jax.study.run import Run
+from bert_jax.study.run import Run, name_encoder
 from experiments.cli import named, run
 from experiments.encoders import find_encoder
 from experiments.settings.sentence_pairs import SiameseRun
@@ -35,7 +35,7 @@ def main(config: SiameseRun) -> None:
         read=lambda task: read_pairs(source),
         readouts=config.readouts(),
         seeds=range(config.seeds),
-        name=None if Path(config.encoder).exists() else config.encoder,
+        name=name_encoder(config.encoder),
         labels={"objective": config.objective, "train_rows": config.train_rows},
         model_of=(lambda run: _model_of(config, run)) if config.save else None,
     )

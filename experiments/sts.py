@@ -5,12 +5,11 @@ x 100 with paired differences, and each readout's anisotropy. An interrupted run
 again.
 """
 
-from pathlib import Path
-
 from bert_jax.analysis.report import write_report
 from bert_jax.checkpoints.directory import read_config
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
 from bert_jax.tasks.suites import SUITES
 from experiments.cli import named, run
@@ -34,7 +33,7 @@ def main(config: StsRun) -> None:
         tasks=tasks,
         read=lambda task: read_task(source, task),
         readouts=config.readouts(bert.num_layers),
-        name=None if Path(str(config.encoder)).exists() else config.encoder,
+        name=name_encoder(str(config.encoder)),
         labels={"suite": "sts"},
         absent=absent,
     )

@@ -140,12 +140,14 @@ def _labels(grid: Grid, splits: TaskSplits) -> dict[str, Any]:
 
 def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> dict[str, Any]:
     """What the run folder says of all its rows. It can grow by tasks, seeds, readouts and regimes."""
+    # Suites have tasks of one name: STS-B of GLUE, and of the similarity sets.
+    prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""
     return {
         "encoder": encoder.name,
         "encoder_weights": encoder.weights,
         "tuned_before": encoder.tuned_before,
         **{name: value for name, value in grid.labels.items() if name != "suite"},
-        DATA: {name: found.digests() for name, found in splits.items()},
+        DATA: {prefix + name: found.digests() for name, found in splits.items()},
         **{REGIMES[name].settings: settings for name, settings in grid.settings.items()},
     }
 

@@ -42,17 +42,22 @@ class EncoderId(NamedTuple):
     tuned_before: tuple[str, ...] = ()
 
 
-def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
-    """The identity of a model directory, named after its folder by default.
+def name_encoder(encoder: str | Path) -> str:
+    """The name of an encoder in tables: its hub id, or its folder; the model of a run is named after the run."""
+    place = Path(encoder)
+    if not place.exists():
+        return str(encoder)
+    place = place.resolve()
+    return place.parent.name if place.name == MODEL else place.name
 
-    The model of a run folder is named after the run.
+
+def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
+    """The identity of a model directory, by default with the name that `name_encoder` gives.
 
     Raises:
         InputError: the directory has no weights.
     """
-    place = folder.resolve()
-    own = place.parent.name if place.name == MODEL else place.name
-    return EncoderId(name or own, fingerprint(folder), tuple(tunings(folder)))
+    return EncoderId(name or name_encoder(folder), fingerprint(folder), tuple(tunings(folder)))
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ def test_other_data_in_the_same_folder_are_refused_before_anything_runs(world, t
             path.write_text(text.replace(old, new, 1))
             with pytest.raises(SystemExit):
                 ablated(own, out, "probe", "cola")
-            assert f"data.cola.{split} was" in capsys.readouterr().err
+            assert f"data.glue/cola.{split} was" in capsys.readouterr().err
         path.write_text(text)
     ablated(own, out, "probe", "cola")
     assert (out / "results.jsonl").read_bytes() == before
