@@ -1,5 +1,6 @@
 """Where an experiment's tasks and encoder come from."""
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.errors import InputError
 from bert_jax.tasks import glue, senteval, sts
-from bert_jax.tasks.task import Split, Task
+from bert_jax.tasks.task import Split, Task, count_duplicates
 from experiments.settings import MODEL, SUITES
 
 
@@ -23,17 +24,19 @@ class Source(NamedTuple):
 
 
 class TaskSplits(NamedTuple):
-    """A task's rows. train is None for a set that is only scored. subsets: sizes of the parts of its one evaluation."""
+    """A task's rows. train is None for a set that is only scored. subsets: sizes of the parts of its one evaluation.
+    duplicates: by evaluation, the rows whose texts are in the training split too."""
 
     task: Task
     train: Split | None
     validation: Split | None
     evaluations: dict[str, Split]
     subsets: dict[str, int] = {}  # noqa: RUF012 - never written to
+    duplicates: dict[str, int] = {}  # noqa: RUF012 - never written to
 
 
 def read_task(source: Source, task: Task) -> TaskSplits:
-    """The splits of a task that a run needs.
+    """The splits of a task that a run needs. Duplicates between training and evaluation are counted in a warning.
 
     Raises:
         InputError: a file is missing or damaged, or its labels are not published.
@@ -42,10 +45,18 @@ def read_task(source: Source, task: Task) -> TaskSplits:
     train = _read_split(source, trained, trained.train)
     if source.train_rows is not None:
         train = _spread(train, source.train_rows) if task.folds else train.head(source.train_rows)
-    if task.folds:
-        return TaskSplits(task, train, None, dict.fromkeys(task.evaluations, train))
     validation = _read_split(source, task, task.validation) if task.validation else None
-    return TaskSplits(task, train, validation, {name: _read_split(source, task, name) for name in task.evaluations})
+    evaluations = {name: train if task.folds else _read_split(source, task, name) for name in task.evaluations}
+    duplicates = {name: count_duplicates(task, train, split) for name, split in evaluations.items()}
+    _warn_of_duplicates(task, evaluations, duplicates)
+    return TaskSplits(task, train, validation, evaluations, duplicates=duplicates)
+
+
+def _warn_of_duplicates(task: Task, evaluations: dict[str, Split], duplicates: dict[str, int]) -> None:
+    found = [f"{count:,} of {len(evaluations[name].a):,} ({name})" for name, count in duplicates.items() if count]
+    if found:
+        where = "another row, which may be in another fold" if task.folds else "the training split"
+        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}", stacklevel=2)
 
 
 def read_similarity(task: Task, folder: Path) -> TaskSplits | None:

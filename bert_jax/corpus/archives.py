@@ -26,7 +26,8 @@ _FORMATS: dict[bytes, Callable[[Any], Any]] = {
 }
 """By their first bytes."""
 _PIECE = 1 << 20
-_HEAD = 1 << 16
+HEAD = 1 << 16
+"""Bytes of a file that can be looked at before it is read."""
 _END: type[Exception] = vars(tarfile)["EOFHeaderError"]  # which the types of the library do not know
 _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
@@ -37,7 +38,7 @@ class Stream:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self.head = b""
-        self.head = self.read(_HEAD)
+        self.head = self.read(HEAD)
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
