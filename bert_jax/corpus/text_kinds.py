@@ -110,8 +110,8 @@ def check_rest(name: str, offset: int, kind: Kind, rest: bytes) -> bool:
     if kind == "wikiextractor" and rest.strip():
         raise InputError(f"{name}: the document at byte {offset} has no </doc>; the file seems to be cut off")
     if kind == "array":
-        start = _skip_space(rest, 0, len(rest))
         if not re.fullmatch(rb"[\],\s]*\]\s*", rest):
+            start = len(rest) - len(rest.lstrip(b", ]\t\r\n"))
             found = rest[start : start + 40].decode("utf-8", "replace")
             raise InputError(
                 f"{name}, byte {offset + start}: expected a JSON object or the end of the array: {found!r}"
@@ -185,13 +185,9 @@ def _is_list(text: str, is_whole: bool) -> bool:
 def _find_table(text: str, is_whole: bool) -> tuple[str, int, int] | None:
     """The delimiter, rows and columns where the first lines look like those of a table."""
     for delimiter, called in _DELIMITERS.items():
-        lines = io.StringIO(text.rstrip(), newline="")
-        try:
-            rows = list(itertools.islice(csv.reader(lines, delimiter=delimiter), _ROWS))
-        except csv.Error:
-            continue
+        rows = _rows(text.rstrip(), delimiter)
         if not is_whole and len(rows) < _ROWS:
-            rows.pop()
+            rows = rows[:-1]
         widths = {len(row) for row in rows}
         # What stands in the first column of a text whose paragraphs begin with a tab is nothing.
         if len(widths) != 1 or max(widths) < 2 or not any(row[0].strip() for row in rows):
@@ -200,3 +196,13 @@ def _find_table(text: str, is_whole: bool) -> tuple[str, int, int] | None:
         if len(rows) >= (_FEWEST_SPACED if spaced else _FEWEST):
             return called, len(rows), widths.pop()
     return None
+
+
+def _rows(text: str, delimiter: str) -> list[list[str]]:
+    """The first rows of a table; with tabs between its columns, a quotation mark is a character like any other."""
+    if delimiter == "\t":
+        return [line.split("\t") for line in text.split("\n", _ROWS)[:_ROWS]]
+    try:
+        return list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), _ROWS))
+    except csv.Error:
+        return []

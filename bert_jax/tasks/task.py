@@ -77,12 +77,13 @@ class Split(NamedTuple):
 def count_duplicates(task: Task, train: Split, evaluation: Split) -> int:
     """The rows of an evaluation whose text, or pair of texts, is in the training split too.
 
-    White space around a text does not matter; nor does the order of a pair, unless the task has a direction. Where
-    the training split is the evaluation, whose folds take turns, another row has the text.
+    Rows without any text are not counted. White space around a text does not matter; nor does the order of a pair,
+    unless the task has a direction. Where the training split is the evaluation, whose folds take turns, another row
+    has the text.
     """
     known = Counter(_texts(task, train))
     others = 1 if train is evaluation else 0
-    return sum(known[texts] > others for texts in _texts(task, evaluation))
+    return sum(known[texts] > others for texts in _texts(task, evaluation) if any(texts))
 
 
 def _texts(task: Task, split: Split) -> Iterator[tuple[str, ...]]:
