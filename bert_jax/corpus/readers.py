@@ -111,7 +111,7 @@ def require_outside(out: str, inputs: Sequence[str]) -> None:
         InputError: `out` is a folder of the inputs, or in one.
     """
     for name in inputs:
-        if Path(name).is_dir() and Path(out).resolve().is_relative_to(Path(name).resolve()):
+        if "://" not in out and Path(name).is_dir() and Path(out).resolve().is_relative_to(Path(name).resolve()):
             raise InputError(f"--out {out} is inside --input {name}, and would be read as text; write it elsewhere")
 
 

@@ -91,7 +91,8 @@ def test_lines_that_are_sentences_stay_whole():
 
 def test_long_sentences_are_cut_at_spaces_or_between_characters_and_short_ones_left():
     rng = np.random.default_rng(0)
-    sentences = ["".join(rng.choice(list("ab é北🙂 "), rng.integers(0, 40))) for _ in range(500)]
+    texts = ("".join(rng.choice(list("ab é北🙂 "), rng.integers(0, 40))) for _ in range(500))
+    sentences = [" ".join(text.split()) for text in texts]
     for size in (4, 7, 30):
         for sentence in sentences:
             pieces = list(cut_long([sentence], size))
