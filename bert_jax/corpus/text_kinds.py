@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import re
-import sys
 from collections.abc import Iterator
 from typing import Literal
 
@@ -21,9 +20,9 @@ Documents = Literal["auto", "blank-lines", "file"]
 """How documents are found: by the kind of text that the first bytes show, at blank lines, or one in each file."""
 Kind = Literal["wikiextractor", "jsonl", "array", "text", "file"]
 
-_BLANK = "|".join(re.escape(char) for char in map(chr, range(sys.maxunicode + 1)) if char.isspace() and char != "\n")
-_SPACE, _GAP = f"(?:{_BLANK})*".encode(), f"(?:{_BLANK}|\n)*".encode()
-"""Bytes of what `str.strip` takes off, without and with the ends of lines."""
+_WIDE = rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2(?:\x80[\x80-\x8a\xa8\xa9\xaf]|\x81\x9f)|\xe3\x80\x80"
+_SPACE, _GAP = rb"(?:[\t\x0b-\r\x1c-\x20]|" + _WIDE + rb")*", rb"(?:[\t-\r\x1c-\x20]|" + _WIDE + rb")*"
+"""What `str.strip` takes off in UTF-8, without and with the ends of lines."""
 _SEPARATORS = {
     "wikiextractor": re.compile(rb"\n</doc>" + _GAP),
     "jsonl": re.compile(rb"\n" + _GAP),
