@@ -21,12 +21,15 @@ Documents = Literal["auto", "blank-lines", "file"]
 Kind = Literal["wikiextractor", "jsonl", "array", "text", "file"]
 
 _WIDE = rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2(?:\x80[\x80-\x8a\xa8\xa9\xaf]|\x81\x9f)|\xe3\x80\x80"
-_SPACE, _GAP = rb"(?:[\t\x0b-\r\x1c-\x20]|" + _WIDE + rb")*", rb"(?:[\t-\r\x1c-\x20]|" + _WIDE + rb")*"
-"""What `str.strip` takes off in UTF-8, without and with the ends of lines."""
+_NARROW, _NARROW_OR_END = rb"[\t\x0b-\r\x1c-\x20]*", rb"[\t-\r\x1c-\x20]*"
+# White space that is not ASCII is tried last, which is for speed.
+_BLANK_LINE = rb"\n" + _NARROW + rb"(?:\n|(?:(?:" + _WIDE + rb")" + _NARROW + rb")+\n)"
+_GAP = _NARROW_OR_END + rb"(?:(?:" + _WIDE + rb")" + _NARROW_OR_END + rb")*"
+"""All that `str.strip` takes off in UTF-8."""
 _SEPARATORS = {
     "wikiextractor": re.compile(rb"\n</doc>" + _GAP),
     "jsonl": re.compile(rb"\n" + _GAP),
-    "text": re.compile(rb"\n" + _SPACE + rb"\n" + _GAP),
+    "text": re.compile(_BLANK_LINE + _GAP),
 }
 _LEADING = re.compile(_GAP)
 _ENDS = {
