@@ -24,6 +24,11 @@ def main(config: PrepareCorpus) -> None:
         print(f"{split}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
     for why, count in manifest["dropped"].items():
         print(f"left out: {count:,} documents, {why}")
+    share = manifest["paired_share"]["train"]
+    if share is not None and share < 0.5:
+        print(
+            f"only {share:.1%} of the text is in documents of two sentences or more; sentence pairs (nsp, sop) need it"
+        )
     print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {config.out}")
 
 

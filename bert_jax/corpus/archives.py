@@ -8,7 +8,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, Self
 
 from bert_jax.errors import InputError
@@ -26,6 +26,8 @@ _FORMATS: dict[bytes, Callable[[Any], Any]] = {
 }
 """By their first bytes."""
 _PIECE = 1 << 20
+HEAD = 1 << 16
+"""Bytes of a file that can be looked at before it is read."""
 _END: type[Exception] = vars(tarfile)["EOFHeaderError"]  # which the types of the library do not know
 _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
@@ -36,7 +38,7 @@ class Stream:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self.head = b""
-        self.head = self.read(512)
+        self.head = self.read(HEAD)
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
@@ -88,8 +90,24 @@ class _Member(tarfile.TarInfo):
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Whether a part of a relative path begins with a dot."""
-    return any(part.startswith(".") for part in path.parts)
+    """Whether the name of a file, or of a folder that it is in, begins with a dot.
+
+    >>> is_hidden(PurePosixPath(".git/config")), is_hidden(PurePosixPath("../texts/a.txt"))
+    (True, False)
+    """
+    return any(part.startswith(".") and part != ".." for part in path.parts)
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there but can be read only once, or not at all.
+
+    Raises:
+        InputError: it is a pipe, a device or a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"--input {path} is a folder; name a file in it")
+    if not path.is_file():
+        raise InputError(f"--input {path} is a pipe or device, and is read more than once; write it to a file first")
 
 
 @contextlib.contextmanager

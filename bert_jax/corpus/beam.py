@@ -30,6 +30,7 @@ from bert_jax.corpus.prepare import TextConfig, describe, draw_sample, share
 from bert_jax.corpus.readers import Block, Source
 from bert_jax.corpus.sentences import paragraphs_of
 from bert_jax.corpus.shards import MANIFEST, SETTINGS, Shard, Split
+from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL
@@ -57,6 +58,7 @@ def prepare_on_beam(
     Raises:
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
     """
+    readers.require_outside(out, inputs)
     pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: file systems have their options from it
     if FileSystems.exists(out) and FileSystems.match([FileSystems.join(out, "*")])[0].metadata_list:
         raise InputError(f"{out} is not empty; use another --out")
@@ -98,7 +100,7 @@ def _build(
         pipeline
         | "sources" >> beam.Create(sources)
         | "spread sources" >> beam.Reshuffle()
-        | "read" >> beam.FlatMap(_read, size=config.block_bytes)
+        | "read" >> beam.FlatMap(_read, size=config.block_bytes, documents=config.documents)
         | "spread blocks" >> beam.Reshuffle()
     )
     files = beam.pvalue.AsSingleton(_tokenizer(pipeline, blocks, config, vocab))
@@ -129,13 +131,13 @@ def _left_out(reason: str) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(_OUT, reason)
 
 
-def _read(source: Source, size: int) -> Iterator[Block]:
+def _read(source: Source, size: int, documents: Documents) -> Iterator[Block]:
     if source.rows is not None:
         yield from readers.read_blocks([source], size)
         return
     with reading(source.name), FileSystems.open(source.name, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         for name, stream in read_members(file, source.name):
-            for chunk in readers.read_chunks(stream, name, size):
+            for chunk in readers.read_chunks(stream, name, size, documents):
                 yield Block((chunk,), 0)
 
 

@@ -29,6 +29,13 @@ class Corpus(NamedTuple):
     def num_documents(self) -> int:
         return len(self.documents) - 1
 
+    @property
+    def paired_share(self) -> float:
+        """The share of its tokens in documents of two sentences or more: of the examples, those that can be a pair."""
+        several = np.diff(self.documents) > 1
+        tokens = np.diff(self.sentences[self.documents])
+        return float(tokens[several].sum() / tokens.sum())
+
 
 class Document(NamedTuple):
     """One tokenised document: tokens [T], its sentences' ids one after the other; lengths [S] uint32 of them."""

@@ -1,11 +1,11 @@
 """A text a line: a file of any size as a stream of texts, plain or JSON, as it is or compressed."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from bert_jax.corpus.archives import Stream, read_members, reading
+from bert_jax.corpus.archives import Stream, read_members, reading, require_file
 from bert_jax.errors import InputError
+from bert_jax.json_lines import parse_row, text_of
 
 _PIECE = 1 << 20
 _LONGEST = 32 << 20
@@ -21,10 +21,11 @@ def read_lines(path: Path, field: str | None = None, skip: int = 0) -> Iterator[
         skip: lines to leave out at the beginning, which are not looked at.
 
     Raises:
-        InputError: the file is missing or damaged; or a line is not UTF-8, too long, or has no such field.
+        InputError: the file is missing, damaged or a pipe; or a line is not UTF-8, too long, or has no such field.
     """
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"there is no file {path}")
+    require_file(path)
     with reading(str(path)), open(path, "rb") as file:
         for name, stream in read_members(file, str(path)):
             if name != str(path):
@@ -71,12 +72,4 @@ def _text(line: bytes, field: str | None, where: str) -> str:
         raise InputError(f"{where} is not UTF-8 ({error.reason} at byte {error.start + 1}); convert the file") from None
     if field is None:
         return text
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
-    found = row.get(field) if isinstance(row, dict) else None
-    if not isinstance(found, str):
-        names = f"it has {', '.join(map(str, row))}" if isinstance(row, dict) and row else "it is no object with fields"
-        raise InputError(f"{where} has no text named {field!r}; {names}")
-    return found
+    return text_of(parse_row(text, where), field, where, "name the field with --field, or correct the line")

@@ -23,6 +23,7 @@ from bert_jax.corpus.paragraphs import ParagraphTokenizer
 from bert_jax.corpus.readers import Block, Source
 from bert_jax.corpus.sentences import paragraphs_of
 from bert_jax.corpus.shards import VERSION, Part, Split
+from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.corpus.workers import Call, Workers, start_workers
 from bert_jax.errors import InputError
@@ -43,6 +44,9 @@ class TextConfig:
 
     text_field: str = "text"
     """The field of a JSON line, or the feature of a TFDS row, that holds the text."""
+    documents: Documents = "auto"
+    """auto: as the kind of text has it, which its first bytes show; blank-lines: plain text with blank lines between
+    documents, whatever it looks like; file: each file is a document."""
     sentences: Literal["split", "lines"] = "split"
     """split: a line is a paragraph, cut into sentences by rules; lines: a line is a sentence."""
     deduplicate: bool = False
@@ -90,6 +94,7 @@ def prepare(
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
         OSError: `out` cannot be written.
     """
+    readers.require_outside(str(out), inputs)
     sources = readers.find_sources(inputs)
     total = sum(source.size for source in sources)
     given = {"paths": list(inputs), "files": len(sources), "bytes": total}
@@ -128,7 +133,10 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
 def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, Any]) -> dict[str, Any]:
     """What decides a corpus: where two folders have the same here, they are the same in everything."""
     chosen = asdict(vocab) if isinstance(vocab, VocabConfig) else {"sha256": fingerprint(vocab)}
-    return {"version": VERSION, "text": asdict(config), "vocab": chosen, "inputs": inputs}
+    how = asdict(config)
+    if config.documents == "auto":
+        del how["documents"]  # folders that were begun before there was a choice go on
+    return {"version": VERSION, "text": how, "vocab": chosen, "inputs": inputs}
 
 
 def _has_tokenizer(out: Path) -> bool:
@@ -173,7 +181,7 @@ def _write_sample(
     highest = vocabulary.HIGHEST
 
     def calls() -> Iterator[tuple[int, Call[list[Paragraph]]]]:
-        for block in readers.read_blocks(sources, config.block_bytes):
+        for block in readers.read_blocks(sources, config.block_bytes, config.documents):
             yield block.position, Call(draw_sample, (block, config, wanted, highest))
 
     for position, paragraphs in pool.map(calls()):
@@ -201,7 +209,7 @@ def _write_parts(sources: Sequence[Source], out: Path, config: TextConfig, worke
     """Write the parts that are not there yet; yields the positions in the sources that they have come to."""
 
     def calls(duplicates: Duplicates) -> Iterator[tuple[int, Call[None] | None]]:
-        for number, block in enumerate(readers.read_blocks(sources, config.block_bytes)):
+        for number, block in enumerate(readers.read_blocks(sources, config.block_bytes, config.documents)):
             # Of the blocks that are done too: what stands in them is a duplicate in others.
             repeated = duplicates.find(_documents(block, config)) if config.deduplicate else frozenset()
             if shards.has_part(out, number):

@@ -1,36 +1,41 @@
 """Raw text as a stream: files, compressed or in archives, to blocks of whole documents, to documents.
 
 A reader cuts its input into blocks at the ends of documents and looks no closer, so that one process can feed many
-that do. Three kinds of text are told apart by their first bytes: WikiExtractor's `<doc ...>` elements, JSON lines, and
-plain text with blank lines between documents. Data sets of TFDS are read by `rows`, as blocks too.
+that do. Where documents end is a matter of the kind of text (`text_kinds`). Data sets of TFDS are read by `rows`, as
+blocks too.
 """
 
-import contextlib
 import hashlib
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from bert_jax.corpus.archives import Stream, is_hidden, read_members, reading
+from bert_jax.corpus.archives import (
+    Stream,
+    is_hidden,
+    read_members,
+    reading,
+    require_file,
+)
+from bert_jax.corpus.text_kinds import (
+    Documents,
+    Kind,
+    check_rest,
+    endless,
+    kind_of,
+    last_end,
+    spans,
+)
 from bert_jax.errors import InputError
-
-Kind = Literal["wikiextractor", "jsonl", "text"]
+from bert_jax.json_lines import InvalidTextError, parse_row, text_of
 
 _PIECE = 1 << 20
 """Bytes read at a time, and about the size of a chunk, at most."""
 _LONGEST = 32 << 20
 """Bytes without the end of a document that are taken for a mistake."""
-_SEPARATORS = {
-    "wikiextractor": re.compile(rb"\n</doc>\s*"),
-    "jsonl": re.compile(rb"\n\s*"),
-    "text": re.compile(rb"\n[ \t\r]*\n\s*"),
-}
-_ENDS = {"wikiextractor": "a line </doc>", "jsonl": "a new line", "text": "a blank line"}
 _BOM = b"\xef\xbb\xbf"
-_MARKUP = re.compile(rb"<(\?xml|!doctype|html|mediawiki)", re.IGNORECASE)
 _TITLE = re.compile(r'title="(.*)"')
 
 
@@ -41,6 +46,8 @@ class Chunk(NamedTuple):
     """The file; in an archive, archive:member."""
     offset: int
     """Where in the unpacked file its first byte stands."""
+    line: int
+    """The number of the line that its first byte is on."""
     kind: Kind
     data: bytes
 
@@ -97,17 +104,34 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     return sources
 
 
+def require_outside(out: str, inputs: Sequence[str]) -> None:
+    """Refuse to write a corpus where its text is read from, and would be read when the preparation goes on.
+
+    Raises:
+        InputError: `out` is a folder of the inputs, or in one.
+    """
+    for name in inputs:
+        if "://" not in out and Path(name).is_dir() and Path(out).resolve().is_relative_to(Path(name).resolve()):
+            raise InputError(f"--out {out} is inside --input {name}, and would be read as text; write it elsewhere")
+
+
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"there is no {path}; --input takes files, folders and tfds:NAME")
     if not path.is_dir():
+        require_file(path)
         return [path]
     inside = (file for file in path.rglob("*") if file.is_file())
     return sorted(file for file in inside if not is_hidden(file.relative_to(path)))
 
 
-def read_blocks(sources: Iterable[Source], size: int) -> Iterator[Block]:
+def read_blocks(sources: Iterable[Source], size: int, documents: Documents = "auto") -> Iterator[Block]:
     """The sources in order, cut into blocks of at least `size` bytes of unpacked text; never a whole file in memory.
+
+    Args:
+        sources: of `find_sources`.
+        size: in bytes.
+        documents: how the documents of a file are found.
 
     Raises:
         InputError: a file cannot be read, is damaged or cut off, is of no kind that is known, or holds a document
@@ -116,7 +140,8 @@ def read_blocks(sources: Iterable[Source], size: int) -> Iterator[Block]:
     parts: list[Chunk | Rows] = []
     filled = before = position = 0
     for source in sources:
-        for part, part_size, read in _read_rows(source, size) if source.rows is not None else _read_file(source, size):
+        found = _read_rows(source, size) if source.rows is not None else _read_file(source, size, documents)
+        for part, part_size, read in found:
             parts.append(part)
             filled, position = filled + part_size, before + read
             if filled >= size:
@@ -136,46 +161,32 @@ def _read_rows(source: Source, size: int) -> Iterator[tuple[Rows, int, int]]:
         yield Rows(source.name, str(source.path), first, last), int((last - first) * each), int(last * each)
 
 
-def _read_file(source: Source, size: int) -> Iterator[tuple[Chunk, int, int]]:
+def _read_file(source: Source, size: int, documents: Documents) -> Iterator[tuple[Chunk, int, int]]:
     with reading(source.name), open(source.path, "rb") as file:
         for name, stream in read_members(file, source.name):
-            for chunk in read_chunks(stream, name, size):
+            for chunk in read_chunks(stream, name, size, documents):
                 yield chunk, len(chunk.data), file.tell()
 
 
-def read_chunks(stream: Stream, name: str, size: int) -> Iterator[Chunk]:
+def read_chunks(stream: Stream, name: str, size: int, documents: Documents = "auto") -> Iterator[Chunk]:
     """The documents of an unpacked file in chunks of about `size` bytes, or a megabyte if that is less.
 
     Raises:
         InputError: it is of no kind that is known, or holds a document without end.
     """
-    kind = _kind(name, stream.head)
     offset = len(stream.read(len(_BOM))) if stream.head.startswith(_BOM) else 0
-    rest = b""
+    kind = kind_of(name, stream.head, documents)
+    rest, line = b"", 1
     while piece := stream.read(min(size, _PIECE)):
         data = rest + piece
-        end = max((match.end() for match in _SEPARATORS[kind].finditer(data)), default=0)
+        end = last_end(kind, data)
         if end:
-            yield Chunk(name, offset, kind, data[:end])
-        offset, rest = offset + end, data[end:]
+            yield Chunk(name, offset, line, kind, data[:end])
+        offset, line, rest = offset + end, line + data.count(b"\n", 0, end), data[end:]
         if len(rest) > _LONGEST:
-            raise InputError(f"{name}: the document at byte {offset} has no end: {_ENDS[kind]} must come after each")
-    if rest.strip():
-        if kind == "wikiextractor":
-            raise InputError(f"{name}: the document at byte {offset} has no </doc>; the file seems to be cut off")
-        yield Chunk(name, offset, kind, rest)
-
-
-def _kind(name: str, head: bytes) -> Kind:
-    head = head.removeprefix(_BOM).lstrip()
-    if head.startswith(b"<doc "):
-        return "wikiextractor"
-    if b"\0" in head or _MARKUP.match(head):
-        raise InputError(
-            f"{name} is of no kind that is known: text must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
-            "with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar"
-        )
-    return "jsonl" if head.startswith(b"{") else "text"
+            raise endless(name, offset, kind)
+    if check_rest(name, offset, kind, rest):
+        yield Chunk(name, offset, line, kind, rest)
 
 
 def digest(block: Block) -> str:
@@ -200,43 +211,54 @@ def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "ski
             something between WikiExtractor's documents.
     """
     for part in block.parts:
-        for name, start, data in _raw(part, text_field):
-            document = None
+        for place, data in _raw(part, text_field):
             try:
                 text = data.decode()
-                document = (
-                    text if isinstance(part, Rows) else _PARSERS[part.kind](text, f"{name}, byte {start}", text_field)
-                )
-                if "\\u" in text:
-                    document.encode()  # JSON can spell half of a surrogate pair, which no UTF-8 does
-            except UnicodeError as error:
+                yield text if isinstance(part, Rows) else _PARSERS[part.kind](text, place, text_field)
+            except (UnicodeDecodeError, InvalidTextError) as error:
                 if bad_text == "stop":
-                    at = start + error.start if isinstance(error, UnicodeDecodeError) else start
                     raise InputError(
-                        f"{name}: invalid UTF-8 at byte {at}; "
+                        f"{_reason(place, error)}; "
                         "correct it, or prepare another --out, without such documents, with --on-bad-text skip"
                     ) from None
-                document = None
-            yield document
+                yield None
 
 
-def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[str, int, bytes]]:
-    """Of each document where it stands (a name, and the byte there at which it begins) and its bytes."""
+class _Place(NamedTuple):
+    """Where a document begins, as text for a message."""
+
+    part: Chunk | Rows
+    start: int
+    """Byte of the unpacked file, or row of the data set."""
+
+    def __str__(self) -> str:
+        if isinstance(self.part, Rows):
+            return f"{self.part.name}, row {self.start}"
+        line = self.part.line + self.part.data.count(b"\n", 0, self.start - self.part.offset)
+        return f"{self.part.name}, line {line}, byte {self.start}"
+
+
+def _reason(place: _Place, error: UnicodeDecodeError | InvalidTextError) -> str:
+    if isinstance(error, InvalidTextError):
+        return str(error).rpartition(";")[0]
+    if isinstance(place.part, Rows):
+        return f"{place}: invalid UTF-8"
+    return f"{place.part.name}: invalid UTF-8 at byte {place.start + error.start}"
+
+
+def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[_Place, bytes]]:
+    """Where each document stands, and its bytes."""
     if isinstance(part, Rows):
         from bert_jax.corpus.tfds_text import read_rows
 
         for number, content in enumerate(read_rows(part, text_field), part.first):
-            yield f"{part.name}, row {number}", 0, content
+            yield _Place(part, number), content
         return
-    start = 0
-    for end, after in [*(match.span() for match in _SEPARATORS[part.kind].finditer(part.data)), (len(part.data),) * 2]:
-        # A chunk may begin with white space that was cut from the separator before it.
-        if data := part.data[start:end].lstrip():
-            yield part.name, part.offset + end - len(data), data
-        start = after
+    for start, end in spans(part.kind, part.data):
+        yield _Place(part, part.offset + start), part.data[start:end]
 
 
-def _parse_wikiextractor(text: str, where: str, text_field: str) -> str:
+def _parse_wikiextractor(text: str, where: object, text_field: str) -> str:
     if not text.startswith("<doc "):
         raise InputError(f"{where}: expected <doc ...>, found {text[:40]!r}; is this WikiExtractor's output?")
     tag, _, body = text.partition("\n")
@@ -245,19 +267,18 @@ def _parse_wikiextractor(text: str, where: str, text_field: str) -> str:
     return rest if title and html.unescape(first.strip()) == html.unescape(title[1].strip()) else body
 
 
-def _parse_json(text: str, where: str, text_field: str) -> str:
-    row: Any = None
-    with contextlib.suppress(ValueError):
-        row = json.loads(text)
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: this line is not a JSON object: {text[:40]!r}; each line must be one, with a text")
-    if not isinstance(row.get(text_field), str):
-        raise InputError(f"{where}: no text in {text_field!r} of {', '.join(row)}; name the field with --text-field")
-    return str(row[text_field])
+def _parse_json(text: str, where: object, text_field: str) -> str:
+    return text_of(parse_row(text, where), text_field, where, "name the field with --text-field, or correct it")
 
 
-def _parse_text(text: str, where: str, text_field: str) -> str:
+def _parse_text(text: str, where: object, text_field: str) -> str:
     return text
 
 
-_PARSERS = {"wikiextractor": _parse_wikiextractor, "jsonl": _parse_json, "text": _parse_text}
+_PARSERS = {
+    "wikiextractor": _parse_wikiextractor,
+    "jsonl": _parse_json,
+    "array": _parse_json,
+    "text": _parse_text,
+    "file": _parse_text,
+}

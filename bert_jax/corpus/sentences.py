@@ -6,10 +6,12 @@ in lower case. The rules err towards long sentences: a sentence cut in two teach
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+"""Characters that are neither text nor white space."""
 _COMMENT = re.compile(r"<!--.*?-->")
 _TAG = re.compile(r"</?([A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?>")
 _INLINE = frozenset("a abbr b big cite code em font i math nowiki s small span strong sub sup tt u var".split())
@@ -58,8 +60,8 @@ _ENDS[_IF_FIRST, _KNOWN_FIRST] = True
 
 
 def clean(line: str) -> str:
-    """A line without stray tags, links and entities, `formula_N` placeholders, hollow brackets and superfluous white
-    space; empty where it holds no letter, or cells of a table.
+    """A line without control characters, stray tags, links and entities, `formula_N` placeholders, hollow brackets and
+    superfluous white space; empty where it holds no letter, or cells of a table.
 
     >>> clean("Energy  is <b>not</b> lost ( ; ), so formula_12 &amp; mass are one.<br />")
     'Energy is not lost , so & mass are one.'
@@ -69,7 +71,7 @@ def clean(line: str) -> str:
     # First, because a long run of spaces would cost the patterns below the square of its length. No white space but
     # a space is printable.
     if "  " in line or line[0] == " " or line[-1] == " " or not line.isprintable():
-        line = " ".join(line.split())
+        line = " ".join(_CONTROL.sub("", line).split())
     plain = line
     if "&" in line:
         line = html.unescape(line)
@@ -82,7 +84,7 @@ def clean(line: str) -> str:
     if "(" in line:
         line = _HOLLOW.sub(" ", line)
     if line is not plain:
-        line = " ".join(line.split())
+        line = " ".join(_CONTROL.sub("", line).split())  # an entity may spell a control character
     return line if "||" not in line and (line[:1].isalpha() or _LETTER.search(line)) else ""
 
 
@@ -105,6 +107,28 @@ def split_sentences(text: str) -> list[str]:
     if start < len(text):
         sentences.append(text[start:])
     return sentences
+
+
+def cut_long(sentences: Iterable[str], size: int) -> Iterator[str]:
+    """Sentences of at most `size` bytes: longer ones are cut at their last space within it, or else anywhere.
+
+    >>> list(cut_long(["a river runs", "北区"], 7))
+    ['a river', 'runs', '北区']
+    """
+    for sentence in sentences:
+        if len(sentence) * 4 <= size or len(data := sentence.encode()) <= size:
+            yield sentence
+            continue
+        start = 0
+        while len(data) - start > size:
+            end = data.rfind(b" ", start + 1, start + size + 1)
+            if end < 0:
+                end = start + size
+                while data[end] & 0xC0 == 0x80:  # not within a character
+                    end -= 1
+            yield data[start:end].decode()
+            start = end + data.startswith(b" ", end)
+        yield data[start:].decode()
 
 
 def _next_first(text: str, start: int) -> int:

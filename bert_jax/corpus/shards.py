@@ -46,6 +46,8 @@ class Shard(NamedTuple):
     sentences: int
     tokens: int
     sha256: str
+    paired_tokens: int | None = None
+    """Tokens in documents of two sentences or more; unknown in older manifests."""
 
 
 class Part(NamedTuple):
@@ -107,17 +109,18 @@ def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Doc
     """
     file = f"{split}-{number:05d}.arrayrecord"
     partial = folder / f"{file}{PARTIAL}"
-    counts = np.zeros(3, np.int64)
+    counts = np.zeros(4, np.int64)
     try:
         writer = ArrayRecordWriter(str(partial), _OPTIONS)
         for document in documents:
             writer.write(_to_record(document))
-            counts += 1, len(document.lengths), len(document.tokens)
+            tokens = len(document.tokens)
+            counts += 1, len(document.lengths), tokens, tokens if len(document.lengths) > 1 else 0
         writer.close()
     except RuntimeError as error:
         raise OSError(errno.EIO, " ".join(str(error).split())) from error
-    count, sentences, tokens = counts.tolist()
-    shard = Shard(file, split, count, sentences, tokens, _checksum(partial))
+    count, sentences, tokens, paired = counts.tolist()
+    shard = Shard(file, split, count, sentences, tokens, _checksum(partial), paired)
     os.replace(partial, folder / file)
     return shard
 
@@ -190,15 +193,25 @@ def make_manifest(
 ) -> dict[str, Any]:
     """What a corpus holds: its settings, the size and checksum of its tokenizer, and all shards.
 
+    The `paired_share` of a split is the share of its tokens that stand in documents of two sentences or more: of the
+    examples for next-sentence prediction, those that can have a true next sentence.
+
     Raises:
-        InputError: no document is left.
+        InputError: no document is left, or none to train on.
     """
     if not shards:
         reasons = ", ".join(f"{count} {why}" for why, count in dropped.items()) or "it is empty"
         raise InputError(f"found no documents with text in the input ({reasons})")
+    if all(shard.split == "heldout" for shard in shards):
+        share, count = settings["text"]["heldout"], sum(shard.documents for shard in shards)
+        raise InputError(
+            f"--heldout {share} leaves no text to train on: it holds out all {count:,} documents; "
+            "give a smaller share, in another --out"
+        )
     return settings | {
         "tokenizer": tokenizer,
         "totals": {split: _totals(shards, split) for split in SPLITS},
+        "paired_share": {split: _paired_share(shards, split) for split in SPLITS},
         "dropped": dict(sorted(dropped.items())),
         "shards": [shard._asdict() for shard in shards],
     }
@@ -207,6 +220,15 @@ def make_manifest(
 def _totals(shards: Sequence[Shard], split: Split) -> dict[str, int]:
     chosen = [shard for shard in shards if shard.split == split]
     return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
+
+
+def _paired_share(shards: Sequence[Shard], split: Split) -> float | None:
+    """None where there are no documents, or a shard does not say."""
+    chosen = [shard for shard in shards if shard.split == split]
+    paired = [shard.paired_tokens for shard in chosen if shard.paired_tokens is not None]
+    if not chosen or len(paired) < len(chosen):
+        return None
+    return round(sum(paired) / sum(shard.tokens for shard in chosen), 4)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

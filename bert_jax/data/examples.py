@@ -1,6 +1,7 @@
 """Pretraining batches: an example is a pure function of (seed, epoch, index)."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,10 +42,27 @@ class PretrainData:
     def __post_init__(self) -> None:
         if self.objective.pairs == "nsp" and self.corpus.num_documents < 2:
             raise InputError("the corpus has one document; a random next sentence (pairs nsp) needs another one")
-        if self.objective.pairs == "sop" and np.diff(self.corpus.documents).max() < 2:
-            raise InputError("every document is one sentence; an order of sentences (pairs sop) needs two")
+        if self.objective.pairs != "none":
+            self._check_pairs()
         if self.objective.masking != "token" and self.starts_word is None:
             raise InputError(f"masking {self.objective.masking} needs a tokenizer that says which pieces begin a word")
+
+    def _check_pairs(self) -> None:
+        """Refuse a corpus in which no sentence has a next one, and warn of one in which few have."""
+        share = self.corpus.paired_share
+        if not share:
+            kind = "an order of sentences" if self.objective.pairs == "sop" else "a true next sentence"
+            raise InputError(
+                f"every document is one sentence; {kind} (pairs {self.objective.pairs}) needs two. "
+                "Prepare documents of several sentences, or use --pretrain.objective.pairs none"
+            )
+        # An example of `sop` that is no pair has no weight; one of `nsp` gets a random next sentence.
+        if share < 0.5 and self.objective.pairs == "nsp":
+            warnings.warn(
+                f"only {share:.1%} of the text is in documents of two sentences or more, so fewer than half of the "
+                "examples can have a true next sentence (pairs nsp)",
+                stacklevel=4,
+            )
 
     @property
     def num_examples(self) -> int:

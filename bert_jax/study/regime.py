@@ -144,6 +144,8 @@ def make_row(
         "metrics": {name: metrics.score(task, *pair) for name, pair in predictions.items()},
         "train_examples": 0 if splits.train is None else len(splits.train.a),
     }
+    if duplicates := {name: count for name, count in splits.duplicates.items() if count}:
+        more["details"] = more.get("details", {}) | {"duplicates": duplicates}
     if "majority" not in more:
         fields["majority"] = {name: metrics.majority(task, values) for name, values in labels.items()}
     row = Row(

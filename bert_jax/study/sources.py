@@ -1,5 +1,6 @@
 """The splits of a task, from the folders or data sets that hold it."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from bert_jax.errors import InputError
 from bert_jax.tasks import glue, senteval, sts
 from bert_jax.tasks.suites import SUITES
-from bert_jax.tasks.task import Split, Task
+from bert_jax.tasks.task import Split, Task, count_duplicates
 
 
 class Source(NamedTuple):
@@ -27,7 +28,8 @@ class TaskSplits(NamedTuple):
     """The rows of a task.
 
     train: None for a set that is only scored. subsets: sizes of the parts of its one evaluation. num_classes, and
-    train_names, which names its sources: of training pairs whose labels are not the task's.
+    train_names, which names its sources: of training pairs whose labels are not the task's. duplicates: by evaluation,
+    how many rows have texts that are in the training split too.
     """
 
     task: Task
@@ -35,6 +37,7 @@ class TaskSplits(NamedTuple):
     validation: Split | None
     evaluations: dict[str, Split]
     subsets: dict[str, int] = {}  # noqa: RUF012 - never written to
+    duplicates: dict[str, int] = {}  # noqa: RUF012 - never written to
     num_classes: int = 0
     train_names: tuple[str, ...] = ()
 
@@ -74,7 +77,7 @@ def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dic
 
 
 def read_task(source: Source, task: Task) -> TaskSplits:
-    """The splits of a task that a run needs.
+    """The splits of a task that a run needs. Duplicates between training and evaluation are counted in a warning.
 
     Raises:
         InputError: a file is missing or damaged, or its labels are not published.
@@ -85,10 +88,18 @@ def read_task(source: Source, task: Task) -> TaskSplits:
     train = _read_split(source, trained, trained.train)
     if source.train_rows is not None:
         train = _spread(train, source.train_rows) if task.folds else train.head(source.train_rows)
-    if task.folds:
-        return TaskSplits(task, train, None, dict.fromkeys(task.evaluations, train))
     validation = _read_split(source, task, task.validation) if task.validation else None
-    return TaskSplits(task, train, validation, {name: _read_split(source, task, name) for name in task.evaluations})
+    evaluations = {name: train if task.folds else _read_split(source, task, name) for name in task.evaluations}
+    duplicates = {name: count_duplicates(task, train, split) for name, split in evaluations.items()}
+    _warn_of_duplicates(task, evaluations, duplicates)
+    return TaskSplits(task, train, validation, evaluations, duplicates=duplicates)
+
+
+def _warn_of_duplicates(task: Task, evaluations: dict[str, Split], duplicates: dict[str, int]) -> None:
+    found = [f"{count:,} of {len(evaluations[name].a):,} ({name})" for name, count in duplicates.items() if count]
+    if found:
+        where = "another row, which may be in another fold" if task.folds else "the training split"
+        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}", stacklevel=2)
 
 
 def _read_similarity(source: Source, task: Task) -> TaskSplits:

@@ -78,7 +78,8 @@ class Row:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
     the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
-    kind of pair -> how many have which probability, in ten bins."""
+    kind of pair -> how many have which probability, in ten bins. `duplicates`: evaluation -> how many rows have texts
+    that are in the training split too."""
 
     @property
     def name(self) -> str:

@@ -8,13 +8,20 @@ takes for line breaks, so that a row ends at "\\n" and a field at a tab and nowh
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.nli import NO_LABEL
 from bert_jax.tasks.task import Split, Task
-from bert_jax.tasks.tsv import Columns, parse_scores, read_columns
+from bert_jax.tasks.tsv import (
+    Columns,
+    parse_classes,
+    parse_scores,
+    read_columns,
+    warn_of_unlabelled,
+)
 
 _NLI = ("entailment", "neutral", "contradiction")
+_SCORES = (0, 5)
+"""Of STS-B, the one regression task."""
 
 _ROWS = (
     Task(
@@ -180,11 +187,13 @@ def read_tsv(task: Task, folder: Path, split: str) -> Split:
 
     Returns:
         The rows; labels are None where the published file hides them. MRPC's test labels come from
-        `msr_paraphrase_test.txt` and AX's from `diagnostic-full.tsv` where these are there.
+        `msr_paraphrase_test.txt` and AX's from `diagnostic-full.tsv` where these are there. Pairs of MNLI on which
+        annotators disagreed (label `-`) are left out, and counted in a warning.
 
     Raises:
         InputError: unknown task or split; a folder, file or column is missing; a file is empty or not UTF-8;
-            a row has too few fields; a label is not one of the task's, or a score not a finite number.
+            a row has too few or too many fields; a label is not one of the task's, or a score no plain decimal number
+            in its range.
     """
     if task.name not in _LAYOUTS:
         raise unknown("task", task.name, _LAYOUTS)
@@ -198,7 +207,11 @@ def read_tsv(task: Task, folder: Path, split: str) -> Split:
         texts, labels = read_columns(path, file.texts), None
     else:
         *texts, cells = read_columns(path, (*file.texts, file.label))
-        labels = parse_scores(path, cells) if task.is_regression else _parse_classes(path, cells, task)
+        if task.classes == _NLI:
+            kept = {number: cell for number, cell in cells.items() if cell != NO_LABEL}
+            warn_of_unlabelled(path, len(cells) - len(kept), len(kept))
+            texts, cells = [{number: column[number] for number in kept} for column in texts], kept
+        labels = parse_scores(path, cells, *_SCORES) if task.is_regression else parse_classes(path, cells, task.classes)
     rows = [list(column.values()) for column in texts]
     return Split(rows[0], rows[1] if len(rows) == 2 else None, labels)
 
@@ -215,15 +228,3 @@ def _task_folder(task: Task, folder: Path) -> Path:
             return path
     found = ", ".join(sorted(path.name for path in inside)) or "no folder"
     raise InputError(f"{folder}: no folder {task.title}/ in it ({found} found); give --glue-dir the folder that has it")
-
-
-def _parse_classes(path: Path, cells: dict[int, str], task: Task) -> np.ndarray:
-    """The cells as classes, [rows] int32. A file gives a class by its name or, as TFDS reads it, by its number."""
-    codes = {str(code): code for code in range(len(task.classes))}
-    codes |= {name: code for code, name in enumerate(task.classes)}
-    for number, cell in cells.items():
-        if cell not in codes:
-            raise InputError(
-                f"{path}, row {number}: label {cell!r} is not one of {', '.join(codes)}; correct or remove the row"
-            )
-    return np.array([codes[cell] for cell in cells.values()], np.int32)

@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks.nli import read_nli
 from bert_jax.tasks.task import Split, Task
-from bert_jax.tasks.tsv import parse_scores, read_columns, read_lines
+from bert_jax.tasks.tsv import (
+    parse_classes,
+    parse_scores,
+    read_columns,
+    read_lines,
+    split_rows,
+)
 
 FOLDS = 10
 _ONE, _TWO = ("sentence",), ("sentence1", "sentence2")
@@ -138,8 +145,8 @@ def read_senteval(task: Task, folder: Path, split: str) -> Split:
         split: `train`, `validation` or `test`; a task that is scored by folds has `train`, which is all of it.
 
     Raises:
-        InputError: unknown task or split; a folder or file is missing or empty; a row has too few fields; a label is
-            not one of the task's, or a score not a finite number.
+        InputError: unknown task or split; a folder or file is missing or empty; a row has too few or too many fields;
+            a label is not one of the task's, or a score no plain decimal number from 1 to 5.
     """
     if task.name not in TASKS:
         raise unknown("task", task.name, TASKS)
@@ -180,76 +187,67 @@ def _file(files: dict[str, str], task: Task, split: str) -> str:
 
 def _read_polar(paths: list[Path]) -> Split:
     """A file per class, a sentence per line. An empty line (CR has four) is a row: SentEval reads it as "."."""
-    texts = [[line.strip() or "." for line in read_lines(path, "latin-1")] for path in paths]
+    texts = [[fields[0].strip() or "." for fields in _rows(path, 1, "latin-1").values()] for path in paths]
     labels = np.repeat(np.arange(len(paths), dtype=np.int32), [len(lines) for lines in texts])
     return Split([text for lines in texts for text in lines], None, labels)
 
 
-def _read_labelled(task: Task, path: Path, encoding: str, cut: Callable[[str], tuple[str, str]]) -> Split:
-    """A line per row, which `cut` takes apart into text and label."""
-    rows = {number: cut(line) for number, line in enumerate(read_lines(path, encoding), 1) if line.strip()}
-    labels = {number: label for number, (_, label) in rows.items()}
-    return Split([text.strip() for text, _ in rows.values()], None, _classes(task, path, labels))
+def _rows(path: Path, width: int, encoding: str = "utf-8", blank: bool = True) -> dict[int, list[str]]:
+    """The fields of a file's lines, the blank ones among them or not."""
+    lines = {number: line for number, line in enumerate(read_lines(path, encoding), 1) if blank or line.strip()}
+    return split_rows(path, lines, (width,))
+
+
+def _read_labelled(task: Task, path: Path, rows: dict[int, tuple[str, str]]) -> Split:
+    """A text and a label per row."""
+    labels = {number: label.strip() for number, (_, label) in rows.items()}
+    texts = [text.strip() for text, _ in rows.values()]
+    return Split(texts, None, parse_classes(path, labels, task.classes))
 
 
 def _read_trec(task: Task, home: Path, split: str) -> Split:
-    def cut(line: str) -> tuple[str, str]:
-        label, _, text = line.partition(" ")
-        return text, label.partition(":")[0]
+    path = home / _file(_TREC, task, split)
+    cut = {number: line.partition(" ") for number, (line,) in _rows(path, 1, "latin-1", blank=False).items()}
+    return _read_labelled(
+        task, path, {number: (text, label.partition(":")[0]) for number, (label, _, text) in cut.items()}
+    )
 
-    return _read_labelled(task, home / _file(_TREC, task, split), "latin-1", cut)
+
+def _read_sst2(task: Task, home: Path, split: str) -> Split:
+    path = home / _file(_SST, task, split)
+    return _read_labelled(task, path, {n: (text, label) for n, (text, label) in _rows(path, 2, blank=False).items()})
 
 
-def _read_sst(task: Task, home: Path, split: str) -> Split:
-    def cut(line: str) -> tuple[str, str]:
-        text, _, label = line.rpartition("\t") if task.name == "sst2" else line.partition(" ")[::-1]
-        return text, label.strip()
-
-    return _read_labelled(task, home / _file(_SST, task, split), "utf-8", cut)
+def _read_sst5(task: Task, home: Path, split: str) -> Split:
+    path = home / _file(_SST, task, split)
+    cut = {number: line.partition(" ") for number, (line,) in _rows(path, 1, blank=False).items()}
+    return _read_labelled(task, path, {number: (text, label) for number, (label, _, text) in cut.items()})
 
 
 def _read_mrpc(task: Task, home: Path, split: str) -> Split:
     path = home / _file(_MRPC, task, split)
     a, b, labels = read_columns(path, ("#1 String", "#2 String", "Quality"))
-    return Split(list(a.values()), list(b.values()), _classes(task, path, labels))
+    return Split(list(a.values()), list(b.values()), parse_classes(path, labels, task.classes))
 
 
 def _read_snli(task: Task, home: Path, split: str) -> Split:
-    end = _file(_SNLI, task, split)
-    a, b, labels = (read_lines(home / f"{name}.{end}") for name in ("s1", "s2", "labels"))
-    if not len(a) == len(b) == len(labels):
-        raise InputError(
-            f"{home}: s1, s2 and labels.{end} have {len(a)}, {len(b)} and {len(labels)} rows; get them again"
-        )
-    return Split(a, b, _classes(task, home / f"labels.{end}", dict(enumerate(labels, 1))))
+    return read_nli(home / f"labels.{_file(_SNLI, task, split)}")
 
 
 def _read_sick(task: Task, home: Path, split: str) -> Split:
     path = home / _file(_SICK, task, split)
     label = "relatedness_score" if task.is_regression else "entailment_judgment"
     a, b, cells = read_columns(path, ("sentence_A", "sentence_B", label))
-    labels = parse_scores(path, cells) if task.is_regression else _classes(task, path, cells)
+    labels = parse_scores(path, cells, 1, 5) if task.is_regression else parse_classes(path, cells, task.classes)
     return Split(list(a.values()), list(b.values()), labels)
 
 
 _READERS: dict[str, Callable[[Task, Path, str], Split]] = {
     "trec": _read_trec,
-    "sst2": _read_sst,
-    "sst5": _read_sst,
+    "sst2": _read_sst2,
+    "sst5": _read_sst5,
     "mrpc": _read_mrpc,
     "snli": _read_snli,
     "sicke": _read_sick,
     "sickr": _read_sick,
 }
-
-
-def _classes(task: Task, path: Path, cells: dict[int, str]) -> np.ndarray:
-    """The cells as classes, [rows] int32: each the name of one or its number."""
-    codes = {str(code): code for code in range(len(task.classes))}
-    codes |= {name: code for code, name in enumerate(task.classes)}
-    for number, cell in cells.items():
-        if cell.strip() not in codes:
-            raise InputError(
-                f"{path}, row {number}: label {cell!r} is not one of {', '.join(codes)}; correct or remove the row"
-            )
-    return np.array([codes[cell.strip()] for cell in cells.values()], np.int32)

@@ -47,17 +47,27 @@ def find_set(task: Task, folder: Path) -> Path | None:
 
 
 class _Layout(NamedTuple):
-    """A layout with one file per split: its files and the columns of the two sentences and the score."""
+    """A layout with one file per split."""
 
     files: dict[str, str]
     columns: Columns
+    """Of the two sentences and the score."""
+    scores: tuple[float, float]
+    """Least and greatest."""
+    sources: bool
+    """Whether some rows say where the two sentences come from, in two more fields."""
 
 
+_SCORES = (0.0, 5.0)
+"""Of all sets but SICK."""
 _LAYOUTS = (
-    _Layout({"train": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv"}, (5, 6, 4)),
+    # As first published, rows taken from the web have their sources at the end.
+    _Layout({"train": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv"}, (5, 6, 4), _SCORES, True),
     _Layout(
         {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"},
         ("sentence_A", "sentence_B", "relatedness_score"),
+        (1.0, 5.0),
+        False,
     ),
 )
 
@@ -75,22 +85,23 @@ def read_sts(folder: Path, split: str = "test") -> dict[str, Split]:
 
     Raises:
         InputError: the folder is missing or has none of the layouts; the split is not there; a file is missing,
-            empty or not UTF-8; a row has too few fields; a score is not a finite number; a subset's two files
-            differ in length.
+            empty or not UTF-8; a row has too few or too many fields; a score is no plain decimal number in the set's
+            range; a subset's two files differ in length.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of one STS data set, such as STS12-en-test")
-    for files, columns in _LAYOUTS:
+    for layout in _LAYOUTS:
+        files = layout.files
         if any((folder / name).is_file() for name in files.values()):
             if split not in files:
                 raise unknown(f"split of {folder}", split, files)
-            return {Path(files[split]).stem: _read_file(folder / files[split], columns)}
+            return {Path(files[split]).stem: _read_file(folder / files[split], layout)}
     return _read_subsets(folder, split)
 
 
-def _read_file(path: Path, columns: Columns) -> Split:
-    a, b, scores = read_columns(path, columns)
-    return Split(list(a.values()), list(b.values()), parse_scores(path, scores))
+def _read_file(path: Path, layout: _Layout) -> Split:
+    a, b, scores = read_columns(path, layout.columns, layout.sources)
+    return Split(list(a.values()), list(b.values()), parse_scores(path, scores, *layout.scores))
 
 
 def _read_subsets(folder: Path, split: str) -> dict[str, Split]:
@@ -98,7 +109,7 @@ def _read_subsets(folder: Path, split: str) -> dict[str, Split]:
     # What ALL holds is in the other files; a gold file without its sentences (STS13's SMT) is not asked for.
     paths.pop("ALL", None)
     if not paths:
-        single = ", ".join(name for files, _ in _LAYOUTS for name in files.values())
+        single = ", ".join(name for layout in _LAYOUTS for name in layout.files.values())
         raise InputError(f"{folder}: no STS data; it needs STS.input.NAME.txt with STS.gs.NAME.txt, or one of {single}")
     if split != "test":
         raise unknown(f"split of {folder}", split, ["test"])
@@ -106,10 +117,11 @@ def _read_subsets(folder: Path, split: str) -> dict[str, Split]:
 
 
 def _read_subset(path: Path, gold_path: Path) -> Split:
-    a, b = read_columns(path, (0, 1))
-    (gold,) = read_columns(gold_path, (0,))
+    # STS16 has the sources of its pairs at the end.
+    a, b = read_columns(path, (0, 1), sources=True, parallel=True)
+    (gold,) = read_columns(gold_path, (0,), parallel=True)
     if len(gold) != len(a):
         raise InputError(f"{gold_path}: {len(gold)} rows for the {len(a)} of {path.name}; get both files again")
     scored = {number: cell for number, cell in gold.items() if cell.strip()}
-    scores = parse_scores(gold_path, scored)
+    scores = parse_scores(gold_path, scored, *_SCORES)
     return Split([a[number] for number in scored], [b[number] for number in scored], scores)

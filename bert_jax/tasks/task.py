@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,3 +83,24 @@ class Split(NamedTuple):
             None if self.b is None else self.b[:rows],
             None if self.labels is None else self.labels[:rows],
         )
+
+
+def count_duplicates(task: Task, train: Split, evaluation: Split) -> int:
+    """The rows of an evaluation whose text, or pair of texts, is in the training split too.
+
+    Rows without any text are not counted. White space around a text does not matter; nor does the order of a pair,
+    unless the task has a direction. Where the training split is the evaluation, whose folds take turns, another row
+    has the text.
+    """
+    known = Counter(_texts(task, train))
+    others = 1 if train is evaluation else 0
+    return sum(known[texts] > others for texts in _texts(task, evaluation) if any(texts))
+
+
+def _texts(task: Task, split: Split) -> Iterator[tuple[str, ...]]:
+    if split.b is None:
+        yield from ((text.strip(),) for text in split.a)
+        return
+    for a, b in zip(split.a, split.b, strict=True):
+        pair = a.strip(), b.strip()
+        yield pair if task.directed else tuple(sorted(pair))

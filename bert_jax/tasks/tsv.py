@@ -1,6 +1,11 @@
-"""Tab-separated files as published with GLUE and STS: no quoting, rows end with a line feed only."""
+"""Tab-separated files as published with GLUE and STS: no quoting, rows end with a line feed only.
 
-import math
+All rows of a file have the same number of fields, which is checked before a row is cut: a stray tab in a text would
+move another text, or another annotator's label, to the column that is read.
+"""
+
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,31 +34,54 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
     text = text.removeprefix("\ufeff").removesuffix("\n")
     if not text.strip():
         raise InputError(f"{path}: the file is empty; get the published file again")
-    return [line.removesuffix("\r") for line in text.split("\n")]
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if text.count("\r") - text.count("\r\n") >= len(lines):
+        raise InputError(
+            f"{path}: its lines end with a carriage return alone, as on old Macs; convert it:\n"
+            f"tr '\\r' '\\n' < {path.name} > NEW"
+        )
+    return lines
 
 
-def read_columns(path: Path, columns: Columns) -> list[dict[int, str]]:
+def read_columns(path: Path, columns: Columns, sources: bool = False, parallel: bool = False) -> list[dict[int, str]]:
     """Some columns of a tab-separated file, each as {1-based line number: field}.
 
     Args:
         path: a file as `read_lines` reads it.
-        columns: names in the file's header line; or, for a file without one, indices from 0.
+        columns: names in the file's header line; or, for a file without one, indices from 0, the last of which is
+            the file's last column.
+        sources: whether two more fields may follow in some rows, which say where the two texts come from.
+        parallel: whether another file has a line for each of its lines, so that no row may be removed by itself.
 
     Raises:
-        InputError: as `read_lines`; or the header lacks a column, a row has too few fields, or there are no rows.
+        InputError: as `read_lines`; or the header lacks a column, a row has too few or too many fields, or there are
+            no rows.
     """
     lines = read_lines(path)
     indices = [column for column in columns if isinstance(column, int)]
-    first = 1
+    first, width = 1, max(indices, default=0) + 1
     if not indices:
-        indices, first = _find_columns(path, lines[0], columns), 2
-    rows = {number: line.split("\t") for number, line in enumerate(lines[first - 1 :], first)}
-    if not rows:
+        indices, first, width = _find_columns(path, lines[0], columns), 2, lines[0].count("\t") + 1
+    numbered = dict(enumerate(lines[first - 1 :], first))
+    if not numbered:
         raise InputError(f"{path}: no row after the header; get the published file again")
-    short = [number for number, row in rows.items() if len(row) <= max(indices)]
-    if short:
-        raise _short_rows(path, short, len(rows[short[0]]), max(indices) + 1)
+    rows = split_rows(path, numbered, (width, width + 2) if sources else (width,), parallel)
     return [{number: row[index] for number, row in rows.items()} for index in indices]
+
+
+def split_rows(
+    path: Path, lines: dict[int, str], widths: tuple[int, ...], parallel: bool = False
+) -> dict[int, list[str]]:
+    """The fields of some lines, each of which has one of some numbers of them.
+
+    Raises:
+        InputError: a line has another number of fields.
+    """
+    rows = {number: line.split("\t") for number, line in lines.items()}
+    wrong = [number for number, row in rows.items() if len(row) not in widths]
+    if wrong:
+        raise _wrong_width(path, wrong, len(rows[wrong[0]]), widths, parallel)
+    return rows
 
 
 def _find_columns(path: Path, header: str, columns: Columns) -> list[int]:
@@ -65,34 +93,59 @@ def _find_columns(path: Path, header: str, columns: Columns) -> list[int]:
     return [names.index(str(column)) for column in columns]
 
 
-def _short_rows(path: Path, short: list[int], found: int, needed: int) -> InputError:
-    more = f" (and so for {len(short) - 1} more)" if len(short) > 1 else ""
+def _wrong_width(path: Path, wrong: list[int], found: int, widths: tuple[int, ...], parallel: bool) -> InputError:
+    more = f" (and so for {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    needed = " or ".join(map(str, widths))
+    fields = f"{found} tab-separated field{'' if found == 1 else 's'}"
+    whole = " || ".join(f"NF == {width}" for width in widths)
+    remedy = "" if parallel else f", or keep its whole rows with: awk -F'\\t' '{whole}' {path.name}"
     return InputError(
-        f"{path}, row {short[0]}: {found} tab-separated fields where {needed} are needed{more}.\n"
-        f"Get the file again, or keep its whole rows with: awk -F'\\t' 'NF >= {needed}' {path.name}"
+        f"{path}, row {wrong[0]}: {fields} where {needed} {'is' if needed == '1' else 'are'} needed{more}.\n"
+        f"Get the file again, or replace a tab within a text by a space{remedy}"
     )
 
 
-def parse_scores(path: Path, cells: dict[int, str]) -> np.ndarray:
+def parse_scores(path: Path, cells: dict[int, str], low: float, high: float) -> np.ndarray:
     """The cells as numbers, [rows] float32.
 
     Raises:
-        InputError: a cell is not a finite number.
+        InputError: a cell is not a plain decimal number from `low` to `high`.
     """
-    scores = {number: _parse_score(cell) for number, cell in cells.items()}
-    for number, score in scores.items():
-        if not math.isfinite(score):
-            cell = cells[number]
-            raise InputError(f"{path}, row {number}: score {cell!r} is not a finite number; correct or remove the row")
-    return np.array(list(scores.values()), np.float32)
+    for number, cell in cells.items():
+        if not _DECIMAL.fullmatch(cell.strip()) or not low <= float(cell) <= high:
+            allowed = f"a plain decimal number from {low:g} to {high:g}"
+            raise InputError(f"{path}, row {number}: score {cell!r} is not {allowed}; correct it")
+    return np.array([float(cell) for cell in cells.values()], np.float32)
 
 
-_LARGEST = float(np.finfo(np.float32).max)
+_DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
 
-def _parse_score(cell: str) -> float:
-    try:
-        score = float(cell)
-    except ValueError:
-        return math.nan
-    return score if abs(score) <= _LARGEST else math.nan
+def parse_classes(path: Path, cells: dict[int, str], classes: Sequence[str]) -> np.ndarray:
+    """The cells as classes, [rows] int32. A file gives a class by its name or, as TFDS reads it, by its number.
+
+    Raises:
+        InputError: a cell is neither.
+    """
+    codes = {str(code): code for code in range(len(classes))}
+    codes |= {name: code for code, name in enumerate(classes)}
+    for number, cell in cells.items():
+        if cell.strip() not in codes:
+            raise InputError(
+                f"{path}, row {number}: label {cell!r} is not one of {', '.join(codes)}; correct or remove the row"
+            )
+    return np.array([codes[cell.strip()] for cell in cells.values()], np.int32)
+
+
+def warn_of_unlabelled(path: Path, left_out: int, kept: int) -> None:
+    """Warn of pairs that were left out because their annotators disagreed, if there are any.
+
+    Raises:
+        InputError: none was kept.
+    """
+    if not kept:
+        raise InputError(f"{path}: no pair has a label; get the published file again")
+    if left_out:
+        warnings.warn(
+            f"{path}: left out {left_out:,} pairs without a label, on which annotators disagreed", stacklevel=3
+        )

@@ -15,6 +15,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from bert_jax.corpus.sentences import cut_long
 from bert_jax.errors import InputError
 
 SPACE = "\u2581"
@@ -209,6 +210,10 @@ class SentencePiece(_Assembling):
         (folder / SENTENCEPIECE_FILE).write_bytes(self.model)
 
 
+_LONGEST_SENTENCE = 4192
+"""Bytes of a sentence that SentencePiece trains on; it passes over longer ones without a word."""
+
+
 def train_sentencepiece(
     sentences: Iterable[str],
     vocab_size: int,
@@ -234,7 +239,7 @@ def train_sentencepiece(
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
+            sentence_iterator=cut_long(sentences, _LONGEST_SENTENCE),
             model_writer=model,
             vocab_size=vocab_size,
             model_type=algorithm,
@@ -262,7 +267,7 @@ def train_sentencepiece(
 
 def _last_sentence(error: Exception) -> str:
     """What the trainer says to a user, without the line of its source code that it begins with."""
-    return str(error).rpartition("] ")[2].strip()
+    return str(error).rpartition("] ")[2].strip() or "there is too little of it"
 
 
 def load_tokenizer(path: Path, num_threads: int = -1) -> Tokenizer:

@@ -17,8 +17,9 @@ class PrepareCorpus:
     """Turn raw text into a tokenizer and token shards, or go on where an interrupted preparation was."""
 
     input: tuple[str, ...]
-    """Files and folders of text, or tfds:NAME (tfds:wikipedia/20230601.en). Text is WikiExtractor's output, JSON lines,
-    or plain with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar."""
+    """Files and folders of text, or tfds:NAME (tfds:wikipedia/20230601.en). Text is WikiExtractor's output, JSON lines
+    or an array of JSON objects, or plain with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2,
+    also inside .tar."""
     out: str
     """Corpus folder to write; with --beam also gs://..., s3://... or hdfs://..."""
     vocab: Path | None = None

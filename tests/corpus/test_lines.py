@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 
 import pytest
 
@@ -40,10 +41,14 @@ def test_a_field_of_json_lines(tmp_path) -> None:
     ("content", "field", "reason"),
     [
         (b"ok\nb\xffd\n", None, "line 2 is not UTF-8 (invalid start byte at byte 2); convert the file"),
-        (b'{"text": "a"}\n{"text"\n', "text", "line 2 is not JSON: "),
-        (b'{"text": "a"}\n{"txet": "a", "n": 1}\n', "text", "line 2 has no text named 'text'; it has txet, n"),
-        (b'{"text": 3}\n', "text", "line 1 has no text named 'text'"),
-        (b"[1]\n", "text", "line 1 has no text named 'text'; it is no object with fields"),
+        (b'{"text": "a"}\n{"text"\n', "text", "line 2: not JSON ("),
+        (b'{"text": "a"}\n{"txet": "a", "n": 1}\n', "text", "line 2: no field 'text', it has txet, n; name"),
+        (b'{"text": 3}\n', "text", "line 1: 'text' is 3 and no text; name the field with --field"),
+        (b'{"text": null}\n', "text", "line 1: 'text' is null and no text"),
+        (b'{"text": ["a", "b"]}\n', "text", "line 1: 'text' is a list of 2 and no text"),
+        (b'{"text": "a"}\n{"text": "\\ud83d"}\n', "text", "line 2: 'text' holds \\ud83d, half of a surrogate pair"),
+        (b'{"text": ' + b"[" * 100_000, "text", "line 1: this JSON is nested too deeply"),
+        (b"[1]\n", "text", "line 1: a list of 1 where a JSON object is needed: '[1]'"),
         (gzip.compress(b"abc\n", mtime=0)[:-6], None, "is damaged or cut off"),
     ],
 )
@@ -62,6 +67,12 @@ def test_a_file_that_is_not_there_and_a_line_without_end(tmp_path, monkeypatch) 
     (tmp_path / "long").write_bytes(b"ok\n" + b"x" * (3 << 20))
     with pytest.raises(InputError, match="line 2 is longer than 1 MB"):
         list(read_lines(tmp_path / "long"))
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=f"--input {tmp_path / 'pipe'} is a pipe or device"):
+        list(read_lines(tmp_path / "pipe"))
 
 
 def test_blocks_keep_order_and_bounds() -> None:

@@ -189,6 +189,72 @@ def test_a_finished_or_another_corpus_is_left_alone(source, prepared, tmp_path):
     assert files(prepared) == before
 
 
+def test_the_manifest_says_which_share_of_the_text_can_have_a_next_sentence(prepared, tmp_path):
+    manifest = read_manifest(prepared)
+    for split in ("train", "heldout"):
+        assert manifest["paired_share"][split] == pytest.approx(read_corpus(prepared, split).paired_share, abs=1e-4)
+    texts = ["Anna sleeps under the old stone house."] * 3 + ["Ben sings. Anna walks over the river."]
+    (tmp_path / "a.txt").write_text("\n\n".join(texts))
+    list(prepare([str(tmp_path / "a.txt")], tmp_path / "out", TextConfig(heldout=0), VocabConfig(size=28), workers=1))
+    manifest = read_manifest(tmp_path / "out")
+    assert 0.15 < manifest["paired_share"]["train"] < 0.35 and manifest["paired_share"]["heldout"] is None
+    assert manifest["paired_share"]["train"] == pytest.approx(
+        read_corpus(tmp_path / "out", "train").paired_share, abs=1e-4
+    )
+    # A corpus that was prepared before has no such field, in the manifest or in its shards.
+    path = tmp_path / "out" / "manifest.json"
+    old = {name: value for name, value in manifest.items() if name != "paired_share"}
+    for row in old["shards"]:
+        del row["paired_tokens"]
+    path.write_text(json.dumps(old))
+    assert read_corpus(tmp_path / "out", "train").num_documents == 4
+
+
+def test_a_folder_begun_before_there_was_a_choice_of_documents_goes_on(prepared):
+    settings = json.loads((prepared / "settings.json").read_text())
+    assert "documents" not in settings["text"]
+    assert module.describe(TextConfig(documents="file"), VOCAB, {})["text"]["documents"] == "file"
+
+
+def test_nothing_left_to_train_on_is_refused_by_flag(source, tmp_path):
+    message = failure([str(source / "a.txt")], tmp_path / "out", TextConfig(heldout=1 - 1e-9), VOCAB, 1)
+    assert "--heldout 0.999999999 leaves no text to train on: it holds out all 200 documents" in message
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("inside", [".", "corpus", "a/corpus"])
+def test_an_output_inside_the_input_is_refused_before_anything_is_written(tmp_path, inside):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("A text.")
+    out = tmp_path / "in" / inside
+    message = failure([str(tmp_path / "in")], out, CONFIG, VOCAB, 1)
+    assert message.startswith(f"--out {out} is inside --input {tmp_path / 'in'}")
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.txt"]
+    # A folder beside it whose name begins alike is another one.
+    assert list(prepare([str(tmp_path / "in")], tmp_path / "in2", TextConfig(heldout=0), VocabConfig(11), 1))
+
+
+def test_control_characters_are_left_out(source, tmp_path):
+    texts = make_texts(40)
+    (tmp_path / "a.txt").write_text("\n\n".join(texts))
+    (tmp_path / "b.txt").write_text("\n\n".join(text.replace("r", "r\0").replace(" ", " \x01\x9f ") for text in texts))
+    made = {}
+    for name in "ab":
+        list(prepare([str(tmp_path / f"{name}.txt")], tmp_path / name, TextConfig(heldout=0), VOCAB, workers=1))
+        made[name] = {file: content for file, content in files(tmp_path / name).items() if "json" not in file}
+    assert made["a"] == made["b"]
+
+
+def test_lines_too_long_for_sentencepiece_are_cut_and_not_lost(tmp_path):
+    rng = np.random.default_rng(0)
+    chinese = "".join(rng.choice(list("的一是在不了有和人这中大"), 3000))
+    for name, line, size in (("zh", chinese, 19), ("en", "a river " * 900, 14)):
+        (tmp_path / name).write_text(f"{line}\n\n{line[::-1]}", encoding="utf-8")
+        list(prepare([str(tmp_path / name)], tmp_path / f"out-{name}", TextConfig(heldout=0), VocabConfig(size), 1))
+        corpus = read_corpus(tmp_path / f"out-{name}", "train")
+        assert corpus.num_documents == 2 and (corpus.tokens != 1).mean() > 0.99
+
+
 def test_a_text_that_changed_meanwhile_is_noticed(source, tmp_path):
     shutil.copytree(source, tmp_path / "source")
     path = tmp_path / "source" / "a.txt"

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import sys
 import tarfile
 import tracemalloc
@@ -51,9 +52,9 @@ def tar(**members):
     return file.getvalue()
 
 
-def documents(*paths, size=1 << 20, field="text", bad_text="stop"):
+def documents(*paths, size=1 << 20, field="text", bad_text="stop", how="auto"):
     """Every document of some files, without white space around it."""
-    blocks = read_blocks(find_sources([str(path) for path in paths]), size)
+    blocks = read_blocks(find_sources([str(path) for path in paths]), size, how)
     read = (document for block in blocks for document in read_documents(block, field, bad_text))
     return [document and document.strip() for document in read]
 
@@ -147,7 +148,10 @@ def test_invalid_utf8_is_named_by_file_and_byte(tmp_path, kind, packed):
 def test_half_a_character_that_json_spells_is_invalid_too(tmp_path):
     path = tmp_path / "file.jsonl"
     path.write_text('{"text": "whole \\ud83d\\ude42"}\n{"text": "half \\ud83d"}\n')
-    assert f"{path}: invalid UTF-8 at byte {len(path.read_text().splitlines()[0]) + 1};" in failure(path)
+    message = failure(path)
+    start = len(path.read_text().splitlines()[0]) + 1
+    assert message.startswith(f"{path}, line 2, byte {start}: 'text' holds \\ud83d, half of a surrogate pair")
+    assert message.count(";") == 1 and "--on-bad-text skip" in message
     assert documents(path, bad_text="skip") == ["whole 🙂", None]
 
 
@@ -179,10 +183,25 @@ def test_a_damaged_header_does_not_end_an_archive(tmp_path):
         (b"<mediawiki xmlns=''>", "of no kind that is known"),
         (b'<doc id="1" title="x">\nx\n', "byte 0 has no </doc>"),
         (b'<doc id="1">\nx\n</doc>\nstray\n</doc>\n', "byte 22: expected <doc ...>, found 'stray'"),
-        (b'{"text": "x"}\n["y"]\n', "byte 14: this line is not a JSON object"),
-        (b'{"text": "x"}\n{"text": \n', "byte 14: this line is not a JSON object"),
-        (b'{"text": "x"}\n{"body": "y", "id": 1}\n', "byte 14: no text in 'text' of body, id"),
-        (b'{"text": 5}\n', "byte 0: no text in 'text' of text; name the field with --text-field"),
+        (b'{"text": "x"}\n["y"]\n', "line 2, byte 14: a list of 1 where a JSON object is needed: '[\"y\"]'"),
+        (b'{"text": "x"}\n{"text": \n', "line 2, byte 14: not JSON ("),
+        (b'{"text": "x"}\n\n\n{"body": "y", "id": 1}\n', "line 4, byte 16: no field 'text', it has body, id; name the"),
+        (b'{"text": 5}\n', "line 1, byte 0: 'text' is 5 and no text; name the field with --text-field"),
+        (b'{"text": "x"}\n{"text": null}\n', "line 2, byte 14: 'text' is null and no text"),
+        (b'{"text": ["x", "y"]}\n', "line 1, byte 0: 'text' is a list of 2 and no text"),
+        (b'{"text": ' + b"[" * 100_000 + b"\n", "line 1, byte 0: this JSON is nested too deeply"),
+        (b'[{"text": "x"},\n {"body": "y"}]', "line 2, byte 17: no field 'text', it has body"),
+        (b'[{"text": "x"}, "y"]', "byte 16: expected a JSON object or the end of the array: '\"y\"]'"),
+        (b'[{"text": "x"}, {"text": "y', "byte 16: expected a JSON object or the end"),
+        (b'[{"text": "x"}, {"text": "y"}', "byte 29: expected a JSON object or the end of the array: ''"),
+        (b'[{"text": "x"}]\nMore', "byte 16: expected a JSON object or the end of the array: 'More'"),
+        (b'["one text", "another"]', "is a JSON array of something else than objects"),
+        (b'  [\n"' + b"one text" * 6000 + b'", "' + b"another" * 6000 + b'"]', "something else than objects"),
+        (b"id,text\n1,A house.\n2,A river.\n", "its first 3 lines have 2 comma-separated fields each"),
+        (b'id;text\n1;"A; house.\n\nIt is old."\n2;"A river."\n', "its first 3 lines have 2 semicolon-separated"),
+        (b"id\ttext\tn\n" + b'1\t"A house.\t2\n' * 9, "its first 10 lines have 3 tab-separated fields each"),
+        (b"id, text, n\n" + b"1, A house, and\n" * 9, "its first 10 lines have 3 comma-separated fields each"),
+        (b"one\rtwo\rthree\r", "its lines end with a carriage return alone"),
     ],
 )
 def test_what_is_not_understood_is_named(tmp_path, content, words):
@@ -190,6 +209,103 @@ def test_what_is_not_understood_is_named(tmp_path, content, words):
     path.write_bytes(content)
     message = failure(path)
     assert str(path) in message and words in message and len(message.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1] A note.\n[2] Another, and\n[3] more.",
+        "[[Link]] is a word.",
+        '["Quoted" it says]',
+        "Yes, sir.\nNo, sir.\nWell, sir.",
+        "\tIndented.\n\tAgain.\n\tAnd again.",
+        "A list: a, b, c\nOne, two\nNone",
+        "12,000 people\ncame\nand went",
+        "1\tone\n2\ttwo",
+    ],
+)
+def test_prose_is_not_taken_for_data(tmp_path, content):
+    (tmp_path / "a").write_text(content)
+    assert documents(tmp_path / "a") == [content.strip()]
+
+
+def test_what_looks_like_data_is_read_where_it_is_said_to_be_text(tmp_path):
+    table = "id,text\n" + "1,A house.\n" * 20 + "\n3,A tree."
+    (tmp_path / "a").write_text(table)
+    assert "if it is plain text, with blank lines between documents: --documents blank-lines" in failure(tmp_path / "a")
+    assert documents(tmp_path / "a", how="blank-lines") == table.split("\n\n")
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
+def test_each_file_is_a_document_where_that_is_wished(tmp_path, size):
+    members = {"a": DOCUMENTS[0] + "\n\n" + DOCUMENTS[1], "b": '{"text": "code"}', "c": " \n"}
+    (tmp_path / "x.tar").write_bytes(tar(**{name: readers.encode() for name, text in members.items()}))
+    (tmp_path / "y.txt").write_text("id,text\n1,A\n2,B\n", encoding="utf-8")
+    expected = [members["a"], members["b"], "id,text\n1,A\n2,B"]
+    assert documents(tmp_path, size=size, how="file") == expected
+
+
+def test_a_file_that_is_too_long_for_one_document_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_LONGEST", 1000)
+    monkeypatch.setattr(readers, "_PIECE", 100)
+    (tmp_path / "file").write_text("a line\n\n" * 1000)
+    assert "too long for --documents file" in failure(tmp_path / "file", how="file")
+
+
+SPACES = [char for char in map(chr, range(sys.maxunicode + 1)) if not char.strip() and char != "\n"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1 << 20])
+def test_a_line_is_blank_that_str_strip_leaves_empty(tmp_path, size):
+    assert len(SPACES) > 20 and "\xa0" in SPACES and "\u3000" in SPACES and "\f" in SPACES
+    expected = [f"{space}Text {number}.\n{space}It goes on." for number, space in enumerate(SPACES)]
+    content = "".join(f"{text}\n{space}{space}\n{space}" for text, space in zip(expected, SPACES, strict=True))
+    (tmp_path / "a").write_text(content, encoding="utf-8", newline="")
+    assert documents(tmp_path / "a", size=size) == [readers.strip() for text in expected]
+    for space in SPACES:
+        (tmp_path / "b").write_text(f"{space}\n\none\n{space}\ntwo\n{space}", encoding="utf-8", newline="")
+        assert documents(tmp_path / "b", size=size) == ["one", "two"], repr(space)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("size", [1, 30, 1 << 20])
+def test_an_array_of_objects_is_read_wherever_reading_stops(tmp_path, size, indent):
+    rows = [{"id": i, "nested": [{"text": "]}"}], "text": body + '"}],{\\'} for i, body in enumerate(DOCUMENTS)]
+    content = json.dumps(rows, ensure_ascii=False, indent=indent)
+    (tmp_path / "a.json").write_text(content + "\n", encoding="utf-8")
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf " + content.encode()))
+    expected = [row["text"] for row in rows]
+    assert documents(tmp_path / "a.json", size=size) == expected
+    assert documents(tmp_path / "b.json.gz", size=size) == expected
+    (tmp_path / "a.json").write_bytes(content.encode().replace("Ä".encode(), b"\xff"))
+    assert documents(tmp_path / "a.json", size=size, bad_text="skip") == [None, *expected[1:]]
+
+
+def test_members_whose_names_lead_out_of_an_archive_are_read(tmp_path):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in ("../texts/a", "/texts/b", "./c", "../.hidden/d", "/.e", "x/../f"):
+            info = tarfile.TarInfo(name)
+            info.size = 6
+            archive.addfile(info, io.BytesIO(b"text " + name[-1:].encode()))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.tar").write_bytes(file.getvalue())
+    assert documents(tmp_path / "in") == ["text a", "text b", "text c", "text f"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]  # nothing is written anywhere
+
+
+def test_a_stray_nul_is_no_reason_to_refuse_a_text(tmp_path):
+    content = "A text with\0 a NUL.\n\nAnother \x01one."
+    (tmp_path / "a").write_text(content)
+    assert documents(tmp_path / "a") == content.split("\n\n")
+    for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
+        (tmp_path / "b").write_bytes(content.encode(encoding))
+        assert "of no kind that is known" in failure(tmp_path / "b")
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert f"--input {tmp_path / 'pipe'} is a pipe or device, and is read more than once" in failure(tmp_path / "pipe")
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -2,9 +2,16 @@
 
 import time
 
+import numpy as np
 import pytest
 
-from bert_jax.corpus.sentences import clean, paragraphs_of, sentences_of, split_sentences
+from bert_jax.corpus.sentences import (
+    clean,
+    cut_long,
+    paragraphs_of,
+    sentences_of,
+    split_sentences,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,8 @@ from bert_jax.corpus.sentences import clean, paragraphs_of, sentences_of, split_
         ("[[Category:Cities| ]] [[File:a.png|thumb|left]] Text", "Text"),
         ("an open [[link and an end]]", "an open link and an end"),
         ("\t two\u00a0 spaces\u3000 \r", "two spaces"),
+        ("\0a NUL\x07 and\x1b \x7f other \x9f&#1;controls", "a NUL and other controls"),
+        ("joined \u200d stays", "joined \u200d stays"),
     ],
 )
 def test_clean_takes_markup_and_leaves_the_words(line, cleaned):
@@ -78,3 +87,24 @@ def test_lines_that_are_sentences_stay_whole():
     document = "A line. And its rest.\n\n<br>\n  Another line.\nformula_1"
     assert paragraphs_of(document) == ["A line. And its rest.", "Another line."]
     assert list(sentences_of(document)) == ["A line.", "And its rest.", "Another line."]
+
+
+def test_long_sentences_are_cut_at_spaces_or_between_characters_and_short_ones_left():
+    rng = np.random.default_rng(0)
+    texts = ("".join(rng.choice(list("ab é北🙂 "), rng.integers(0, 40))) for _ in range(500))
+    sentences = [" ".join(text.split()) for text in texts]
+    for size in (4, 7, 30):
+        for sentence in sentences:
+            pieces = list(cut_long([sentence], size))
+            assert all(len(piece.encode()) <= size for piece in pieces)
+            assert "".join(pieces).replace(" ", "") == sentence.replace(" ", "")
+            assert len(sentence.encode()) > size or pieces == [sentence]
+            words = sentence.split(" ")
+            if max(len(word.encode()) for word in words) <= size:
+                assert " ".join(pieces).split() == sentence.split()
+
+
+def test_a_very_long_sentence_takes_no_longer_than_its_length():
+    start = time.perf_counter()
+    assert sum(map(len, cut_long(["北" * 2_000_000], 4192))) == 2_000_000
+    assert time.perf_counter() - start < 2

@@ -29,8 +29,8 @@ OBJECTIVES = {
 }
 OBJECTIVE = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 MASKED = pytest.mark.parametrize("objective", [o for o in OBJECTIVES.values() if o.tokens == "mlm"])
-SOP_NEEDS = "documents of one sentence", "two documents of one token"
-"""The corpora of `HARD` in which nothing has an order."""
+UNPAIRED = "documents of one sentence", "two documents of one token"
+"""The corpora of `HARD` in which no sentence has a next one."""
 
 
 def data_of(corpus, objective=OBJECTIVES["nsp"], max_length=32, seed=0):
@@ -73,9 +73,10 @@ def unmasked(batch):
     [
         pytest.param(HARD[name], OBJECTIVES[kind], id=f"{kind}, {name}")
         for name, kind in itertools.product(HARD, ("nsp", "sop", "none"))
-        if kind != "sop" or name not in SOP_NEEDS
+        if kind == "none" or name not in UNPAIRED
     ],
 )
+@pytest.mark.filterwarnings("ignore:only .* of the text")
 def test_tokens_stand_between_special_ones_in_their_segments(corpus, objective):
     length = 32
     data = data_of(corpus, objective)
@@ -243,12 +244,29 @@ def refused(corpus, objective, starts_word=None):
 
 def test_what_a_corpus_or_a_tokenizer_does_not_have_is_refused():
     assert "another one" in refused(corpus_of([3, 4, 5]), OBJECTIVES["nsp"])
-    for name in SOP_NEEDS:
-        assert "needs two" in refused(HARD[name], OBJECTIVES["sop"])
+    for name in UNPAIRED:
+        assert "an order of sentences (pairs sop) needs two" in refused(HARD[name], OBJECTIVES["sop"])
+        assert "a true next sentence (pairs nsp) needs two" in refused(HARD[name], OBJECTIVES["nsp"])
+        assert data_of(HARD[name], OBJECTIVES["none"]).num_examples
     for masking in ("whole_word", "span"):
         assert "begin a word" in refused(HARD["ordinary"], ObjectiveConfig(masking=masking))
     for objective in (OBJECTIVES["sop"], OBJECTIVES["none"]):
         assert len(data_of(corpus_of([3, 4, 5]), objective).batch(0, np.arange(1)).weights) == 1
+
+
+@pytest.mark.parametrize(("single", "share"), [(0, 1), (5, 0.5), (6, 5 / 11), (45, 0.1)])
+def test_a_corpus_in_which_few_sentences_have_a_next_one_is_warned_of(single, share):
+    corpus = corpus_of(*([10] for _ in range(single)), *([5, 5] for _ in range(5)))
+    assert corpus.paired_share == pytest.approx(share)
+    if share < 0.5:
+        with pytest.warns(UserWarning, match=f"only {share:.1%} of the text .* fewer than half .* true next sentence"):
+            data = data_of(corpus)
+    else:
+        data = data_of(corpus)
+    # The share is what it says: so many of the examples that are to have a true next sentence have one.
+    epochs = np.concatenate([data.batch(epoch, np.arange(data.num_examples)).is_next for epoch in range(400)])
+    assert abs(epochs.mean() - share / 2) < 0.05
+    data_of(corpus, OBJECTIVES["sop"])
 
 
 @pytest.mark.parametrize("pairs", ["nsp", "sop"])

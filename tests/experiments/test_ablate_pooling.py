@@ -250,7 +250,7 @@ def test_a_score_that_is_no_number_is_named(capsys, own):
     path = own / "glue" / "STS-B" / "dev.tsv"
     path.write_text(path.read_text().replace("0.5\n", "half\n", 1))
     error = short(fails(capsys, own, tasks="stsb"))
-    assert f"{path}, row 3" in error and "score 'half' is not a finite number" in error
+    assert f"{path}, row 3" in error and "score 'half' is not a plain decimal number from 0 to 5" in error
 
 
 def test_an_empty_file_is_named(capsys, own):

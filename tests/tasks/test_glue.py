@@ -169,12 +169,51 @@ def test_a_short_row_is_named_with_what_it_has_and_needs(tmp_path: Path) -> None
     path = write(tmp_path, "QQP/train.tsv", f"{header}\n1\t2\t3\tA\tB\t0\n1\t2\t3\n1\t2\n")
     message = fails(tmp_path, "qqp")
     assert message.startswith(f"{path}, row 3: 3 tab-separated fields where 6 are needed (and so for 1 more)")
-    assert "awk -F'\\t' 'NF >= 6' train.tsv" in message
+    assert "awk -F'\\t' 'NF == 6' train.tsv" in message
 
 
 def test_a_short_row_counts_from_one_without_a_header(tmp_path: Path) -> None:
     write(tmp_path, "CoLA/train.tsv", "a\t1\t\tA\nb\t0\n")
     assert "row 2: 2 tab-separated fields where 4 are needed." in fails(tmp_path, "cola")
+
+
+MNLI = "index\tsentence1\tsentence2\tlabel1\tlabel2\tgold_label\n"
+MRPC = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "split", "name", "text", "row", "found", "needed"),
+    [
+        # Read by its place, the gold label would be that of one annotator, and the second text the rest of the first.
+        ("mnli", "validation_matched", "MNLI/dev_matched.tsv", MNLI + "0\tA a\tB\tneutral\tneutral\tneutral\n"
+         "1\tA\ta\tB\tneutral\tentailment\tneutral\n", 3, 7, 6),
+        ("mrpc", "train", "MRPC/train.tsv", MRPC + "1\t2\t3\tA\ta\tB\n", 2, 6, 5),
+        ("cola", "train", "CoLA/train.tsv", "s\t1\t\tA\ns\t0\t\tB\tb\n", 2, 5, 4),
+    ],
+)  # fmt: skip
+def test_a_stray_tab_is_named(task, split, name, text, row, found, needed, tmp_path: Path) -> None:
+    path = write(tmp_path, name, text)
+    message = fails(tmp_path, task, split)
+    assert message.startswith(f"{path}, row {row}: {found} tab-separated fields where {needed} are needed.")
+    assert "replace a tab within a text by a space" in message
+
+
+@pytest.mark.parametrize("end", ["\r", ""])
+def test_old_mac_line_ends_are_named_with_a_way_out(end: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "CoLA/train.tsv", "\r".join(f"s\t1\t\tsentence {n}" for n in range(20)) + end)
+    message = fails(tmp_path, "cola")
+    assert message.startswith(f"{path}: its lines end with a carriage return alone")
+    assert "tr '\\r' '\\n' < train.tsv" in message
+
+
+def test_pairs_on_which_annotators_disagreed_are_left_out_and_counted(tmp_path: Path) -> None:
+    header = "sentence1\tsentence2\tgold_label\n"
+    path = write(tmp_path, "MNLI/train.tsv", header + "A\tB\tneutral\nC\tD\t-\nE\tF\tentailment\n")
+    with pytest.warns(UserWarning, match=rf"{path}: left out 1 pairs"):
+        rows = read_tsv(TASKS["mnli"], tmp_path, "train")
+    assert (rows.a, rows.b, rows.labels.tolist()) == (["A", "E"], ["B", "F"], [1, 0])
+    write(tmp_path, "MNLI/train.tsv", header + "C\tD\t-\n")
+    assert "no pair has a label" in fails(tmp_path, "mnli")
 
 
 @pytest.mark.parametrize("label", ["2", "-1", "", "1.0", "Positive"])
@@ -183,10 +222,12 @@ def test_a_label_outside_the_classes_is_named(label: str, tmp_path: Path) -> Non
     assert fails(tmp_path).startswith(f"{path}, row 3: label {label!r} is not one of 0, 1, negative, positive;")
 
 
-@pytest.mark.parametrize("score", ["", "high", "nan", "inf", "1e300"])
-def test_a_score_that_is_not_a_finite_number_is_named(score: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["", "high", "nan", "inf", "1e300", "3_8", "38", "-0.1", "5.01", "1e0", "0x1", "٣"])
+def test_a_score_that_is_no_plain_decimal_in_its_range_is_named(score: str, tmp_path: Path) -> None:
     path = write(tmp_path, "STS-B/train.tsv", f"sentence1\tsentence2\tscore\nA\tB\t{score}\n")
-    assert fails(tmp_path, "stsb").startswith(f"{path}, row 2: score {score!r} is not a finite number;")
+    assert fails(tmp_path, "stsb").startswith(
+        f"{path}, row 2: score {score!r} is not a plain decimal number from 0 to 5;"
+    )
 
 
 def test_bytes_that_are_not_utf8_are_named_by_offset(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def test_json_lines_are_read_in_order_whatever_their_fields_are_called(tmp_path,
 
 
 def test_pairs_without_agreement_are_left_out_and_numbers_are_labels(tmp_path):
-    split = read_nli(write(tmp_path / "x.jsonl", [("a", "b", "-"), ("c", "d", 2), ("e", "f", -1), ("g", "h", 0)]))
+    path = write(tmp_path / "x.jsonl", [("a", "b", "-"), ("c", "d", 2), ("e", "f", -1), ("g", "h", 0)])
+    with pytest.warns(UserWarning, match=rf"{path}: left out 2 pairs"):
+        split = read_nli(path)
     assert split.a == ["c", "g"] and split.labels.tolist() == [2, 0]
 
 
@@ -52,8 +54,14 @@ def test_sentevals_three_files_are_one_set(tmp_path):
         ),
         ('{"premise": "a", "hypothesis": "b", "label": 3}', "row 2: label 3 is not one of"),
         ('{"premise": "a", "label": 0}', "row 2: it needs premise, hypothesis, label or .*, and has premise, label"),
-        ('{"premise": 7, "hypothesis": "b", "label": 0}', "row 2: premise is 7 and no text"),
-        ("[1]", "row 2: it needs .* and has list"),
+        ('{"premise": 7, "hypothesis": "b", "label": 0}', "row 2: 'premise' is 7 and no text"),
+        ('{"premise": "a", "hypothesis": null, "label": 0}', "row 2: 'hypothesis' is null and no text"),
+        ('{"premise": ["a"], "hypothesis": "b", "label": 0}', "row 2: 'premise' is a list of 1 and no text"),
+        (r'{"premise": "a \ud83d", "hypothesis": "b", "label": 0}', r"row 2: 'premise' holds \\ud83d, half of a"),
+        ('{"premise": "a", "hypothesis": "b", "label": true}', "row 2: label True is not one of"),
+        ('{"premise": "a", "hypothesis": "b", "label": ["-"]}', r"row 2: label \['-'\] is not one of"),
+        ("[1]", "row 2: a list of 1 where a JSON object is needed"),
+        ("[" * 100_000, "row 2: this JSON is nested too deeply"),
         ('{"premise": ', "row 2: not JSON"),
     ],
 )

@@ -19,6 +19,8 @@ FILES = {
     "SNLI/s1.test": b"A man .\nA dog .\n",
     "SNLI/s2.test": b"He .\nIt .\n",
     "SNLI/labels.test": b"neutral\ncontradiction\n",
+    "SUBJ/subj.subjective": b"it moves .\n",
+    "SUBJ/subj.objective": b"he leaves .\n",
     "SICK/SICK_train.txt": b"pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
     b"1\ta\tb\t4.5\tNEUTRAL\n2\tc\td\t1\tCONTRADICTION\n",
 }
@@ -63,8 +65,18 @@ def test_every_layout_is_read_in_file_order(folder, task, split):
             "row 2: label 'WHAT' is not one",
         ),
         ("sst2", "test", "SST/binary/sentiment-test", b"good\t2\n", "row 1: label '2' is not one"),
-        ("snli", "test", "SNLI/s2.test", b"He .\n", "2, 1 and 2 rows"),
+        ("snli", "test", "SNLI/s2.test", b"He .\n", "2 labels for 2 and 1 sentences; get the three files again"),
         ("sickr", "train", "SICK/SICK_train.txt", b"a\tb\n1\t2\n", "no column 'sentence_A'"),
+        ("snli", "test", "SNLI/labels.test", b"neutral\nother\n", r"row 2: .* or remove the row from labels.test, s1"),
+        # SentEval's own reader would lose the question word.
+        ("trec", "test", "TREC/TREC_10.label", b"ABBR:exp What ?\nLOC:x\tWhere is it ?\n", "row 2: 2 tab-separated"),
+        ("sst2", "test", "SST/binary/sentiment-test", b"a\tgood\t1\n", "row 1: 3 tab-separated fields where 2 are"),
+        ("sst2", "test", "SST/binary/sentiment-test", b"good 1\n", "row 1: 1 tab-separated field where 2 are"),
+        ("sst5", "test", "SST/fine/sentiment-test", b"4 good\t3\n", "row 1: 2 tab-separated fields where 1 is needed"),
+        ("subj", "train", "SUBJ/subj.objective", b"a\n1\tb\n", "row 2: 2 tab-separated fields where 1 is needed"),
+        ("snli", "test", "SNLI/s1.test", b"A\tman .\nA dog .\n", "row 1: 2 tab-separated fields where 1 is needed"),
+        ("sickr", "train", "SICK/SICK_train.txt", FILES["SICK/SICK_train.txt"].replace(b"4.5", b"0.5"), "from 1 to 5"),
+        ("trec", "test", "TREC/TREC_10.label", b"ABBR:exp What ?\rLOC:x Where is it ?\r", "carriage return alone"),
         ("mpqa", "train", None, b"", "no such folder"),
         ("mr", "train", "MR/rt-polarity.pos", b"", "empty"),
     ],
@@ -75,6 +87,13 @@ def test_what_is_wrong_with_a_file_is_named(folder, task, split, file, content, 
     with pytest.raises(InputError, match=message) as caught:
         read_senteval(TASKS[task], folder, split)
     assert str(caught.value).count("\n") <= 1
+
+
+def test_pairs_without_a_label_are_left_out_of_all_three_files_and_counted(folder):
+    (folder / "SNLI/labels.test").write_text("-\ncontradiction\n")
+    with pytest.warns(UserWarning, match="labels.test: left out 1 pairs"):
+        rows = read_senteval(TASKS["snli"], folder, "test")
+    assert (rows.a, rows.b, rows.labels.tolist()) == (["A dog ."], ["It ."], [2])
 
 
 def test_what_is_absent_is_said_file_by_file(folder):

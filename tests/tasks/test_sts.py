@@ -51,6 +51,24 @@ def test_the_source_columns_of_sts16_are_ignored(tmp_path: Path) -> None:
     assert (rows.a, rows.b, rows.labels.tolist()) == (["b"], ["B"], [3.0])
 
 
+def test_a_stray_tab_is_no_source(tmp_path: Path) -> None:
+    subset(tmp_path, "news", "a\tA\nb\tx\tB\n", "1\n2\n")
+    message = fails(tmp_path)
+    assert "STS.input.news.txt, row 2: 3 tab-separated fields where 2 or 4 are needed" in message
+    assert "awk" not in message  # a row that is removed here would have to go from the other file, too
+    subset(tmp_path, "news", "a\tA\nb\tB\n", "1\n2\t3\n")
+    assert "STS.gs.news.txt, row 2: 2 tab-separated fields where 1 is needed" in fails(tmp_path)
+    line = "main-news\tMSRpar\t2012test\t0001\t{}\t{}\t{}\n"
+    (tmp_path / "sts-test.csv").write_text(line.format("2.5", "a\tx", "b"))
+    assert "sts-test.csv, row 1: 8 tab-separated fields where 7 or 9 are needed" in fails(tmp_path)
+
+
+@pytest.mark.parametrize("score", ["3_8", "38", "5.1", "-1", "nan", "2,5"])
+def test_scores_are_plain_decimals_in_their_range(score: str, tmp_path: Path) -> None:
+    subset(tmp_path, "news", "a\tA\n", f"{score}\n")
+    assert f"STS.gs.news.txt, row 1: score {score!r} is not a plain decimal number from 0 to 5" in fails(tmp_path)
+
+
 def test_the_benchmark_has_gold_before_the_pair_and_no_quoting(tmp_path: Path) -> None:
     line = "main-news\tMSRpar\t2012test\t0001\t{}\t{}\t{}{}\n"
     text = line.format("2.5", '"a', "b\r b", "\tsource\tsource") + line.format("5.000", "c", "", "")
@@ -91,9 +109,11 @@ def test_files_of_different_lengths_are_refused(tmp_path: Path) -> None:
 
 def test_bad_rows_are_named_by_their_line(tmp_path: Path) -> None:
     subset(tmp_path, "news", "a\tA\nb\tB\n", "\nx\n")
-    assert fails(tmp_path).startswith(f"{tmp_path / 'STS.gs.news.txt'}, row 2: score 'x' is not a finite number")
+    assert fails(tmp_path).startswith(
+        f"{tmp_path / 'STS.gs.news.txt'}, row 2: score 'x' is not a plain decimal number from 0 to 5"
+    )
     subset(tmp_path, "news", "a\tA\nb B\n", "1\n1\n")
-    assert "STS.input.news.txt, row 2: 1 tab-separated fields where 2 are needed" in fails(tmp_path)
+    assert "STS.input.news.txt, row 2: 1 tab-separated field where 2 or 4 are needed" in fails(tmp_path)
 
 
 @needs_shared
