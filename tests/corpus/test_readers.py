@@ -239,7 +239,7 @@ def test_what_looks_like_data_is_read_where_it_is_said_to_be_text(tmp_path):
 @pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
 def test_each_file_is_a_document_where_that_is_wished(tmp_path, size):
     members = {"a": DOCUMENTS[0] + "\n\n" + DOCUMENTS[1], "b": '{"text": "code"}', "c": " \n"}
-    (tmp_path / "x.tar").write_bytes(tar(**{name: readers.encode() for name, text in members.items()}))
+    (tmp_path / "x.tar").write_bytes(tar(**{name: text.encode() for name, text in members.items()}))
     (tmp_path / "y.txt").write_text("id,text\n1,A\n2,B\n", encoding="utf-8")
     expected = [members["a"], members["b"], "id,text\n1,A\n2,B"]
     assert documents(tmp_path, size=size, how="file") == expected
@@ -261,7 +261,7 @@ def test_a_line_is_blank_that_str_strip_leaves_empty(tmp_path, size):
     expected = [f"{space}Text {number}.\n{space}It goes on." for number, space in enumerate(SPACES)]
     content = "".join(f"{text}\n{space}{space}\n{space}" for text, space in zip(expected, SPACES, strict=True))
     (tmp_path / "a").write_text(content, encoding="utf-8", newline="")
-    assert documents(tmp_path / "a", size=size) == [readers.strip() for text in expected]
+    assert documents(tmp_path / "a", size=size) == [text.strip() for text in expected]
     for space in SPACES:
         (tmp_path / "b").write_text(f"{space}\n\none\n{space}\ntwo\n{space}", encoding="utf-8", newline="")
         assert documents(tmp_path / "b", size=size) == ["one", "two"], repr(space)
