@@ -140,7 +140,8 @@ def from_tensors(
         raise InputError("\n".join(lines))
     found = [(ours, tensors[theirs]) for ours, theirs in _names(config).items() if theirs in tensors]
     tree = _unflatten({ours: _to_ours(ours, tensor.astype(np.float32)) for ours, tensor in found})
-    checkpoint = Checkpoint(config, tree["encoder"], *(tree.get(head) for head in HEADS), labels)
+    heads = {head: tree.get(head) for head in HEADS}
+    checkpoint = Checkpoint(config, tree["encoder"], labels=labels)._replace(**heads)
     return checkpoint._replace(labels=output_labels(checkpoint))
 
 

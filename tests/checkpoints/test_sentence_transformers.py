@@ -190,8 +190,9 @@ def test_what_cannot_be_expressed(file: str, changes: dict[str, object], reason:
     [
         (["Transformer"], "Transformer, nothing; what can be expressed is"),
         (["Transformer", "Pooling", "Normalize", "Dense"], "Transformer, Pooling, Normalize, Dense; what"),
-        (["Transformer", "Pooling", "Dense", "Dense"], "Transformer, Pooling, Dense, Dense; what"),
-        (["Transformer", "WeightedLayerPooling", "Pooling"], "Transformer, WeightedLayerPooling, Pooling; what"),
+        (["Transformer", "Pooling", "Dense", "LSTM"], "Transformer, Pooling, Dense, LSTM; what"),
+        (["Transformer", "Pooling", "WeightedLayerPooling"], "Transformer, Pooling, WeightedLayerPooling; what"),
+        (["Transformer", "WeightedLayerPooling"], "Transformer, WeightedLayerPooling; what"),
         (["WordEmbeddings", "Pooling"], "begins with a WordEmbeddings; only a Transformer can be loaded"),
         ([], "lists no modules"),
     ],
