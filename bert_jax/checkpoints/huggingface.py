@@ -153,22 +153,23 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
             missing, unexpected and misshapen one is listed.
     """
     config, raw = read_config(folder), JsonObject.read(config_file(folder))
+    strange = [name for name in raw.strings("architectures") if name not in _CLASSES]
     weights = find_weights(folder)
     if weights is None:
         raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards")
     saved = read_weights(weights)
     _check_architecture(raw.path, saved)
     tensors = canonical(saved, weights)
-    if _has_classifier(tensors) and (reason := _why_no_sentence_classifier(raw, tensors)):
-        if not encoder_only:
-            raise InputError(f"{raw.path} {reason}. Its encoder alone: {ENCODER_ALONE}")
-        pass_over(weights, [name for name in tensors if name.startswith("classifier.")])
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
-    labels = _labels(raw) if _has_classifier(tensors) else Labels()
+    classifier = [name for name in tensors if name.startswith("classifier.")]
+    labels, reason = _read_labels(raw, tensors) if classifier else (Labels(), None)
+    if reason and not encoder_only:
+        raise InputError(f"{reason}. Its encoder alone: {ENCODER_ALONE}")
+    if reason:
+        pass_over(weights, classifier)
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in classifier}
     try:
         checkpoint = from_tensors(config, tensors, weights, labels, encoder_only)
     except InputError as error:
-        strange = [name for name in raw.strings("architectures") if name not in _CLASSES]
         if not strange:
             raise
         raise InputError(f"{error}\n  The config says {', '.join(strange)}; known are {', '.join(_CLASSES)}") from error
@@ -182,8 +183,14 @@ def _check_architecture(path: Path, tensors: Mapping[str, Any]) -> None:
         raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
 
 
-def _has_classifier(tensors: Mapping[str, Any]) -> bool:
-    return any(name.startswith("classifier.") for name in tensors)
+def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, str | None]:
+    """A classifier's labels, or the reason why it cannot be loaded as one of sentences."""
+    if reason := _why_no_sentence_classifier(raw, tensors):
+        return Labels(), f"{raw.path} {reason}"
+    try:
+        return _labels(raw), None
+    except InputError as error:
+        return Labels(), str(error)
 
 
 def _why_no_sentence_classifier(raw: JsonObject, tensors: Mapping[str, Any]) -> str | None:
