@@ -15,9 +15,9 @@ from bert_jax.checkpoints.export import Tuned, express, save_sentence_transforme
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts, pad_tokens
 from bert_jax.errors import InputError
-from bert_jax.model.bert import SentenceEncoder
+from bert_jax.model.encoder import Encoder
 from bert_jax.model.pooling import POOLERS
-from bert_jax.model.readout import LAYERS, PROJECTIONS
+from bert_jax.model.readout import LAYERS, PROJECTIONS, Readout
 from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
@@ -54,9 +54,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> WordPiece:
 
 @pytest.fixture(scope="module")
 def encoder(tokenizer: WordPiece) -> Checkpoint:
-    model = SentenceEncoder(CONFIG, ReadoutConfig())
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0), tokens_of(tokenizer))["params"])
-    return Checkpoint(CONFIG, params["encoder"], carried=Carried(pad_token_id=3, classifier_dropout=0.25))
+    shapes = jax.eval_shape(Encoder(CONFIG).init, jax.random.key(0), tokens_of(tokenizer))["params"]
+    return Checkpoint(CONFIG, random_like(shapes), carried=Carried(pad_token_id=3, classifier_dropout=0.25))
+
+
+@pytest.fixture(scope="module")
+def states(encoder: Checkpoint, tokenizer: WordPiece):
+    """Hidden states of all layers; those of an encoder that was cut are the first of them."""
+    return jax.jit(Encoder(CONFIG).apply)({"params": encoder.encoder}, tokens_of(tokenizer))
 
 
 def random_like(shapes):
@@ -69,20 +74,25 @@ def tokens_of(tokenizer):
     return pad_tokens(encodings, tokenizer.special, len(TEXTS), 16)
 
 
-def make(encoder: Checkpoint, tokenizer: WordPiece, readout: ReadoutConfig, normalize: bool = False) -> Tuned:
+def make(encoder: Checkpoint, states, tokenizer: WordPiece, readout: ReadoutConfig, normalize: bool = False) -> Tuned:
     """A model whose readout has random weights, with a gamma that sentence-transformers can express."""
-    shapes = jax.eval_shape(SentenceEncoder(CONFIG, readout).init, jax.random.key(0), tokens_of(tokenizer))["params"]
-    reader = random_like(shapes.get("reader", {}))
+    init = Readout(readout, CONFIG).init
+    reader = random_like(jax.eval_shape(init, jax.random.key(0), states, tokens_of(tokenizer)).get("params", {}))
     if "layers" in reader:
         reader["layers"]["gamma"] = np.float32(1 if "projection" not in reader else 1.5)
     return Tuned(encoder, readout, reader, normalize=normalize)
 
 
-def vectors(tuned: Tuned, tokenizer: WordPiece) -> np.ndarray:
-    """Sentence vectors, computed operation by operation: nothing large is compiled."""
-    model = SentenceEncoder(tuned.checkpoint.config, tuned.readout)
-    params = {"encoder": tuned.checkpoint.encoder} | ({"reader": tuned.reader} if tuned.reader else {})
-    rows = np.asarray(model.apply({"params": params}, tokens_of(tokenizer)))
+def vectors(tuned: Tuned, tokenizer: WordPiece, encoder: Checkpoint, states) -> np.ndarray:
+    """Sentence vectors. The encoder is compared and not run again."""
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        tuned.checkpoint.encoder,
+        {k: encoder.encoder[k] for k in tuned.checkpoint.encoder},
+    )
+    config = tuned.checkpoint.config
+    apply = Readout(tuned.readout, config).apply
+    rows = np.asarray(apply({"params": tuned.reader}, states[: config.num_layers + 1], tokens_of(tokenizer)))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True) if tuned.normalize else rows
 
 
@@ -92,10 +102,10 @@ def as_tuned(bert: Pretrained) -> Tuned:
 
 
 @pytest.mark.parametrize(("layers", "pooling", "projection"), CASES)
-def test_what_is_exported_comes_back(layers, pooling, projection, encoder, tokenizer, tmp_path, capsys) -> None:
+def test_what_is_exported_comes_back(layers, pooling, projection, encoder, states, tokenizer, tmp_path) -> None:
     library = pytest.importorskip("sentence_transformers", reason="needs pip install '.[parity]'")
-    tuned = make(encoder, tokenizer, ReadoutConfig(layers, pooling, projection), normalize=pooling == "max")
-    expected = vectors(tuned, tokenizer)
+    tuned = make(encoder, states, tokenizer, ReadoutConfig(layers, pooling, projection), pooling == "max")
+    expected = vectors(tuned, tokenizer, encoder, states)
     assert np.abs(expected).max() > 0.05
     for folder in (tmp_path / "one", tmp_path / "two"):
         if folder.name == "one":
@@ -106,12 +116,14 @@ def test_what_is_exported_comes_back(layers, pooling, projection, encoder, token
             run(convert.main, convert.ConvertConfig, [str(tmp_path / "one"), str(folder), *TO])
         loaded = bert_jax.load(folder)
         assert loaded.checkpoint.carried == encoder.carried
-        np.testing.assert_allclose(vectors(as_tuned(loaded), loaded.tokenizer), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            vectors(as_tuned(loaded), loaded.tokenizer, encoder, states), expected, rtol=0, atol=1e-5
+        )
     theirs = library.SentenceTransformer(str(tmp_path / "two"), device="cpu").encode(TEXTS, show_progress_bar=False)
     np.testing.assert_allclose(theirs, expected, rtol=0, atol=1e-5)
 
 
-def test_every_entry_of_the_registries_is_exported_or_refused(encoder, tokenizer) -> None:
+def test_every_entry_of_the_registries_is_exported_or_refused(encoder, states, tokenizer) -> None:
     """A new layers spec, pooling or projection needs an example above."""
     examples = {
         "layers": (LAYERS, EXPORTED_LAYERS),
@@ -123,7 +135,7 @@ def test_every_entry_of_the_registries_is_exported_or_refused(encoder, tokenizer
         assert set(registry) <= named | {"index"}
         for spec in REFUSED[field]:
             with pytest.raises(InputError, match="cannot be saved"):
-                express(make(encoder, tokenizer, ReadoutConfig(**{field: spec})))
+                express(make(encoder, states, tokenizer, ReadoutConfig(**{field: spec})))
 
 
 def test_embed_takes_the_average_of_a_converted_directory(encoder, tokenizer, tmp_path) -> None:
@@ -138,8 +150,8 @@ def test_embed_takes_the_average_of_a_converted_directory(encoder, tokenizer, tm
 
 
 @pytest.fixture
-def averaged(encoder, tokenizer, tmp_path) -> Path:
-    save_sentence_transformers(tmp_path / "model", make(encoder, tokenizer, ReadoutConfig("avg(1,-1)")), 16)
+def averaged(encoder, states, tokenizer, tmp_path) -> Path:
+    save_sentence_transformers(tmp_path / "model", make(encoder, states, tokenizer, ReadoutConfig("avg(1,-1)")), 16)
     save_for_transformers(tokenizer, tmp_path / "model", 16)
     return tmp_path / "model"
 
