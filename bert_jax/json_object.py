@@ -95,4 +95,9 @@ def _shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False)
     except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
         text = f"a {type(value).__name__}"
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text, short enough for a message of one line."""
     return text if len(text) <= 60 else f"{text[:57]}..."

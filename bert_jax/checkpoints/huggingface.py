@@ -24,7 +24,7 @@ from bert_jax.checkpoints.checkpoint import (
 from bert_jax.checkpoints.weights import find_weights, read_weights
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
-from bert_jax.json_object import JsonObject
+from bert_jax.json_object import JsonObject, shorten
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -118,15 +118,17 @@ def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
     raw = JsonObject.read(path)
     kind = raw.field("model_type", str, None) or "bert"
     if kind != "bert":
-        needed = f"; {kind} would need {_NEEDED[kind]}" if kind in _NEEDED else f", its blocks differ from {kind}'s"
-        raise InputError(f"{path}: model_type is {kind!r}; only 'bert' can be loaded{needed}")
+        needed = (
+            f"; {kind} would need {_NEEDED[kind]}" if kind in _NEEDED else f", its blocks differ from {shorten(kind)}'s"
+        )
+        raise InputError(f"{path}: model_type is {shorten(kind)!r}; only 'bert' can be loaded{needed}")
     positions = raw.field("position_embedding_type", str, None) or "absolute"
     if positions != "absolute":
-        raise InputError(f"{path}: position_embedding_type {positions!r} is not supported")
+        raise InputError(f"{path}: position_embedding_type {shorten(positions)!r} is not supported")
     values = {field.name: _value(raw, field) for field in dataclasses.fields(BertConfig) if field.name in _CONFIG_NAMES}
     activation = raw.field("hidden_act", str, "gelu")
     if activation not in activations:
-        raise InputError(f"{path}: hidden_act {activation!r} is not one of {', '.join(activations)}")
+        raise InputError(f"{path}: hidden_act {shorten(activation)!r} is not one of {', '.join(activations)}")
     try:
         return BertConfig(**values | {"activation": activations[activation]})
     except InputError as error:
@@ -206,7 +208,7 @@ def _why_no_sentence_classifier(raw: JsonObject, tensors: Mapping[str, Any]) -> 
     if "BertForSequenceClassification" in names:
         return None
     if names and not set(names) & set(_CLASSES):
-        return f"describes a {names[0]}, which is unknown: its classifier may read something else than the pooled [CLS]"
+        return f"describes a {shorten(names[0])}, which is unknown: its classifier may not read the pooled [CLS]"
     if not any(name.startswith("bert.pooler.") for name in tensors):
         return (
             "names no class for its classifier, and without a pooler it is one of tokens (BertForTokenClassification)"

@@ -13,7 +13,7 @@ import numpy as np
 from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
-from bert_jax.json_object import JsonObject, read_json
+from bert_jax.json_object import JsonObject, read_json, shorten
 from bert_jax.model.readout import dense_name
 from bert_jax.types import Params
 
@@ -95,7 +95,10 @@ def read_modules(folder: Path) -> list[Module]:
     """
     path = folder / "modules.json"
     try:
-        modules = [Module(str(row["type"]).rpartition(".")[2], folder / row["path"]) for row in read_json(path, list)]
+        modules = [
+            Module(shorten(str(row["type"]).rpartition(".")[2]), _within(folder, row["path"]))
+            for row in read_json(path, list)
+        ]
         outside = [m.folder for m in modules if not m.folder.resolve().is_relative_to(folder.resolve())]
     except InputError:
         raise
@@ -106,6 +109,12 @@ def read_modules(folder: Path) -> list[Module]:
     if outside:
         raise InputError(f"{path} names folders outside its own: {', '.join(map(str, outside))}")
     return modules
+
+
+def _within(folder: Path, path: str) -> Path:
+    if len(path) > 255:
+        raise ValueError("a path is too long for a file system")
+    return folder / path
 
 
 def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
@@ -156,7 +165,9 @@ def _refusal(path: Path, what: str) -> InputError:
 def _refuse_prompt(path: Path) -> None:
     name = JsonObject.read(path, optional=True).content.get("default_prompt_name")
     if name:
-        raise _refusal(path, f"a default prompt ({name!r}), which sentence-transformers puts before every text")
+        raise _refusal(
+            path, f"a default prompt ({shorten(str(name))!r}), which sentence-transformers puts before every text"
+        )
 
 
 def _refuse_wiring(path: Path) -> None:
@@ -166,7 +177,7 @@ def _refuse_wiring(path: Path) -> None:
     for name in _WIRING:
         for value in (section.content[name] for section in (raw, text) if name in section.content):
             if value not in (*_WIRING[name], None):
-                raise _refusal(path, f"{name} {value!r}; known is {' or '.join(_WIRING[name])}")
+                raise _refusal(path, f"{name} {shorten(str(value))!r}; known is {' or '.join(_WIRING[name])}")
 
 
 def _layers(folder: Path, encoder: Path, config: BertConfig) -> tuple[str, Params]:
@@ -201,7 +212,7 @@ def _pooling(path: Path, config: BertConfig) -> list[str]:
     modes = [modes] if isinstance(modes, str) else modes or ["mean"]  # the default, when every boolean is false
     if not isinstance(modes, list) or not all(isinstance(mode, str) and mode in POOLINGS for mode in modes):
         shown = ", ".join(map(str, modes)) if isinstance(modes, list) else str(modes)
-        raise _refusal(path, f"pooling {shown}; known are {', '.join(POOLINGS)}")
+        raise _refusal(path, f"pooling {shorten(shown)}; known are {', '.join(POOLINGS)}")
     _refuse_width(raw, config.hidden_size)
     return [POOLINGS[mode] for mode in modes]
 
@@ -234,7 +245,7 @@ def _dense(folder: Path, width: int) -> tuple[str, Params]:
     raw = JsonObject.read(folder / "config.json")
     name = raw.field("activation_function", str, "Tanh").rpartition(".")[2]
     if name not in ACTIVATIONS:
-        raise _refusal(raw.path, f"activation_function {name}; known are {', '.join(ACTIVATIONS)}")
+        raise _refusal(raw.path, f"activation_function {shorten(name)}; known are {', '.join(ACTIVATIONS)}")
     if raw.field("use_residual", bool, None):
         raise _refusal(raw.path, "use_residual, a layer that is added to its own input")
     features = raw.field("out_features", int, 0, least=1, most=1_000_000)

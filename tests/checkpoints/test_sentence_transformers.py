@@ -204,7 +204,12 @@ def test_modules_that_cannot_be_expressed(kinds: list[str], reason: str, plain: 
     assert reason in refused(plain)
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", "{", '[{"type": "a.Transformer"}]', '[{"type": "T", "path": "../.."}]'])
+LONG = json.dumps([{"type": "a.Transformer", "path": "x" * 5000}])
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", "{", '[{"type": "a.Transformer"}]', '[{"type": "T", "path": "../.."}]', LONG, "[" * 100_000]
+)
 def test_a_damaged_list_of_modules(text: str, plain: Path) -> None:
     (plain / "modules.json").write_text(text)
     assert str(plain / "modules.json") in refused(plain)
