@@ -64,7 +64,16 @@ class BertConfig:
     compute: ComputeConfig = ComputeConfig()
 
     def __post_init__(self) -> None:
-        for field in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_length"):
+        sizes = (
+            "vocab_size",
+            "hidden_size",
+            "num_layers",
+            "num_heads",
+            "intermediate_size",
+            "max_length",
+            "num_segments",
+        )
+        for field in sizes:
             _require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
         _require(
             self.hidden_size % self.num_heads == 0,
@@ -72,6 +81,8 @@ class BertConfig:
         )
         for field in ("dropout", "attention_dropout"):
             _require(0 <= getattr(self, field) < 1, f"{field} must be in [0, 1), not {getattr(self, field)}")
+        for field in ("layer_norm_eps", "initializer_range"):
+            _require(getattr(self, field) > 0, f"{field} must be positive, not {getattr(self, field)}")
 
 
 PRESETS = {

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate
 from bert_jax.parallel.inference import predict_packs
+from bert_jax.spec import parse_spec
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from bert_jax.types import Params, Tokens
@@ -36,15 +37,15 @@ _ACTIVATIONS = {"gelu": "gelu (erf)", "gelu_tanh": "gelu (tanh approximation)", 
 class Pretrained:
     """An encoder's weights and its tokenizer, and what its directory says of sentence vectors.
 
-    readout: of a sentence-transformers directory, which `embed` then uses by default; else None. projection: the
-    trained weights of that readout's projection, or None. normalize: whether it ends in vectors of length 1.
+    readout: of a sentence-transformers directory, which `embed` then uses by default; else None. reader: the
+    parameters of that readout, or None. normalize: whether it ends in vectors of length 1.
     max_length: tokens that texts are cut to, or None for the encoder's limit. source: where it is from, in words.
     """
 
     checkpoint: Checkpoint
     tokenizer: Tokenizer
     readout: ReadoutConfig | None = None
-    projection: Params | None = None
+    reader: Params | None = None
     normalize: bool = False
     max_length: int | None = None
     source: str = "memory"
@@ -136,11 +137,13 @@ class Pretrained:
         """
         if not readouts.trace(spec, self.config).has_weights:
             return {}
+        if self.reader is not None and spec == self.readout:
+            return self.reader
+        if parse_spec(spec.layers).name == "mix":
+            raise InputError(f"layers {spec.layers}: {_UNTRAINED_MIX}")
         model = SentenceEncoder(self.config, spec)
         draws = (init_without_encoder(model, jax.random.key(seed)).get("reader", {}) for seed in (0, 1))
         one, two = (with_trained_pooler(reader, spec, self.checkpoint) for reader in draws)
-        if self.projection is not None and spec == self.readout:
-            one, two = ({**reader, "projection": self.projection} for reader in (one, two))
         same = jax.tree.map(lambda x, y: bool((x == y).all()), one, two)
         if not all(jax.tree.leaves(same)):
             raise InputError(f"readout {spec} has weights drawn at random: train it before embedding with it")
@@ -174,6 +177,7 @@ class Embedder:
         if max_length is not None and max_length < 3:
             raise InputError(f"max_length must be at least 3, for a word between [CLS] and [SEP], not {max_length}")
         config, self.tokenizer = pretrained.config, pretrained.tokenizer
+        self._config = config
         self.limit = min(max_length or pretrained.max_length or config.max_length, config.max_length)
         params = {"encoder": pretrained.checkpoint.encoder, "reader": pretrained.reader_params(spec)}
         self.width: int = jax.eval_shape(_embed(config, spec), params, _DUMMY).shape[1]
@@ -186,6 +190,7 @@ class Embedder:
 
     def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """Their vectors, float32 [texts, width], in input order."""
+        check_segments(self._config, encodings)
         # Steps up to the limit, and not to the longest of these texts: other texts then find the program compiled.
         lengths, steps = np.array([len(e.ids) for e in encodings], int), length_steps(self.limit)
         packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
@@ -205,7 +210,8 @@ def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
 
     Args:
         name: the directory, or the hub id.
-        encoder_only: pass over what a sentence-transformers directory has after its encoder.
+        encoder_only: pass over whatever is not the encoder, and say so in one line of the log: what a
+            sentence-transformers directory has after it, and heads that are unknown or do not fit.
 
     Raises:
         InputError: there is none, it is not a BERT, its files are damaged or do not fit together, or what
@@ -216,7 +222,7 @@ def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
     (2, 768)
     """
     folder = resolve(str(name))
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, encoder_only)
     tokenizer = load_tokenizer(encoder_folder(folder))
     if tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise InputError(
@@ -244,10 +250,23 @@ def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
     return dataclasses.replace(
         pretrained,
         readout=pipeline.readout,
-        projection=pipeline.projection,
+        reader=pipeline.reader,
         normalize=pipeline.normalize,
         max_length=pipeline.max_length,
     )
+
+
+def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
+    """Refuse pairs of texts for an encoder that has no embedding for their second segment.
+
+    Raises:
+        InputError: the encoder has one segment, and an input has two.
+    """
+    if config.num_segments == 1 and any(any(encoding.segments) for encoding in encodings):
+        raise InputError(
+            "this encoder has one segment (type_vocab_size is 1 in its config.json) and cannot read pairs of texts "
+            "together: take tasks of single texts, or probe with --probe.pairs separate"
+        )
 
 
 def init_all(model: Any, key: jax.Array) -> Params:
@@ -291,6 +310,10 @@ def use_of(checkpoint: Checkpoint) -> str:
     return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
+_UNTRAINED_MIX = (
+    "its weights are learned, and no training has learned any here; write avg(0,1,...), which a fresh mix of those "
+    "layers equals, or train with it"
+)
 _TOKENS = 2048
 """In a step, padding included: enough to keep the cores busy, few enough for their caches."""
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))

@@ -36,11 +36,14 @@ class ConvertConfig:
     """For sentence-transformers: cls, mean, max, mean_sqrt_len, weightedmean, last_token, or several joined by +. By
     default a model's classifier, or the readout of a sentence-transformers directory, or else mean."""
     layers: str | None = None
-    """For sentence-transformers: last, the default, an index (-2), avg(1,-1)."""
+    """For sentence-transformers: last, the default, an index (-2), avg(1,-1). A mix is kept where one was trained."""
     projection: Literal["none", "tanh"] | None = None
     """For sentence-transformers: none, the default, or tanh for the checkpoint's own pooler."""
     max_length: int | None = None
     """Tokens that longer texts are cut to there; by default the limit of the model's directory."""
+    encoder_only: bool = False
+    """Pass over whatever is not the encoder: heads that are unknown or do not fit, and what a sentence-transformers
+    directory has after its encoder."""
     pad_vocab_to: int | None = None
     """Fill the vocabulary up to a multiple of it, such as 8 or 128, for speed; 1 takes such filling away."""
 
@@ -58,7 +61,8 @@ def main(config: ConvertConfig) -> None:
     check_new(config.dst)
     source = resolve(config.src)
     # For transformers, what a sentence-transformers directory has after its encoder is no part of the model.
-    model = load(source, encoder_only=config.to == "huggingface")
+    is_pipeline = (source / "modules.json").is_file()
+    model = load(source, encoder_only=config.encoder_only or (config.to == "huggingface" and is_pipeline))
     limit = min(config.max_length or model.max_length or model.config.max_length, model.config.max_length)
     if config.pad_vocab_to is not None:
         padded = resize_vocabulary(model.checkpoint, model.tokenizer.vocab_size, config.pad_vocab_to)

@@ -6,10 +6,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+MEASURED = [ROOT / "docs" / "what-is-in-cls.md"]
+"""Pages whose tables are results."""
 RUNS = {line for page in ROOT.glob("results/what-is-in-cls/*/claims.md") for line in page.read_text().splitlines()}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", MEASURED, ids=lambda page: page.stem)
 def test_every_line_of_a_table_is_a_line_of_a_run(page):
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     assert lines, f"{page} has no table"

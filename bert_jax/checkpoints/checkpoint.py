@@ -1,18 +1,21 @@
 """A checkpoint's weights in our tree, and the table from our parameters to the names and layout of `transformers`."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.checkpoints.weights import Tensors
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
 from bert_jax.types import Params
 
+_LOGGER = logging.getLogger(__name__)
 _EMBEDDINGS = {
     "token/embedding": "word_embeddings.weight",
     "position/embedding": "position_embeddings.weight",
@@ -47,6 +50,17 @@ _TIED = {
 }
 _DERIVED = {"bert.embeddings.position_ids", *_TIED}
 
+_ROOT = "embeddings.word_embeddings.weight"
+"""The one tensor that every encoder has and no head, by which the prefix of all names is found."""
+_BARE = ("embeddings.", "encoder.", "pooler.")
+"""Names of `BertModel` saved by itself begin so."""
+
+_BESIDE = "beside:"
+"""Marks names that lack the prefix of the encoder's."""
+
+ENCODER_ALONE = "load(..., encoder_only=True) or `convert --encoder-only` takes it"
+"""The remedy where only heads stand in the way."""
+
 HEADS = ("pooler", "mlm", "nsp", "classifier")
 """The parts of a checkpoint that may be absent."""
 
@@ -62,12 +76,22 @@ class Labels(NamedTuple):
     problem_type: str | None = None
 
 
+class Carried(NamedTuple):
+    """Fields of a config.json that change nothing here and are written back as they were read.
+
+    Defaults are those of `transformers`. Its fine-tuning drops a classifier's input out at classifier_dropout.
+    """
+
+    pad_token_id: int | None = 0
+    classifier_dropout: float | None = None
+
+
 class Checkpoint(NamedTuple):
     """A checkpoint's weights in our tree.
 
     encoder: the parameters of `Encoder`. pooler: {kernel, bias} of BERT's trained pooler, or None.
     mlm, nsp: the parameters of the pretraining heads, or None. classifier: those of `Classifier` over
-    last/cls/tanh, or None; labels says what its outputs are.
+    last/cls/tanh, or None; labels says what its outputs are. carried: what else its config.json says.
     """
 
     config: BertConfig
@@ -77,6 +101,7 @@ class Checkpoint(NamedTuple):
     nsp: Params | None = None
     classifier: Params | None = None
     labels: Labels = Labels()
+    carried: Carried = Carried()
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -84,7 +109,9 @@ class Checkpoint(NamedTuple):
         return tuple(head for head in HEADS if getattr(self, head) is not None)
 
 
-def from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path, labels: Labels) -> Checkpoint:
+def from_tensors(
+    config: BertConfig, tensors: Tensors, path: Path, labels: Labels, encoder_only: bool = False
+) -> Checkpoint:
     """A checkpoint of tensors by the names of `transformers`, strictly.
 
     Half precision becomes float32. A vocabulary matrix padded to a multiple of 8, up to 128, makes config.vocab_size
@@ -92,37 +119,124 @@ def from_tensors(config: BertConfig, tensors: dict[str, np.ndarray], path: Path,
 
     Args:
         config: the architecture that the tensors should have.
-        tensors: by name, as saved by any version of `transformers`.
+        tensors: by the names that `canonical` gives.
         path: where they are from, for the error.
         labels: what is known of a classifier's outputs.
+        encoder_only: pass over, in one line of the log, heads that are unknown or do not fit.
 
     Raises:
         InputError: the tensors are not those of the config: each missing, unexpected, misshapen or otherwise
             unfit one is listed.
     """
-    tensors = _canonical(tensors)
     config = _with_padded_vocabulary(config, tensors)
-    table, shapes = _names(config), _shapes(config, _num_outputs(tensors, labels))
-    parts = {part: [p for p in table if p.startswith(f"{part}/")] for part in ("encoder", *HEADS)}
-    present = {part: part == "encoder" or any(table[p] in tensors for p in paths) for part, paths in parts.items()}
-    wanted = {p for part, paths in parts.items() if present[part] for p in paths}
-    problems = [f"missing {table[p]}" for p in sorted(wanted) if table[p] not in tensors]
-    known = {table[p] for p in wanted} | _DERIVED
-    problems += [f"unexpected {name}" for name in sorted(tensors) if name not in known]
-    for p in sorted(p for p in wanted if table[p] in tensors):
-        tensor, theirs = tensors[table[p]], shapes[p][::-1] if p.endswith("kernel") else shapes[p]
-        if tensor.shape != theirs:
-            problems.append(f"misshapen {table[p]}: {tensor.shape} where the config says {theirs}")
-        if not jnp.issubdtype(tensor.dtype, jnp.floating):
-            problems.append(f"{tensor.dtype} in {table[p]}: weights must be floating-point numbers")
-    problems += [
-        f"untied {copy}: it differs from {tied}" for copy, tied in _TIED.items() if _differ(tensors, copy, tied)
-    ]
+    problems = _problems(config, tensors, labels)
+    if encoder_only and problems:
+        tensors = _without_unfit_heads(tensors, problems, path)
+        problems = _problems(config, tensors, labels)
     if problems:
-        raise InputError(f"{path} does not fit its config:\n  " + "\n  ".join(problems))
-    tree = _unflatten({p: _to_ours(p, tensors[table[p]].astype(np.float32)) for p in wanted})
-    checkpoint = Checkpoint(config, tree["encoder"], **{head: tree.get(head) for head in HEADS}, labels=labels)
+        lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems)]
+        if all(problem.part != "encoder" for problem in problems):
+            lines.append(f"  The encoder alone fits: {ENCODER_ALONE}")
+        raise InputError("\n".join(lines))
+    found = [(ours, tensors[theirs]) for ours, theirs in _names(config).items() if theirs in tensors]
+    tree = _unflatten({ours: _to_ours(ours, tensor.astype(np.float32)) for ours, tensor in found})
+    heads: dict[str, Any] = {head: tree.get(head) for head in HEADS}
+    checkpoint = Checkpoint(config, tree["encoder"], labels=labels)._replace(**heads)
     return checkpoint._replace(labels=output_labels(checkpoint))
+
+
+def canonical(tensors: Tensors, path: Path) -> Tensors:
+    """The tensors by the names of BertForPreTraining: with "bert.", and without TensorFlow's gamma and beta.
+
+    A prefix in front of the encoder's names ("module.", "model.", "bert.bert.") is taken away. Where only the encoder
+    has it, the names beside it are marked, so that another model's `classifier` is not taken for BERT's.
+
+    Raises:
+        InputError: there are several encoders.
+    """
+    roots = sorted({name.removesuffix(_ROOT) for name in tensors if f".{name}".endswith(f".{_ROOT}")})
+    if len(roots) > 1:
+        places = ", ".join(root or "(no prefix)" for root in roots)
+        raise InputError(f"{path} holds {len(roots)} encoders ({places}); save the one to load by itself")
+    root = roots[0] if roots else ""
+    is_named = f".{root}".endswith(".bert.")
+    prefix = root.removesuffix("bert.") if is_named else root
+    renamed = {}
+    for name, tensor in tensors.items():
+        inner = name.removeprefix(prefix)
+        if prefix and inner == name:
+            renamed[_BESIDE + name] = tensor
+            continue
+        inner = inner.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        renamed[f"bert.{inner}" if not is_named and inner.startswith(_BARE) else inner] = tensor
+    return renamed
+
+
+class _Problem(NamedTuple):
+    """A tensor that does not fit. part: of the checkpoint that it is of, None where that is unknown."""
+
+    part: str | None
+    text: str
+
+
+def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Problem]:
+    """What does not fit a config: missing, unexpected, misshapen, of whole numbers, untied."""
+    table, shapes = _names(config), _shapes(config, _num_outputs(tensors, labels))
+    parts = {"encoder", *(ours.partition("/")[0] for ours, theirs in table.items() if theirs in tensors)}
+    # The classifier reads the pooler's output, and no network without a pooler has the same names and meaning.
+    parts |= {"pooler"} if "classifier" in parts else set()
+    wanted = {theirs: ours for ours, theirs in table.items() if ours.partition("/")[0] in parts}
+    order = sorted(wanted, key=wanted.__getitem__)
+    found = [_problem(name, f"missing {name}") for name in order if name not in tensors]
+    known = {*wanted, *_DERIVED}
+    strange = [name for name in sorted(tensors) if name not in known]
+    found += [_problem(name, f"unexpected {_as_saved(name)}") for name in strange]
+    for name in (name for name in order if name in tensors):
+        ours, tensor = wanted[name], tensors[name]
+        shape = shapes[ours][::-1] if ours.endswith("kernel") else shapes[ours]
+        if tensor.shape != shape:
+            found.append(_problem(name, f"misshapen {name}: {tensor.shape} where the config says {shape}"))
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            found.append(_problem(name, f"{tensor.dtype} in {name}: weights must be floating-point numbers"))
+    untied = [(copy, tied) for copy, tied in _TIED.items() if _differ(tensors, copy, tied)]
+    return found + [_problem(copy, f"untied {copy}: it differs from {tied}") for copy, tied in untied]
+
+
+def _as_saved(name: str) -> str:
+    inner = name.removeprefix(_BESIDE)
+    return inner if inner == name else f"{inner}, which lacks the prefix of the encoder's names"
+
+
+def _problem(name: str, text: str) -> _Problem:
+    return _Problem(_part(name), text)
+
+
+def _part(name: str) -> str | None:
+    """The part of a checkpoint that a canonical name is of.
+
+    >>> _part("bert.encoder.layer.0.output.dense.bias"), _part("classifier.bias"), _part("qa_outputs.bias")
+    ('encoder', 'classifier', None)
+    """
+    prefixes = {"bert.pooler.": "pooler", "bert.": "encoder", "cls.predictions.": "mlm", "cls.seq_relationship.": "nsp"}
+    prefixes |= {"classifier.": "classifier"}
+    return next((part for prefix, part in prefixes.items() if name.startswith(prefix)), None)
+
+
+def _without_unfit_heads(tensors: Tensors, problems: list[_Problem], path: Path) -> Tensors:
+    """The encoder and those heads that fit; one line of the log says what else there is."""
+    unfit = {problem.part for problem in problems}
+    kept = {"encoder", *HEADS} - (unfit | {"classifier"} if "pooler" in unfit else unfit) | {"encoder"}
+    pass_over(path, [name for name in tensors if _part(name) not in kept])
+    return {name: tensor for name, tensor in tensors.items() if _part(name) in kept}
+
+
+def pass_over(path: Path, names: list[str]) -> None:
+    """Say in one line of the log that tensors are not of the encoder, and not used."""
+    saved = (name.removeprefix(_BESIDE) for name in names)
+    groups = sorted({".".join(name.split(".")[: 2 if name.startswith(("bert.", "cls.")) else 1]) for name in saved})
+    shown = ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
+    if names:
+        _LOGGER.warning("%s: passed over what is not the encoder: %s", path, shown)
 
 
 def output_labels(checkpoint: Checkpoint) -> Labels:
@@ -133,7 +247,7 @@ def output_labels(checkpoint: Checkpoint) -> Labels:
     return checkpoint.labels._replace(names=checkpoint.labels.names or tuple(f"LABEL_{n}" for n in outputs))
 
 
-def to_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+def to_tensors(checkpoint: Checkpoint) -> Tensors:
     """The inverse of `from_tensors`, by the names of BertForPreTraining and BertForSequenceClassification."""
     parts = {part: getattr(checkpoint, part) for part in ("encoder", *checkpoint.heads)}
     table = _names(checkpoint.config)
@@ -174,27 +288,17 @@ def _shapes(config: BertConfig, num_outputs: int) -> dict[str, tuple[int, ...]]:
     return {path: shape(path) for path in _names(config)}
 
 
-def _canonical(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By the names of BertForPreTraining: with "bert.", and without TensorFlow's gamma and beta."""
-    is_bare = not any(name.startswith("bert.") for name in tensors)
-    renamed = {}
-    for name, tensor in tensors.items():
-        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        renamed[f"bert.{name}" if is_bare and not name.startswith(("cls.", "classifier.")) else name] = tensor
-    return renamed
-
-
-def _with_padded_vocabulary(config: BertConfig, tensors: dict[str, np.ndarray]) -> BertConfig:
+def _with_padded_vocabulary(config: BertConfig, tensors: Tensors) -> BertConfig:
     rows = len(np.atleast_1d(tensors.get("bert.embeddings.word_embeddings.weight", ())))
     is_padding = rows % 8 == 0 and 0 < rows - config.vocab_size < 128
     return dataclasses.replace(config, vocab_size=rows) if is_padding else config
 
 
-def _num_outputs(tensors: dict[str, np.ndarray], labels: Labels) -> int:
+def _num_outputs(tensors: Tensors, labels: Labels) -> int:
     return len(labels.names or np.atleast_1d(tensors.get("classifier.weight", ())))
 
 
-def _differ(tensors: dict[str, np.ndarray], copy: str, tied: str) -> bool:
+def _differ(tensors: Tensors, copy: str, tied: str) -> bool:
     return copy in tensors and tied in tensors and not np.array_equal(tensors[copy], tensors[tied])
 
 

@@ -17,7 +17,7 @@ _TOKENIZER = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spiece.mo
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-?????-of-?????.bin"),
-    ("*.ckpt*.index", "*.ckpt*.data-?????-of-?????"),
+    ("*.ckpt*.index", "*.ckpt*.data-?????-of-?????", "checkpoint"),
 )
 """What is fetched of a repository on the hub: the first of these rows that it has anything of."""
 
@@ -67,14 +67,18 @@ def read_config(folder: Path) -> BertConfig:
     return _reader(folder).read_config(folder)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     """The weights of a model directory.
+
+    Args:
+        folder: the directory.
+        encoder_only: pass over, in one line of the log, heads that are unknown or do not fit.
 
     Raises:
         InputError: a file is missing or damaged, or they do not fit together: every difference is listed.
     """
     folder = encoder_folder(folder)
-    return _reader(folder).load_checkpoint(folder)
+    return _reader(folder).load_checkpoint(folder, encoder_only)
 
 
 def fingerprint(folder: Path) -> str:

@@ -17,6 +17,7 @@ from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.model.readout import dense_name
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Params
 
@@ -86,8 +87,8 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     if why_not := _why_not_huggingface(tuned.readout, tuned.checkpoint.config):
         raise InputError(f"readout {tuned.readout} cannot be saved for transformers: {why_not}")
     _, last = _layers(tuned.readout, tuned.checkpoint.config)
-    pooler = tuned.reader["projection"]["dense"]
-    checkpoint = Checkpoint(*_cut(tuned.checkpoint, last)[:2], pooler=pooler, classifier=tuned.classifier)
+    encoder = _cut(tuned.checkpoint, last)._replace(mlm=None, nsp=None)
+    checkpoint = encoder._replace(pooler=tuned.reader["projection"]["dense"], classifier=tuned.classifier)
     save_checkpoint(folder, checkpoint, label_settings(tuned.labels))
 
 
@@ -150,7 +151,9 @@ def express(tuned: Tuned) -> Expressed:
     modes = _poolings(readout)
     denses = []
     if "projection" in tuned.reader:
-        denses.append((*_dense(tuned.reader["projection"]["dense"]), _activation(readout)))
+        layers = [tuned.reader["projection"][dense_name(n)] for n in range(len(tuned.reader["projection"]))]
+        names = _activations(readout, len(layers))
+        denses += [(*_dense(layer), name) for layer, name in zip(layers, names, strict=True)]
     if tuned.classifier is not None:
         denses.append((*_dense(tuned.classifier["dense"]), "Identity"))
     if "layers" in tuned.reader:
@@ -240,17 +243,19 @@ def _poolings(readout: ReadoutConfig) -> list[str]:
         raise InputError(f"pooling {readout.pooling} cannot be saved: sentence-transformers has each pooling once")
     if parse_spec(readout.projection).name not in ("none", "tanh", "mlp"):
         raise InputError(f"projection {readout.projection} cannot be saved: sentence-transformers has no such module")
-    _activation(readout)
+    _activations(readout)
     return modes
 
 
-def _activation(readout: ReadoutConfig) -> str:
-    """The class of torch.nn that is the activation of a projection."""
-    name = parse_spec(readout.projection).kwargs.get("activation", "tanh")
+def _activations(readout: ReadoutConfig, count: int = 1) -> list[str]:
+    """The classes of torch.nn that are the activations of a projection of so many layers."""
+    given = parse_spec(readout.projection).kwargs.get("activation", "tanh")
+    names = given if isinstance(given, tuple) else (given,) * count
     known = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
-    if name not in known:
-        raise InputError(f"projection {readout.projection} cannot be saved: torch has no activation class for {name!r}")
-    return known[name]
+    if strange := [name for name in names if name not in known]:
+        reason = f"torch has no activation class for {strange[0]!r}"
+        raise InputError(f"projection {readout.projection} cannot be saved: {reason}")
+    return [known[name] for name in names]
 
 
 def _pooling(term: Spec) -> str | None:
@@ -298,7 +303,7 @@ def _cut(checkpoint: Checkpoint, num_layers: int) -> Checkpoint:
     kept = {name: part for name, part in checkpoint.encoder.items() if not name.startswith("blocks_")}
     kept |= {f"blocks_{n}": checkpoint.encoder[f"blocks_{n}"] for n in range(num_layers)}
     config = dataclasses.replace(checkpoint.config, num_layers=num_layers)
-    return Checkpoint(config, kept, checkpoint.pooler)
+    return Checkpoint(config, kept, checkpoint.pooler, carried=checkpoint.carried)
 
 
 def _write_json(path: Path, value: Any) -> None:

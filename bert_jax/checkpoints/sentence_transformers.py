@@ -1,17 +1,20 @@
 """What a directory of sentence-transformers does after its encoder, as a readout of ours.
 
-`modules.json` lists the modules. A Transformer, a Pooling, then at most one Dense and one Normalize can be expressed;
-anything else is refused, as an embedding without it would be another one.
+`modules.json` lists the modules. A Transformer, at most one WeightedLayerPooling, a Pooling, any number of Dense and at
+most one Normalize can be expressed; anything else is refused, as an embedding without it would be another one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.checkpoints.weights import find_weights, read_json, read_weights
+from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.json_object import JsonObject, read_json, shorten
+from bert_jax.model.readout import dense_name
 from bert_jax.types import Params
 
 POOLINGS = {
@@ -45,6 +48,10 @@ _WIRING = {
 """What newer versions write of the way from module to module, as it nearly always is."""
 
 
+_REPEATS = 1_000
+"""Whole weights of layers up to this sum are written as an average in which layers are named repeatedly."""
+
+
 class Module(NamedTuple):
     """A line of modules.json: the last part of its class's name, and its folder."""
 
@@ -55,12 +62,12 @@ class Module(NamedTuple):
 class Pipeline(NamedTuple):
     """What follows the encoder, and how texts come to it.
 
-    projection: the weights of the readout's projection, {dense: {kernel, bias}}, or None. normalize: to vectors of
+    reader: the readout's parameters, {} where it has none. normalize: to vectors of
     length 1. max_length: tokens that texts are cut to, or None. lowercase: texts are, before they are tokenised.
     """
 
     readout: ReadoutConfig
-    projection: Params | None
+    reader: Params
     normalize: bool
     max_length: int | None
     lowercase: bool
@@ -88,15 +95,26 @@ def read_modules(folder: Path) -> list[Module]:
     """
     path = folder / "modules.json"
     try:
-        modules = [Module(str(row["type"]).rpartition(".")[2], folder / row["path"]) for row in read_json(path, list)]
-    except (KeyError, TypeError) as error:
+        modules = [
+            Module(shorten(str(row["type"]).rpartition(".")[2]), _within(folder, row["path"]))
+            for row in read_json(path, list)
+        ]
+        outside = [m.folder for m in modules if not m.folder.resolve().is_relative_to(folder.resolve())]
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is no list of modules with a type and a path each ({error!r})") from error
     if not modules:
         raise InputError(f"{path} lists no modules")
-    outside = [m.folder for m in modules if not m.folder.resolve().is_relative_to(folder.resolve())]
     if outside:
         raise InputError(f"{path} names folders outside its own: {', '.join(map(str, outside))}")
     return modules
+
+
+def _within(folder: Path, path: str) -> Path:
+    if len(path) > 255:
+        raise ValueError("a path is too long for a file system")
+    return folder / path
 
 
 def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
@@ -108,24 +126,36 @@ def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
     if not (folder / "modules.json").is_file():
         return None
     first, *rest = (module for module in read_modules(folder) if module.kind != "Dropout")
-    kinds = [module.kind for module in rest]
-    if kinds not in (["Pooling", *dense, *last] for dense in ([], ["Dense"]) for last in ([], ["Normalize"])):
-        raise _refusal(
-            folder / "modules.json",
-            f"Transformer, {', '.join(kinds) or 'nothing'}; what can be expressed is Transformer, Pooling, "
-            "at most one Dense, at most one Normalize",
-        )
+    layered, pooling, *denses = _split(rest, folder / "modules.json")
+    normalize = bool(denses) and denses[-1].kind == "Normalize"
+    denses = denses[:-1] if normalize else denses
     _refuse_prompt(folder / "config_sentence_transformers.json")
     _refuse_wiring(first.folder / "sentence_bert_config.json")
     for module in rest:
         _refuse_wiring(module.folder / "config.json")
-    pooling = _pooling(rest[0].folder / "config.json", config)
-    projection, weights = "none", None
-    if "Dense" in kinds:
-        width = len(pooling) * config.hidden_size
-        projection, weights = _dense(rest[kinds.index("Dense")].folder, width, config)
-    readout = ReadoutConfig("last", " + ".join(pooling), projection)
-    return Pipeline(readout, weights, "Normalize" in kinds, *_input(first.folder))
+    layers, reader = _layers(layered.folder, first.folder, config) if layered else ("last", {})
+    modes = _pooling(pooling.folder / "config.json", config)
+    projection = "none"
+    if denses:
+        projection, weights = _projection([module.folder for module in denses], len(modes) * config.hidden_size, config)
+        reader = reader | {"projection": weights}
+    readout = ReadoutConfig(layers, " + ".join(modes), projection)
+    return Pipeline(readout, reader, normalize, *_input(first.folder))
+
+
+def _split(modules: Sequence[Module], path: Path) -> tuple[Any, ...]:
+    """The WeightedLayerPooling or None, the Pooling, then what follows it."""
+    kinds = [module.kind for module in modules]
+    layered = kinds[:1] == ["WeightedLayerPooling"]
+    after = kinds[1 + layered :]
+    usual = after[:-1] if after[-1:] == ["Normalize"] else after
+    if kinds[layered : layered + 1] != ["Pooling"] or set(usual) - {"Dense"}:
+        raise _refusal(
+            path,
+            f"Transformer, {', '.join(kinds) or 'nothing'}; what can be expressed is Transformer, at most one "
+            "WeightedLayerPooling, Pooling, any number of Dense, at most one Normalize",
+        )
+    return (modules[0] if layered else None, *modules[layered:])
 
 
 def _refusal(path: Path, what: str) -> InputError:
@@ -133,68 +163,117 @@ def _refusal(path: Path, what: str) -> InputError:
 
 
 def _refuse_prompt(path: Path) -> None:
-    name = read_json(path).get("default_prompt_name") if path.is_file() else None
+    name = JsonObject.read(path, optional=True).content.get("default_prompt_name")
     if name:
-        raise _refusal(path, f"a default prompt ({name!r}), which sentence-transformers puts before every text")
+        raise _refusal(
+            path, f"a default prompt ({shorten(str(name))!r}), which sentence-transformers puts before every text"
+        )
 
 
 def _refuse_wiring(path: Path) -> None:
     """Refuse a module that reads or writes something other than what its neighbours do."""
-    raw = read_json(path) if path.is_file() else {}
-    text = raw.get("modality_config", {}).get("text", {})
-    found = {name: raw[name] for name in _WIRING if name in raw} | {
-        name: text[name] for name in _WIRING if name in text
-    }
-    for name, value in found.items():
-        if value not in (*_WIRING[name], None):
-            raise _refusal(path, f"{name} {value!r}; known is {' or '.join(_WIRING[name])}")
+    raw = JsonObject.read(path, optional=True)
+    text = raw.section("modality_config").section("text")
+    for name in _WIRING:
+        for value in (section.content[name] for section in (raw, text) if name in section.content):
+            if value not in (*_WIRING[name], None):
+                raise _refusal(path, f"{name} {shorten(str(value))!r}; known is {' or '.join(_WIRING[name])}")
+
+
+def _layers(folder: Path, encoder: Path, config: BertConfig) -> tuple[str, Params]:
+    """A WeightedLayerPooling as a layers spec and its parameters: the sum of w_n h_n over the sum of the w_n."""
+    path = folder / "config.json"
+    raw = JsonObject.read(path)
+    start = raw.field("layer_start", int, 4, least=0, most=config.num_layers)
+    _refuse_width(raw, config.hidden_size)
+    if not JsonObject.read(encoder / "config.json").field("output_hidden_states", bool, False):
+        raise _refusal(path, "weights of layers that its encoder does not give: config.json lacks output_hidden_states")
+    found = _tensors(folder)
+    shape = (config.num_layers + 1 - start,)
+    if {name: tensor.shape for name, tensor in found.items()} != {"layer_weights": shape}:
+        raise InputError(f"{folder} needs layer_weights of {shape}: from layer {start} to {config.num_layers}")
+    weights = found["layer_weights"].astype(np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise _refusal(path, "weights of layers that are no average: they must be finite, none negative, some positive")
+    used = [int(n) for n in np.flatnonzero(weights)]
+    if (weights == weights.round()).all() and weights.sum() <= _REPEATS:
+        times = [n + start for n in used for _ in range(int(weights[n]))]
+        return (f"avg({','.join(map(str, times))})" if len(times) > 1 else str(times[0])), {}
+    shares = np.log(weights[used] / weights.sum()).astype(np.float32)
+    names = ",".join(str(n + start) for n in used)
+    return f"mix({names})", {"layers": {"weights": shares, "gamma": np.ones((), np.float32)}}
 
 
 def _pooling(path: Path, config: BertConfig) -> list[str]:
-    raw = read_json(path)
-    modes = raw.get("pooling_mode") or [m for m, name in _BOOLEANS.items() if raw.get(f"pooling_mode_{name}")]
-    modes = [modes] if isinstance(modes, str) else list(modes) or ["mean"]  # the default, when every boolean is false
-    unknown = [str(mode) for mode in modes if mode not in POOLINGS]
-    if unknown:
-        raise _refusal(path, f"pooling {', '.join(unknown)}; known are {', '.join(POOLINGS)}")
-    width = raw.get("word_embedding_dimension", raw.get("embedding_dimension", config.hidden_size))
-    if width != config.hidden_size:
-        raise InputError(f"{path} pools vectors of {width}, where the encoder's have {config.hidden_size}")
+    raw = JsonObject.read(path)
+    modes = raw.content.get("pooling_mode") or [
+        mode for mode, name in _BOOLEANS.items() if raw.field(f"pooling_mode_{name}", bool, False)
+    ]
+    modes = [modes] if isinstance(modes, str) else modes or ["mean"]  # the default, when every boolean is false
+    if not isinstance(modes, list) or not all(isinstance(mode, str) and mode in POOLINGS for mode in modes):
+        shown = ", ".join(map(str, modes)) if isinstance(modes, list) else str(modes)
+        raise _refusal(path, f"pooling {shorten(shown)}; known are {', '.join(POOLINGS)}")
+    _refuse_width(raw, config.hidden_size)
     return [POOLINGS[mode] for mode in modes]
 
 
-def _dense(folder: Path, width: int, config: BertConfig) -> tuple[str, Params]:
-    """A Dense module as a projection and its weights."""
-    path = folder / "config.json"
-    raw = read_json(path)
-    name = str(raw.get("activation_function", "Tanh")).rpartition(".")[2]
+def _refuse_width(raw: JsonObject, width: int) -> None:
+    """Refuse a module that pools vectors of another width."""
+    for name in ("word_embedding_dimension", "embedding_dimension"):
+        if (found := raw.field(name, int, width)) != width:
+            raise InputError(f"{raw.path} pools vectors of {found}, where the encoder's have {width}")
+
+
+def _projection(folders: Sequence[Path], width: int, config: BertConfig) -> tuple[str, Params]:
+    """Dense modules as a projection and its weights."""
+    features, activations, weights = [], [], {}
+    for n, folder in enumerate(folders):
+        activation, weights[dense_name(n)] = _dense(folder, width)
+        width = len(weights[dense_name(n)]["bias"])
+        features.append(width)
+        activations.append(activation)
+    if len(folders) > 1:
+        return f"mlp(features={tuple(features)}, activation={tuple(activations)})", weights
+    settings = {"features": features[0], "activation": activations[0]}
+    usual = {"features": config.hidden_size, "activation": "tanh"}
+    changed = ", ".join(f"{field}={value!r}" for field, value in settings.items() if value != usual[field])
+    return (f"mlp({changed})" if changed else "mlp"), weights
+
+
+def _dense(folder: Path, width: int) -> tuple[str, Params]:
+    """The activation of a Dense module, and its weights."""
+    raw = JsonObject.read(folder / "config.json")
+    name = raw.field("activation_function", str, "Tanh").rpartition(".")[2]
     if name not in ACTIVATIONS:
-        raise _refusal(path, f"activation_function {name}; known are {', '.join(ACTIVATIONS)}")
-    if raw.get("use_residual"):
-        raise _refusal(path, "use_residual, a layer that is added to its own input")
+        raise _refusal(raw.path, f"activation_function {shorten(name)}; known are {', '.join(ACTIVATIONS)}")
+    if raw.field("use_residual", bool, None):
+        raise _refusal(raw.path, "use_residual, a layer that is added to its own input")
+    features = raw.field("out_features", int, 0, least=1, most=1_000_000)
+    tensors = {name: tensor.astype(np.float32) for name, tensor in _tensors(folder).items()}
+    shapes = {"linear.weight": (features, width), "linear.bias": (features,)}
+    if not raw.field("bias", bool, True):
+        tensors.setdefault("linear.bias", np.zeros(features, np.float32))
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if found != shapes:
+        raise InputError(f"{folder} has {found}, where {shapes} would fit its config.json and the pooled vectors")
+    kernel = np.ascontiguousarray(tensors["linear.weight"].T)
+    return ACTIVATIONS[name], {"kernel": kernel, "bias": tensors["linear.bias"]}
+
+
+def _tensors(folder: Path) -> Tensors:
+    """The weights of a module."""
     file = find_weights(folder)
     if file is None:
         raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin")
-    tensors = {name: tensor.astype(np.float32) for name, tensor in read_weights(file).items()}
-    shapes = {"linear.weight": (raw.get("out_features"), width), "linear.bias": (raw.get("out_features"),)}
-    if not raw.get("bias", True):
-        tensors.setdefault("linear.bias", np.zeros(raw.get("out_features"), np.float32))
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if found != shapes:
-        raise InputError(f"{file} has {found}, where {shapes} would fit its config.json and the pooled vectors")
-    settings = {"features": raw["out_features"], "activation": ACTIVATIONS[name]}
-    usual = {"features": config.hidden_size, "activation": "tanh"}
-    changed = ", ".join(f"{field}={value!r}" for field, value in settings.items() if value != usual[field])
-    kernel = np.ascontiguousarray(tensors["linear.weight"].T)
-    weights = {"dense": {"kernel": kernel, "bias": tensors["linear.bias"]}}
-    return f"mlp({changed})" if changed else "mlp", weights
+    return read_weights(file)
 
 
 def _input(folder: Path) -> tuple[int | None, bool]:
     """Tokens that texts are cut to, and whether they are lowercased before they are tokenised."""
     tokenizer, own = (
-        read_json(folder / name) if (folder / name).is_file() else {}
-        for name in ("tokenizer_config.json", "sentence_bert_config.json")
+        JsonObject.read(folder / name, optional=True) for name in ("tokenizer_config.json", "sentence_bert_config.json")
     )
-    length = own.get("max_seq_length") or tokenizer.get("model_max_length")
-    return None if length is None else int(length), bool(own.get("do_lower_case"))
+    # Of a tokenizer without a limit, transformers writes 10^30.
+    limits = own.field("max_seq_length", int, None), tokenizer.field("model_max_length", float, None)
+    length = limits[0] or limits[1]
+    return None if length is None else int(length), bool(own.field("do_lower_case", bool, None))

@@ -6,8 +6,9 @@ where in the data shards the numbers are. Sources: LevelDB's `table_format.md`, 
 """
 
 import math
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,16 +38,33 @@ class _Entry(NamedTuple):
 def find_checkpoint(folder: Path) -> Path | None:
     """The prefix of a folder's checkpoint (`bert_model.ckpt`), or None if there is none.
 
+    Of several, it is the one that TensorFlow's own file `checkpoint` names as the latest.
+
     Raises:
-        InputError: there are several.
+        InputError: there are several, and no such file names one of them.
     """
     prefixes = sorted(path.with_suffix("") for path in folder.glob("*.index"))
-    if len(prefixes) > 1:
-        names = ", ".join(prefix.name for prefix in prefixes)
-        raise InputError(
-            f"{folder} has several TensorFlow checkpoints ({names}); put the one to load in its own folder"
-        )
-    return prefixes[0] if prefixes else None
+    if len(prefixes) < 2:
+        return prefixes[0] if prefixes else None
+    latest = _latest(folder / "checkpoint")
+    if latest is not None and folder / latest in prefixes:
+        return folder / latest
+    names = ", ".join(prefix.name for prefix in prefixes)
+    named = f", and `checkpoint` names {latest}, which is not there" if latest is not None else ""
+    raise InputError(
+        f"{folder} has several TensorFlow checkpoints ({names}){named}; put the one to load in its own folder, "
+        'or name it in a file `checkpoint`: model_checkpoint_path: "NAME"'
+    )
+
+
+def _latest(path: Path) -> str | None:
+    """The name in a CheckpointState of TensorFlow; its folder may be one of another machine."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r'^\s*model_checkpoint_path:\s*"(.+)"\s*$', text, re.MULTILINE)
+    return found and re.split(r"[/\\]", found[1])[-1]
 
 
 def checkpoint_files(prefix: Path) -> list[Path]:
@@ -54,8 +72,8 @@ def checkpoint_files(prefix: Path) -> list[Path]:
     return [prefix.with_name(f"{prefix.name}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
 
 
-def read_bundle(prefix: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
-    """The variables whose names are wanted, checked against their checksums; the others are not even read.
+def read_bundle(prefix: Path, wanted: Callable[[list[str]], Collection[str]]) -> dict[str, np.ndarray]:
+    """The variables that are wanted of all names, checked against their checksums; the others are not even read.
 
     Raises:
         InputError: a file is missing, truncated or damaged, or a variable is not stored as plain numbers.
@@ -64,7 +82,8 @@ def read_bundle(prefix: Path, wanted: Callable[[str], bool]) -> dict[str, np.nda
     try:
         table = dict(_table(index.read_bytes()))
         num_shards = _header(table.pop(b"", None))
-        entries = {name.decode(): _entry(value) for name, value in table.items() if wanted(name.decode())}
+        names = {name.decode(): value for name, value in table.items()}
+        entries = {name: _entry(names[name]) for name in wanted(list(names))}
     except (OSError, ValueError, IndexError, struct.error) as error:
         raise InputError(f"{index} is damaged or no checkpoint index ({error}); fetch or copy it again") from error
     return {name: _tensor(prefix, name, entry, num_shards) for name, entry in entries.items()}

@@ -1,16 +1,19 @@
 """BERT's original checkpoints: bert_config.json, vocab.txt and a TensorFlow 1 checkpoint, without TensorFlow."""
 
+import logging
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from bert_jax.checkpoints.checkpoint import Checkpoint, Labels, from_tensors
+from bert_jax.checkpoints.checkpoint import Checkpoint, Labels, canonical, from_tensors
 from bert_jax.checkpoints.huggingface import CONFIG_FILES, parse_config
 from bert_jax.checkpoints.tensor_bundle import checkpoint_files, find_checkpoint, read_bundle
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
 
+_LOGGER = logging.getLogger(__name__)
 _ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu"}
 """gelu is the approximation by tanh, as `modeling.py` of google-research/bert has it at HEAD."""
 
@@ -23,8 +26,8 @@ _NAMES = {
 }
 """Variables with names of their own; the last two are those of `run_classifier.py`."""
 
-_OPTIMIZER = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_\d+)?|LAMB(_\d+)?)$")
-_PASSED_OVER = re.compile(r"global_step|beta\d_power|loss_scale|good_steps|signal_early_stopping/.*")
+_OF_TRAINING = re.compile(r"(.*/)?(global_step|beta\d_power|loss_scale|good_steps)(_\d+)?|signal_early_stopping/.*")
+"""Variables of a training that hang below no weight."""
 
 
 def read_config(folder: Path) -> BertConfig:
@@ -39,8 +42,14 @@ def read_config(folder: Path) -> BertConfig:
     return parse_config(found[0], _ACTIVATIONS)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read `bert_config.json` and the checkpoint, strictly; slots of the optimizer are passed over.
+def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
+    """Read `bert_config.json` and the checkpoint, strictly.
+
+    What a training keeps of each variable is passed over in one line of the log.
+
+    Args:
+        folder: the model directory.
+        encoder_only: pass over heads that are unknown or do not fit, too.
 
     Raises:
         InputError: a file is missing or damaged, or the variables are not those of the config: each
@@ -50,10 +59,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     prefix = find_checkpoint(folder)
     if prefix is None:
         raise InputError(f"{folder} has no TensorFlow checkpoint: no file that ends in .index")
-    variables = read_bundle(prefix, _is_weight)
+    variables = read_bundle(prefix, lambda names: _weights(names, prefix))
     if any(name.endswith(".ATTRIBUTES/VARIABLE_VALUE") for name in variables):
         raise InputError(f"{prefix} is an object checkpoint of TensorFlow 2; only those of TensorFlow 1 can be loaded")
-    return from_tensors(config, dict(_renamed(*item) for item in variables.items()), prefix, Labels())
+    tensors = canonical(dict(_renamed(*item) for item in variables.items()), prefix)
+    return from_tensors(config, tensors, prefix, Labels(), encoder_only)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -62,8 +72,21 @@ def weight_files(folder: Path) -> list[Path]:
     return checkpoint_files(prefix) if prefix else []
 
 
-def _is_weight(name: str) -> bool:
-    return not (_OPTIMIZER.search(name) or _PASSED_OVER.fullmatch(name))
+def _weights(names: list[str], prefix: Path) -> list[str]:
+    """The variables that are weights. An optimizer's or an average's slots hang below the name of their variable."""
+    known = set(names)
+    slots: Counter[str] = Counter()
+    kept = []
+    for name in names:
+        parts = name.split("/")
+        above = (cut for cut in range(1, len(parts)) if "/".join(parts[:cut]) in known)
+        if (cut := next(above, None)) is not None:
+            slots["/".join(parts[cut:])] += 1
+        elif not _OF_TRAINING.fullmatch(name):
+            kept.append(name)
+    if slots:
+        _LOGGER.warning("%s: passed over %d slots of its training: %s", prefix, slots.total(), ", ".join(sorted(slots)))
+    return kept
 
 
 def _renamed(name: str, variable: np.ndarray) -> tuple[str, np.ndarray]:

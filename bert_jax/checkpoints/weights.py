@@ -1,16 +1,15 @@
 """The weight files of a Hugging Face model directory: safetensors or torch's, in one file or several."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from bert_jax.checkpoints.torch_file import read_torch_file
 from bert_jax.errors import InputError
+from bert_jax.json_object import read_json
 
 Tensors = dict[str, np.ndarray]
 
@@ -21,6 +20,9 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 """What holds a model's weights; the first that is there counts."""
+
+_TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
+"""Types of safetensors that NumPy has, with ml_dtypes."""
 
 
 def find_weights(folder: Path) -> Path | None:
@@ -55,21 +57,6 @@ def read_weights(path: Path) -> Tensors:
     return tensors
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """The object, or the list, in a JSON file.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(content, kind):
-        raise InputError(f"{path} holds no JSON {'object' if kind is dict else kind.__name__}")
-    return content
-
-
 def _read(path: Path) -> Tensors:
     reader: Callable[[Path], Tensors] = _read_safetensors if path.suffix == ".safetensors" else read_torch_file
     return reader(path)
@@ -77,9 +64,24 @@ def _read(path: Path) -> Tensors:
 
 def _read_safetensors(path: Path) -> Tensors:
     try:
+        _check_types(path)
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged or truncated ({error}); fetch or save it again") from error
+
+
+def _check_types(path: Path) -> None:
+    """Refuse types that NumPy does not have, such as the 8-bit floats of quantised models."""
+    with safe_open(path, framework="np") as file:
+        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - it is no dict
+    strange = [name for name, dtype in types.items() if dtype not in _TYPES]
+    if strange:
+        raise InputError(
+            f"{path}: {strange[0]} is of type {types[strange[0]]}, which cannot be read "
+            f"({len(strange)} of {len(types)} tensors are such); save it in float32, float16 or bfloat16"
+        )
 
 
 def _shards(index: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from bert_jax.data.batching import choose_buckets
 from bert_jax.model.attention import attention_maps
 from bert_jax.parallel.devices import map_predict_step, replicate
 from bert_jax.parallel.inference import predict_rows
-from bert_jax.pretrained import Pretrained
+from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tokenizers.tokenizer import Encoding
 from bert_jax.types import Array, Params, Tokens
 
@@ -36,7 +36,11 @@ def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch
     Args:
         encodings: tokenised texts, at most as long as the encoder's limit.
         batch_size: texts in a step, all devices together.
+
+    Raises:
+        InputError: pairs for an encoder of one segment.
     """
+    check_segments(pretrained.config, encodings)
     lengths = np.array([len(encoding.ids) for encoding in encodings])
     buckets = choose_buckets(lengths, 4, pretrained.config.max_length)
     step = _step(pretrained.config)

@@ -15,7 +15,7 @@ from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
 from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate
 from bert_jax.parallel.inference import predict_batches
-from bert_jax.pretrained import Pretrained
+from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tokenizers.tokenizer import Encoding
 from bert_jax.types import Array, Params, Tokens
 
@@ -50,10 +50,12 @@ def extract_features(
         blind: [N] True for the blocks in which [CLS] is kept from attending to anything but itself.
 
     Raises:
-        InputError: a readout is unknown or has weights that have not been trained; a batch size that cannot be.
+        InputError: a readout is unknown or has weights that have not been trained; a batch size that cannot be;
+            pairs for an encoder of one segment.
     """
     readouts = tuple(readouts)
     check_batch_size(batch_size, "batch_size")
+    check_segments(pretrained.config, encodings)
     params: Params = {"encoder": pretrained.checkpoint.encoder}
     for place, readout in enumerate(readouts):
         if reader := pretrained.reader_params(readout):

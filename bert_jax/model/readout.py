@@ -68,23 +68,38 @@ class NoProjection(nn.Module):
 
 
 class Projection(nn.Module):
-    """Dense layer and activation, tanh of the encoder's width by default: BERT's "pooler".
+    """Dense layers, each with its activation: by default one, with tanh, of the encoder's width: BERT's "pooler".
 
     `pretrained` says where its weights come from when a checkpoint is loaded: the checkpoint's own
-    pooler.dense, or fresh ones.
+    pooler.dense, or fresh ones. Several layers are written as `features=(64, 3), activation=('tanh', 'identity')`.
     """
 
     config: BertConfig
     pretrained: bool = True
-    features: int | None = None
-    activation: str = "tanh"
+    features: int | tuple[int, ...] | None = None
+    activation: str | tuple[str, ...] = "tanh"
 
     @nn.compact
     def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B F"]:
-        if self.activation not in PROJECTION_ACTIVATIONS:
-            raise unknown("activation of a projection", self.activation, PROJECTION_ACTIVATIONS)
         features = self.config.hidden_size if self.features is None else self.features
-        return PROJECTION_ACTIVATIONS[self.activation](dense(self.config, features, "dense")(x))
+        widths = features if isinstance(features, tuple) else (features,)
+        names = self.activation if isinstance(self.activation, tuple) else (self.activation,) * len(widths)
+        if len(names) != len(widths):
+            raise InputError(f"a projection of {len(widths)} layers with {len(names)} activations: write one for each")
+        for n, (width, name) in enumerate(zip(widths, names, strict=True)):
+            if name not in PROJECTION_ACTIVATIONS:
+                raise unknown("activation of a projection", name, PROJECTION_ACTIVATIONS)
+            x = PROJECTION_ACTIVATIONS[name](dense(self.config, width, dense_name(n))(x))
+        return x
+
+
+def dense_name(n: int) -> str:
+    """The name of a projection's n-th dense layer.
+
+    >>> dense_name(0), dense_name(1)
+    ('dense', 'dense_1')
+    """
+    return f"dense_{n}" if n else "dense"
 
 
 PROJECTION_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -16,7 +16,7 @@ from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_
 from bert_jax.model.bert import SequenceClassifier
 from bert_jax.parallel.devices import map_predict_step, map_train_step
 from bert_jax.parallel.inference import predict_rows
-from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
+from bert_jax.pretrained import Pretrained, check_segments, init_all, init_without_encoder, with_trained_pooler
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Diverged, fit
@@ -76,8 +76,10 @@ def finetune(
 
     Raises:
         Diverged: the loss of a step, or what the trained model predicts, is not finite.
-        InputError: the readout needs weights that the checkpoint lacks.
+        InputError: the readout needs weights that the checkpoint lacks; pairs for an encoder of one segment.
     """
+    for examples in (data.train, *data.evaluations.values()):
+        check_segments(pretrained.config, examples.encodings)
     program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     state = init_state(initial_params(pretrained, program.model, init_key, config.from_scratch), program.optimizer)
@@ -99,7 +101,7 @@ def finetune(
 
 def _tuned(pretrained: Pretrained, task: Task, readout: ReadoutConfig, params: Params) -> Tuned:
     params = jax.device_get(params)
-    checkpoint = Checkpoint(pretrained.config, params["encoder"])
+    checkpoint = Checkpoint(pretrained.config, params["encoder"], carried=pretrained.checkpoint.carried)
     return Tuned(checkpoint, readout, params.get("reader", {}), params["classifier"], task.classes)
 
 

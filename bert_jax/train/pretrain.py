@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.checkpoints.checkpoint import Checkpoint
+from bert_jax.checkpoints.checkpoint import Carried, Checkpoint
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
@@ -150,7 +150,8 @@ class Pretraining:
         be predicted of pairs, they are left out.
         """
         params = jax.device_get(params)
-        checkpoint = Checkpoint(self.bert, params["encoder"], mlm=params["mlm"])
+        carried = Carried(pad_token_id=self.tokenizer.special.pad)
+        checkpoint = Checkpoint(self.bert, params["encoder"], mlm=params["mlm"], carried=carried)
         trained = self.config.objective.pairs != "none"
         if trained and self.config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
             checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])

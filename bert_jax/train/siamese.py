@@ -224,7 +224,8 @@ def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConf
 
 def has_projection(readout: ReadoutConfig) -> bool:
     """True if the projection is BERT's pooler, trained or fresh: a model directory has a place for it."""
-    return parse_spec(readout.projection).name in ("tanh", "mlp")
+    name, _, settings = parse_spec(readout.projection)
+    return name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
 
 
 def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:

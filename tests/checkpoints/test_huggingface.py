@@ -151,7 +151,7 @@ def test_an_output_matrix_of_its_own_is_refused(folder: Path) -> None:
 
 def test_half_precision_becomes_float32(folder: Path, checkpoint: Checkpoint) -> None:
     rewrite(folder, lambda tensors: {name: tensor.astype(np.float16) for name, tensor in tensors.items()})
-    halved = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), checkpoint[1:])
+    halved = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), checkpoint[1:5])
     assert_same(load_checkpoint(folder), Checkpoint(checkpoint.config, *halved))
 
 
@@ -208,7 +208,7 @@ def test_a_config_that_is_no_json_object(text: str, folder: Path) -> None:
     ("change", "reason"),
     [
         ({"model_type": "roberta"}, "model_type is 'roberta'; only 'bert' can be loaded"),
-        ({"hidden_act": "swish"}, "hidden_act 'swish' is not one of gelu, gelu_new, gelu_pytorch_tanh, relu"),
+        ({"hidden_act": "swish"}, "hidden_act 'swish' is not one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not supported"),
         ({"num_attention_heads": 7}, "hidden_size 24 is not a multiple of num_heads 7"),
         ({"hidden_size": "24"}, "config.json: "),

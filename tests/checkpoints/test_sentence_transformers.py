@@ -190,8 +190,9 @@ def test_what_cannot_be_expressed(file: str, changes: dict[str, object], reason:
     [
         (["Transformer"], "Transformer, nothing; what can be expressed is"),
         (["Transformer", "Pooling", "Normalize", "Dense"], "Transformer, Pooling, Normalize, Dense; what"),
-        (["Transformer", "Pooling", "Dense", "Dense"], "Transformer, Pooling, Dense, Dense; what"),
-        (["Transformer", "WeightedLayerPooling", "Pooling"], "Transformer, WeightedLayerPooling, Pooling; what"),
+        (["Transformer", "Pooling", "Dense", "LSTM"], "Transformer, Pooling, Dense, LSTM; what"),
+        (["Transformer", "Pooling", "WeightedLayerPooling"], "Transformer, Pooling, WeightedLayerPooling; what"),
+        (["Transformer", "WeightedLayerPooling"], "Transformer, WeightedLayerPooling; what"),
         (["WordEmbeddings", "Pooling"], "begins with a WordEmbeddings; only a Transformer can be loaded"),
         ([], "lists no modules"),
     ],
@@ -203,7 +204,12 @@ def test_modules_that_cannot_be_expressed(kinds: list[str], reason: str, plain: 
     assert reason in refused(plain)
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", "{", '[{"type": "a.Transformer"}]', '[{"type": "T", "path": "../.."}]'])
+LONG = json.dumps([{"type": "a.Transformer", "path": "x" * 5000}])
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", "{", '[{"type": "a.Transformer"}]', '[{"type": "T", "path": "../.."}]', LONG, "[" * 100_000]
+)
 def test_a_damaged_list_of_modules(text: str, plain: Path) -> None:
     (plain / "modules.json").write_text(text)
     assert str(plain / "modules.json") in refused(plain)

@@ -12,6 +12,7 @@ from tensor_bundles import write_bundle
 import bert_jax
 from bert_jax.checkpoints import huggingface, tensorflow
 from bert_jax.checkpoints.directory import fingerprint
+from bert_jax.checkpoints.tensor_bundle import read_bundle
 from bert_jax.errors import InputError
 
 torch = pytest.importorskip("torch", reason="the reference needs torch: pip install '.[parity]'")
@@ -173,3 +174,50 @@ def test_a_checkpoint_of_tensorflow_2(tmp_path: Path) -> None:
     (tmp_path / "bert_config.json").write_text(json.dumps(CONFIG))
     write_bundle(tmp_path / "ckpt-1", {"model/layer-0/kernel/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(2, np.float32)})
     assert "is an object checkpoint of TensorFlow 2" in refused(tmp_path)
+
+
+SLOTS = [
+    "BERTAdam",
+    "BERTAdam_1",
+    "AdamWeightDecayOptimizer_1",
+    "Momentum",
+    "ExponentialMovingAverage",
+    "LAMB",
+    "adam_v",
+]
+
+
+def test_what_a_training_keeps_of_each_variable_is_passed_over(tmp_path: Path, caplog) -> None:
+    """Slots hang below the name of their variable, whatever the optimizer is called."""
+    _, original = write_both(tmp_path, "BertForPreTraining")
+    expected = tensorflow.load_checkpoint(original)
+    prefix = original / "bert_model.ckpt"
+    variables = read_bundle(prefix, lambda names: names)
+    weights = {name: value for name, value in variables.items() if not name.endswith(("adam_m", "adam_v"))}
+    slots = {f"{name}/{slot}": np.ones_like(value) for name, value in weights.items() for slot in SLOTS}
+    scalars = ("beta1_power", "beta2_power_1", "global_step_1", "loss_scale", "training/beta1_power")
+    write_bundle(prefix, weights | slots | {name: np.ones((), np.float32) for name in scalars})
+    caplog.clear()
+    found = tensorflow.load_checkpoint(original)
+    jax.tree.map(np.testing.assert_array_equal, found[1:6], expected[1:6])
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("bert_jax")]
+    assert line.endswith(f"slots of its training: {', '.join(sorted(SLOTS))}")
+    write_bundle(prefix, weights | {"bert/gate/Momentum": np.ones(2, np.float32)})
+    assert "unexpected bert.gate.Momentum" in refused(original), "no known variable is above it"
+
+
+@pytest.mark.parametrize("place", ["", "/home/somebody/run/", "C:\\run\\"])
+def test_the_checkpoint_that_its_own_file_names(place: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    expected = tensorflow.load_checkpoint(pair[1])
+    variables = read_bundle(pair[1] / "bert_model.ckpt", lambda names: names)
+    write_bundle(tmp_path / "model.ckpt-20", variables)
+    write_bundle(tmp_path / "model.ckpt-10", {name: np.zeros_like(value) for name, value in variables.items()})
+    (tmp_path / "bert_config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(InputError, match=r"several TensorFlow checkpoints \(model.ckpt-10, model.ckpt-20\); put"):
+        tensorflow.load_checkpoint(tmp_path)
+    lines = [f'model_checkpoint_path: "{place}model.ckpt-20"', f'all_model_checkpoint_paths: "{place}model.ckpt-10"']
+    (tmp_path / "checkpoint").write_text("\n".join(lines))
+    jax.tree.map(np.testing.assert_array_equal, tensorflow.load_checkpoint(tmp_path)[1:6], expected[1:6])
+    (tmp_path / "checkpoint").write_text(lines[0].replace("20", "30"))
+    with pytest.raises(InputError, match=r"`checkpoint` names model.ckpt-30, which is not there"):
+        tensorflow.load_checkpoint(tmp_path)

@@ -282,6 +282,8 @@ def test_a_trained_projection_is_saved_as_the_pooler(pretrained, tmp_path):
     [
         (ReadoutConfig(pooling="attention"), r"weights of its own \(poolers_0\)"),
         (ReadoutConfig(layers="mix"), r"weights of its own \(layers\)"),
+        (ReadoutConfig(projection="mlp(activation='relu')"), r"weights of its own \(projection\)"),
+        (ReadoutConfig(projection="mlp(features=(8, 4))"), r"weights of its own \(projection\)"),
         (ReadoutConfig(pooling="cls+mean", projection="mlp"), "a projection of vectors of 32"),
     ],
 )
