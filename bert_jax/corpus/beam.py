@@ -26,8 +26,8 @@ from bert_jax.corpus import readers, shards, vocabulary
 from bert_jax.corpus.archives import read_members, reading
 from bert_jax.corpus.corpus import Document
 from bert_jax.corpus.paragraphs import ParagraphTokenizer
+from bert_jax.corpus.parts import Block, Source
 from bert_jax.corpus.prepare import TextConfig, describe, draw_sample, share
-from bert_jax.corpus.readers import Block, Source
 from bert_jax.corpus.sentences import paragraphs_of
 from bert_jax.corpus.shards import MANIFEST, SETTINGS, Shard, Split
 from bert_jax.corpus.text_kinds import Documents

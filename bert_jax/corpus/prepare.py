@@ -20,7 +20,7 @@ from bert_jax.corpus.archives import reading
 from bert_jax.corpus.corpus import Document
 from bert_jax.corpus.dedup import Duplicates, finding_duplicates
 from bert_jax.corpus.paragraphs import ParagraphTokenizer
-from bert_jax.corpus.readers import Block, Source
+from bert_jax.corpus.parts import Block, Source
 from bert_jax.corpus.sentences import paragraphs_of
 from bert_jax.corpus.shards import VERSION, Part, Split
 from bert_jax.corpus.text_kinds import Documents

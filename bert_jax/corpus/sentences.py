@@ -6,7 +6,7 @@ in lower case. The rules err towards long sentences: a sentence cut in two teach
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -107,28 +107,6 @@ def split_sentences(text: str) -> list[str]:
     if start < len(text):
         sentences.append(text[start:])
     return sentences
-
-
-def cut_long(sentences: Iterable[str], size: int) -> Iterator[str]:
-    """Sentences of at most `size` bytes: longer ones are cut at their last space within it, or else anywhere.
-
-    >>> list(cut_long(["a river runs", "北区"], 7))
-    ['a river', 'runs', '北区']
-    """
-    for sentence in sentences:
-        if len(sentence) * 4 <= size or len(data := sentence.encode()) <= size:
-            yield sentence
-            continue
-        start = 0
-        while len(data) - start > size:
-            end = data.rfind(b" ", start + 1, start + size + 1)
-            if end < 0:
-                end = start + size
-                while data[end] & 0xC0 == 0x80:  # not within a character
-                    end -= 1
-            yield data[start:end].decode()
-            start = end + data.startswith(b" ", end)
-        yield data[start:].decode()
 
 
 def _next_first(text: str, start: int) -> int:

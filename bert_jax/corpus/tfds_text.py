@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from bert_jax.corpus.readers import Rows, Source
+from bert_jax.corpus.parts import Rows, Source
 from bert_jax.errors import InputError, unknown
 from bert_jax.tasks.tfds import prepare
 

@@ -15,8 +15,8 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from bert_jax.corpus.sentences import cut_long
 from bert_jax.errors import InputError
+from bert_jax.tokenizers.long_sentences import cut_long
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""

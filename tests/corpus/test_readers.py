@@ -15,13 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from bert_jax.corpus import readers
-from bert_jax.corpus.readers import (
-    Rows,
-    digest,
-    find_sources,
-    read_blocks,
-    read_documents,
-)
+from bert_jax.corpus.parts import Rows
+from bert_jax.corpus.readers import digest, find_sources, read_blocks, read_documents
 from bert_jax.errors import InputError
 
 if sys.version_info >= (3, 14):
