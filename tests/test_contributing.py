@@ -1,0 +1,92 @@
+"""The recipes of CONTRIBUTING.md work as they are written."""
+
+import dataclasses
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bert_jax.evaluate import metrics
+from worlds import write_encoder, write_glue
+
+import bert_jax
+import experiments.tables
+from bert_jax.model.pooling import POOLERS
+from experiments import reproduce
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^### (.+?)$.*?^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+LONGEST = 15
+
+
+@pytest.fixture
+def save(tmp_path, monkeypatch):
+    """`save(heading)`: the recipe as the file that its first line names, on the path of imports. Gives its module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    known = dict(POOLERS)
+
+    def make(heading: str) -> str:
+        place = tmp_path / RECIPES[heading].splitlines()[0].removeprefix("# ")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(RECIPES[heading], encoding="utf-8")
+        return ".".join(place.relative_to(tmp_path).with_suffix("").parts)
+
+    yield make
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) is None or str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+    POOLERS.clear()
+    POOLERS.update(known)
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_a_recipe_is_short_and_names_its_file(heading):
+    lines = RECIPES[heading].splitlines()
+    assert re.fullmatch(r"# [\w/]+\.py", lines[0]), f"{heading}: the first line names the file"
+    assert len(lines) <= LONGEST, f"{heading} has {len(lines)} lines"
+
+
+def test_the_pooler_reads_out_sentences(save, tmp_path):
+    name = f"{save('A pooler')}.FirstTwo"
+    write_encoder(tmp_path / "encoder")
+    bert, texts = bert_jax.load(tmp_path / "encoder"), ["the cat sees a dog", "a dog runs", "blue"]
+    first, second = (bert.embed(texts, pooling=f"token(index={index})") for index in (0, 1))
+    assert np.abs(second).max() > 0.1
+    np.testing.assert_allclose(bert.embed(texts, pooling=name), first + second, atol=1e-6)
+    np.testing.assert_allclose(bert.embed(texts[2:], pooling=name), (first + second)[2:], atol=1e-6)  # less padding
+    np.testing.assert_array_equal(bert.embed(texts, pooling="first_two"), bert.embed(texts, pooling=name))
+
+
+def test_the_task_is_read_and_scored(save, tmp_path):
+    recipe = importlib.import_module(save("A task"))
+    rows = ["label\tsentence", "positive\tthe cat sleeps", "negative\tno dog runs", "positive\tvery blue"]
+    (tmp_path / "dev.tsv").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    split = recipe.read(tmp_path, "dev")
+    assert split.a == ["the cat sleeps", "no dog runs", "very blue"] and split.b is None
+    assert split.gold.dtype == np.int32 and split.gold.tolist() == [1, 0, 1]
+    answers = metrics.predict(np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]]), recipe.TASK)
+    assert metrics.score(recipe.TASK, answers, split.gold) == {
+        "accuracy": pytest.approx(2 / 3),
+        "mcc": pytest.approx(0.5),
+    }
+
+
+def test_the_table_is_listed_and_made(save, tmp_path, monkeypatch, capsys):
+    place = tmp_path / Path(*save("A table").split(".")[:-1])
+    monkeypatch.setattr(experiments.tables, "__path__", [*experiments.tables.__path__, str(place)])
+    reproduce.print_list()
+    assert "last-two" in capsys.readouterr().out
+    write_encoder(tmp_path / "encoder")
+    write_glue(tmp_path / "glue")
+    _, config = reproduce.named_tables(["last-two", "--scale", "mini"])["last-two"]
+    probe = dataclasses.replace(config.probe, folds=2)
+    places = {"encoder": (str(tmp_path / "encoder"),), "glue_dir": tmp_path / "glue", "out": tmp_path / "out"}
+    reproduce.main(dataclasses.replace(config, columns=("CoLA probe",), seeds=2, probe=probe, **places))
+    lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert rows[0][2:] == ["CoLA probe"]
+    for row, title in zip(rows[1:3], ("cls", "mean"), strict=True):
+        assert row[:2] == [title, "measured"] and re.match(r"-?\d+\.\d", row[2])
