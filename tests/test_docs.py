@@ -115,7 +115,7 @@ def parse(name: str, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> 
     understand = cli.parse
 
     def parse_only(*arguments: object) -> None:
-        understand(*arguments)  # type: ignore[arg-type]
+        understand(*arguments)
         raise Parsed
 
     monkeypatch.setattr(cli, "parse", parse_only)
@@ -153,6 +153,23 @@ def test_every_name_in_the_code_is_there(page):
         span for span in spans if re.fullmatch(r"(bert_jax|experiments|configs|tests|docs|results)/[\w./-]+", span)
     }
     assert not [file for file in sorted(files) if not (ROOT / file).exists()]
+
+
+def test_every_module_of_the_library_is_in_the_tree_of_the_architecture():
+    page = ROOT / "docs" / "architecture.md"
+    blocks = [found.group() for found in FENCED.finditer(page.read_text(encoding="utf-8"))]
+    (tree,) = [block for block in blocks if "\nbert_jax/" in block]
+    modules = {path.stem for pattern in ("*.py", "*/*.py") for path in (ROOT / "bert_jax").glob(pattern)} - {"__init__"}
+    assert not modules - set(re.findall(r"\w+", tree)), f"{page}: name them under Files"
+
+
+def test_the_quickstart_runs(minilm, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    hub_id = re.search(r'load\("(.*?)"\)', code)
+    assert hub_id and len([line for line in code.splitlines() if line]) <= 5
+    exec(compile(code.replace(hub_id.group(1), str(minilm)), str(README), "exec"), {})
+    (said,) = re.findall(r"print.*# (.*)", code)
+    assert capsys.readouterr().out.strip() == said
 
 
 # Numbers.
