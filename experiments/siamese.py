@@ -27,7 +27,7 @@ from bert_jax.evaluate import metrics
 from bert_jax.files import writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
-from bert_jax.pretrained import Pretrained, load
+from bert_jax.pretrained import Pretrained
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.store import ResultStore, Row, plain, run_id
 from bert_jax.tasks import glue, sts, synthetic
@@ -47,6 +47,7 @@ from bert_jax.train.siamese import (
 )
 from configs import named
 from experiments.cli import run
+from experiments.encoders import load_encoder
 from experiments.settings import SiameseRun
 from experiments.sources import describe_encoder
 
@@ -94,7 +95,7 @@ def run_missing(config: SiameseRun, seeds: Iterable[int]) -> None:
     if not pending:
         return
     task, evaluations = read_evaluations(config.sts_dir, config.objective)
-    pretrained = load(_encoder_dir(config), encoder_only=True)
+    pretrained = load_encoder(_encoder_dir(config))
     limit = min(config.siamese.max_length, pretrained.config.max_length)
     settings = dataclasses.replace(config.siamese, max_length=limit)
     data = prepare_pairs(pretrained.tokenizer, train, evaluations, settings, num_classes)

@@ -45,6 +45,7 @@ from bert_jax.tokenizers.tokenizer import load_tokenizer
 from configs import named
 from experiments.cli import run
 from experiments.cls_settings import ClsRun
+from experiments.encoders import load_encoder
 from experiments.pretrain import pretrain_encoder
 from experiments.settings import PretrainRun, expand_layers
 from experiments.sources import Source, TaskSplits, describe_encoder, read_task
@@ -167,7 +168,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
     about = describe_encoder(encoder) | {"encoder": name, "texts": config.texts, "max_length": config.probe.max_length}
     with writing(folder):
         claim(folder / "experiment.json", plain(about))
-    pretrained = load(encoder, encoder_only=True)
+    pretrained = load_encoder(encoder)
     limit = min(config.probe.max_length, pretrained.config.max_length)
     for task in _tasks(config):
         path = folder / f"{task.name}.json"
@@ -175,7 +176,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
             continue
         splits = _read(config, "attention", task)
         rows = next(iter(splits.evaluations.values())).head(config.texts)
-        encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit)
+        encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit, task.title)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
         content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
         text = json.dumps(content) + "\n"

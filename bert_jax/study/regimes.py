@@ -32,7 +32,7 @@ from bert_jax.evaluate.similarity import (
     split_whitening,
     whiten,
 )
-from bert_jax.pretrained import Pretrained, load
+from bert_jax.pretrained import Pretrained
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.store import (
     Absent,
@@ -46,6 +46,7 @@ from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import Encoding
 from bert_jax.train.finetune import finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
+from experiments.encoders import load_encoder
 from experiments.sources import TaskSplits
 
 Made = Iterator[tuple[Row, Predictions]]
@@ -157,7 +158,7 @@ def run_missing(
     ]
     splits = {key: read(runs[0].regime, runs[0].task) for key, runs in groups}
     if pending:
-        pretrained = load(encoder(), encoder_only=True)
+        pretrained = load_encoder(encoder())
         for readout in dict.fromkeys(run.readout for run in pending if run.regime != "finetune"):
             pretrained.reader_params(split_whitening(readout)[0])
         with progress_bar() as bar:
@@ -233,7 +234,7 @@ def _head(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Setti
     ((name, pairs),) = splits.evaluations.items()
     assert pairs.labels is not None, "pairs that do not say whether B follows A cannot be scored"
     checkpoint, limit = bench.pretrained.checkpoint, min(settings.probe.max_length, bench.pretrained.config.max_length)
-    encodings = encode_texts(bench.pretrained.tokenizer, pairs.a, pairs.b, limit)
+    encodings = encode_texts(bench.pretrained.tokenizer, pairs.a, pairs.b, limit, f"{splits.task.title}, {name}")
     readouts = list(dict.fromkeys(run.readout for run in runs))
     features, share = _read_once(bench, splits.task.title, encodings, readouts, settings.probe.batch_size)
     for run in runs:
@@ -249,7 +250,7 @@ def _sts(bench: Bench, splits: TaskSplits, runs: Sequence[Run], settings: Settin
     ((name, pairs),) = splits.evaluations.items()
     config, subsets = settings.sts, list(splits.subsets.values())
     limit = min(config.max_length, bench.pretrained.config.max_length)
-    data = prepare_similarity(bench.pretrained.tokenizer, pairs, limit)
+    data = prepare_similarity(bench.pretrained.tokenizer, pairs, limit, splits.task.title)
     plain = list(dict.fromkeys(split_whitening(run.readout)[0] for run in runs))
     features, share = _read_once(bench, splits.task.title, data.encodings, plain, config.batch_size)
     metric = "spearman" if config.aggregation == "all" else f"spearman_{config.aggregation}"

@@ -34,7 +34,7 @@ class Added(NamedTuple):
         """Add the tokens in the order of transformers.
 
         Raises:
-            InputError: a token would get another id than the one stated.
+            InputError: a token would get another id than the one stated, or be found at random.
         """
         tokens = [self.stated[id_] for id_ in sorted(self.stated)]
         known = {token.content for token in (*tokenizer.get_added_tokens_decoder().values(), *tokens)}
@@ -46,11 +46,26 @@ class Added(NamedTuple):
         for token in tokens:
             token.special = token.special or token.content in special
         tokenizer.add_tokens(tokens)
+        _refuse_alike(tokenizer, file)
         for id_, token in self.stated.items():
             if (found := tokenizer.token_to_id(token.content)) != id_:
                 raise InputError(
                     f"{file.parent}: the added token {token.content!r} is said to have the id {id_}, where the "
                     f"vocabulary {'has no place for it' if found is None else f'makes it {found}'}: give it that id"
+                )
+
+
+def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
+    """Refuse tokens that are one text once they are normalised: the library takes one of them, another in each run."""
+    forms: dict[str, str] = {}
+    for token in tokenizer.get_added_tokens_decoder().values():
+        if token.normalized and tokenizer.normalizer is not None:
+            form = tokenizer.normalizer.normalize_str(token.content)
+            other = forms.setdefault(form, token.content)
+            if not form or other != token.content:
+                raise InputError(
+                    f"{file.parent}: the added token {token.content!r} is {form!r} when it is normalised"
+                    f"{f', as {other!r} is' if form else ''}, and cannot be told apart: set its normalized to false"
                 )
 
 

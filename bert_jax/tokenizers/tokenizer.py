@@ -177,19 +177,19 @@ class WordPiece(_Assembling):
     def settings(self) -> dict[str, Any]:
         """What tokenizer_config.json must say for `transformers` to make the same tokenizer."""
         described = json.loads(self.tokenizer.to_str())
+        flags = {row.pop("id"): row for row in described["added_tokens"]}
+        added = {row["content"] for row in flags.values()}
+        # To name a special token adds it, and then it is found within a text.
+        named = {name: token for name, token in zip(NAMES, self.names, strict=True) if token in added}
         settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-        if not differences(described):
+        if len(named) == len(NAMES) and not differences(described):
             settings = {
                 "tokenizer_class": "BertTokenizer",
                 "do_lower_case": described["normalizer"]["lowercase"],
                 "strip_accents": described["normalizer"]["strip_accents"],
                 "tokenize_chinese_chars": described["normalizer"]["handle_chinese_chars"],
             }
-        added = {
-            str(row["id"]): {name: value for name, value in row.items() if name != "id"}
-            for row in described["added_tokens"]
-        }
-        return settings | dict(zip(NAMES, self.names, strict=True)) | {"added_tokens_decoder": added}
+        return settings | named | {"added_tokens_decoder": {str(id_): row for id_, row in flags.items()}}
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))

@@ -118,8 +118,8 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
         except InputError as error:
             warnings.warn(f"{folder} is saved without a tokenizer.json: {error}", stacklevel=2)
     elif isinstance(tokenizer, WordPiece):
-        names = dict(zip(NAMES, tokenizer.names, strict=True))
         settings |= tokenizer.settings()
+        names = {name: settings[name] for name in NAMES if name in settings}
     settings |= {**names, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
     write_json(folder / CONFIG, settings)
     write_json(folder / "special_tokens_map.json", names)

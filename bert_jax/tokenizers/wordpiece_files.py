@@ -29,11 +29,10 @@ CONFIG = "tokenizer_config.json"
 _WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """White space of Unicode, which the `tokenizers` library takes from the end of a line; `str.rstrip` takes more."""
 
-_BERT = ("BertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LxmertTokenizer")
-"""Classes of transformers that build a BertTokenizer anew; with Fast behind the name, too."""
-_NAMELESS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
-_AS_IT_IS = (*_NAMELESS, "DistilBertTokenizer")
-"""Classes of transformers that take a tokenizer.json as it is; for the first of them nothing is special unasked."""
+_BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LxmertTokenizer")
+"""Classes of transformers that are a BertTokenizer, built anew from a vocabulary; with Fast behind the name, too."""
+_AS_IT_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of transformers that take a tokenizer.json as it is."""
 
 _FIXED: dict[str, tuple[Any, ...]] = {
     "do_basic_tokenize": (True, None),
@@ -70,13 +69,13 @@ def read_parts(file: Path, cased: bool | None = None) -> Parts:
     _refuse_unknown(config, settings)
     found = _class(file, settings)
     if file.suffix != ".json":
-        if found in _NAMELESS:
+        if found in _AS_IT_IS:
             raise InputError(f"{config}: tokenizer_class {found} needs a tokenizer.json, and there is none")
         return _build(file, read_vocabulary(file), settings, _decide_case(file, settings, cased), read_added(file, {}))
     library, content = _read_json(file)
     is_bare = not config.is_file() and not file.with_name("config.json").is_file()
     if found in _AS_IT_IS or is_bare:
-        added = None if is_bare else read_added(file, content, usual=found not in _NAMELESS)
+        added = None if is_bare else read_added(file, content, usual=found not in _AS_IT_IS)
         return _as_it_is(file, library, cased, added)
     described = json.loads(library.to_str())
     if other := differences(described):
@@ -277,12 +276,14 @@ def _as_it_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, a
     if added is None:
         return Parts(tokenizer, special_names(None), casing)
     added.add_to(tokenizer, file)
-    names = special_names(added)
-    ids = [tokenizer.token_to_id(name) for name in names]
-    cls, sep = ids[NAMES.index("cls_token")], ids[NAMES.index("sep_token")]
-    one, two = tokenizer.encode("a"), tokenizer.encode("a", "a")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     a = tokenizer.encode("a", add_special_tokens=False).ids
+    one, two = tokenizer.encode("a"), tokenizer.encode("a", "a")
+    cls, sep = one.ids[:1], one.ids[-1:]
     segments = [0] * (len(a) + 2) + [1] * (len(a) + 1)
-    if (one.ids, two.ids, two.type_ids) != ([cls, *a, sep], [cls, *a, sep, *a, sep], segments):
+    if (one.ids, two.ids, two.type_ids) != (cls + a + sep, cls + a + sep + a + sep, segments):
         raise InputError(f"{file}: its post_processor does not make [CLS] a [SEP] b [SEP] of two texts, as BERT does")
-    return Parts(tokenizer, names, casing)
+    names = dict(zip(NAMES, special_names(added), strict=True))
+    names |= {"cls_token": one.tokens[0], "sep_token": one.tokens[-1]}
+    return Parts(tokenizer, tuple(names.values()), casing)

@@ -86,6 +86,8 @@ class Pretraining:
         check(config)
         self.config, self.tokenizer = config, tokenizer
         self.bert = bert_config(config, tokenizer.vocab_size)
+        for corpus in (train, heldout):
+            _check_ids(corpus, self.bert.vocab_size)
         self.phases = _phases(config, tokenizer, train)
         self.model = BertForPretraining(self.bert, config.nsp_readout)
         self.optimizer = make_optimizer(config.optim, config.steps)
@@ -204,6 +206,15 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
         config.objective,
         config.seed,
     )
+
+
+def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
+    """Refuse ids without a row in the matrix of embeddings: JAX would take NaN for them."""
+    if corpus is not None and len(corpus.tokens) and (highest := int(corpus.tokens.max())) >= vocab_size:
+        raise InputError(
+            f"the corpus has the token id {highest}, its tokenizer only ids up to {vocab_size - 1}: "
+            "they are not of one vocabulary; prepare the corpus again"
+        )
 
 
 def with_tokens(objective: Objective) -> Objective:
