@@ -13,6 +13,7 @@ from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
+from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import (

@@ -23,26 +23,10 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LOWER = "the cat sat on mat . ##s a un ##able möchte mochte caf ##e ##é café cafe 東 京 東京 ##京 hello world".split()
 LOWER += ["[", "]", "<", ">", "##x", "x", "##word", "new", "e", "1", "##1", "<s>", "[unused1]", "\u0645", "ß", "i"]
 CAPITALS = ["The", "Cat", "CAF", "##É", "É", "Möchte", "New", "E", "##E", "X", "I", "İ"]
-ADDABLE = [
-    "newword",
-    "[E1]",
-    "[E2]",
-    "NewWord",
-    "cat",
-    "é",
-    "É",
-    "東京",
-    "hello world",
-    "##x",
-    "<s>",
-    "x1",
-    "möchte",
-    "🙂",
-]
-FRAGMENTS = [
-    *ADDABLE, *CAPITALS, *LOWER, "[MASK]", "[CLS]", "[sep]", "e\u0301", "\u0301", "日本", "👍🏽", "\u200b", "\x00", "\x07",
-    "\x85", "\ufffd", "\u00ad", "\u00a0", "\u3000", "\u2028", "\t", "\n", "  ", "ﬁ", "Σς", "don't", "x" * 101, "the", "ไทย",
-]  # fmt: skip
+ADDABLE = "newword [E1] [E2] NewWord cat é É 東京 ##x <s> x1 möchte 🙂".split() + ["hello world"]
+FRAGMENTS = [*ADDABLE, *CAPITALS, *LOWER, "[MASK]", "[CLS]", "[sep]", "e\u0301", "\u0301", "\u200b", "\x00", "\x07"]
+FRAGMENTS += ["\x85", "\ufffd", "\u00ad", "\u00a0", "\u3000", "\u2028", "\t", "\n", "  ", "x" * 101]
+FRAGMENTS += "日本 👍🏽 ﬁ Σς don't the ไทย".split()
 
 
 def write(folder: Path, **files: Any) -> Path:
