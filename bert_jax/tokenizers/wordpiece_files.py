@@ -34,6 +34,9 @@ _BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBert
 _AS_IT_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of transformers that take a tokenizer.json as it is."""
 
+_HIGHEST = 1 << 24
+"""Ids beyond it are damage; a matrix of embeddings with such a row would fill a machine."""
+
 _FIXED: dict[str, tuple[Any, ...]] = {
     "do_basic_tokenize": (True, None),
     "never_split": (None, []),
@@ -160,9 +163,12 @@ def differences(described: Mapping[str, Any]) -> list[str]:
 
 def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     try:
-        return tokenizers.Tokenizer.from_file(str(file)), json.loads(file.read_text(encoding="utf-8"))
+        library, content = tokenizers.Tokenizer.from_file(str(file)), json.loads(file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception
         raise InputError(f"{file} is not a readable tokenizer: {error}") from error
+    if (highest := max(library.get_vocab().values(), default=0)) > _HIGHEST:
+        raise InputError(f"{file}: an id is {highest}, and no vocabulary is as large as that")
+    return library, content
 
 
 def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:

@@ -190,9 +190,7 @@ def test_what_a_tokenizer_json_says_in_vain_is_warned_of(tmp_path: Path) -> None
     folder = write(tmp_path, vocab=CASE, tokenizer_config={"do_lower_case": False, "tokenize_chinese_chars": False})
     load_tokenizer(folder).tokenizer.save(str(folder / "tokenizer.json"))
     write(folder, tokenizer_config={})
-    with pytest.warns(
-        UserWarning, match="do_lower_case false, tokenize_chinese_chars false, but tokenizer_config.json"
-    ):
+    with pytest.warns(UserWarning, match="do_lower_case false, tokenize_chinese_chars false, but"):
         assert load_tokenizer(folder).pieces(["THE"]) == [[5]]
 
 
