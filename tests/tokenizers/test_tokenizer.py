@@ -262,6 +262,14 @@ def test_a_damaged_tokenizer_config(text: str, vocabulary: Path) -> None:
     assert refused(vocabulary.parent).startswith(f"{path} is not a readable JSON object: ")
 
 
+def test_what_a_sentencepiece_model_cannot_have(trained: SentencePiece, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    with pytest.raises(InputError, match="treats case as it was trained to"):
+        load_tokenizer(tmp_path, cased=True)
+    (tmp_path / "added_tokens.json").write_text('{"[E1]": 90}')
+    assert refused(tmp_path).startswith(f"{tmp_path / 'spiece.model'}: the files beside it add '[E1]', and no token")
+
+
 @pytest.mark.parametrize("keep", [0, 10, 500])
 def test_a_damaged_sentencepiece_model(keep: int, trained: SentencePiece, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(trained.model[:keep])
