@@ -51,7 +51,7 @@ class Pretrained:
     source: str = "memory"
 
     def __repr__(self) -> str:
-        """One line: the architecture, its activation, where it is from, and which heads are there and which are not."""
+        """One line: the architecture, where it is from, its heads, and whether its text is lowercased."""
         config, heads = self.config, self.checkpoint.heads
         parts = [
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
@@ -59,8 +59,10 @@ class Pretrained:
             f"heads: {', '.join(heads) or 'none'}",
             f"absent: {', '.join(head for head in HEADS if head not in heads) or 'none'}",
         ]
-        if self.tokenizer is not None and self.tokenizer.vocab_size < config.vocab_size:
-            parts.append(f"{self.tokenizer.vocab_size} tokens in a matrix of {config.vocab_size} rows")
+        if self.tokenizer is not None:
+            parts.append(self.tokenizer.casing)
+            if self.tokenizer.vocab_size < config.vocab_size:
+                parts.append(f"{self.tokenizer.vocab_size} tokens in a matrix of {config.vocab_size} rows")
         if self.readout:
             parts.append(f"readout {self.readout}{', normalized' if self.normalize else ''}")
         return f"<Pretrained: {'; '.join(parts)}>"
@@ -184,9 +186,9 @@ class Embedder:
         self._params, self._step, self._batch_size = replicate(params), _embed_step(config, spec), batch_size
         self._normalize = normalize
 
-    def tokenize(self, texts: Sequence[str]) -> list[Encoding]:
-        """The tokens of each text, cut to the limit."""
-        return encode_texts(self.tokenizer, texts, None, self.limit)
+    def tokenize(self, texts: Sequence[str], data: str = "the texts") -> list[Encoding]:
+        """The tokens of each text, cut to the limit; a warning calls them `data`."""
+        return encode_texts(self.tokenizer, texts, None, self.limit, data)
 
     def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
         """Their vectors, float32 [texts, width], in input order."""
@@ -202,7 +204,7 @@ class Embedder:
         return vectors
 
 
-def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
+def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None) -> Pretrained:
     """Load a BERT: a model directory or a hub id.
 
     The directory is one of Hugging Face (safetensors or pytorch_model.bin, whole or in shards, of which no pickled code
@@ -212,6 +214,8 @@ def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
         name: the directory, or the hub id.
         encoder_only: pass over whatever is not the encoder, and say so in one line of the log: what a
             sentence-transformers directory has after it, and heads that are unknown or do not fit.
+        cased: keep capitals, or lowercase texts; None for what the tokenizer's files say. A vocabulary that nothing is
+            said of is cased if an ordinary word piece has a capital; the result's repr says what was decided, and why.
 
     Raises:
         InputError: there is none, it is not a BERT, its files are damaged or do not fit together, or what
@@ -223,10 +227,10 @@ def load(name: str | Path, encoder_only: bool = False) -> Pretrained:
     """
     folder = resolve(str(name))
     checkpoint = load_checkpoint(folder, encoder_only)
-    tokenizer = load_tokenizer(encoder_folder(folder))
+    tokenizer = load_tokenizer(encoder_folder(folder), cased=cased)
     if tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise InputError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's vocab_size is "
+            f"{folder}: the tokenizer has ids up to {tokenizer.vocab_size - 1}, config.json's vocab_size is "
             f"{checkpoint.config.vocab_size}; they are not of one model"
         )
     pretrained = Pretrained(checkpoint, tokenizer, source=f"{name} ({describe_format(folder)})")

@@ -17,9 +17,10 @@ from bert_jax.checkpoints.export import Tuned, resize_vocabulary, save_sentence_
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError
-from bert_jax.pretrained import Pretrained, load, use_of
+from bert_jax.pretrained import Pretrained, use_of
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from experiments.cli import run
+from experiments.encoders import Case, load_encoder
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ConvertConfig:
     directory has after its encoder."""
     pad_vocab_to: int | None = None
     """Fill the vocabulary up to a multiple of it, such as 8 or 128, for speed; 1 takes such filling away."""
+    case: tyro.conf.OmitArgPrefixes[Case] = Case()
 
     def __post_init__(self) -> None:
         if self.to == "huggingface" and (self.pooling, self.layers, self.projection) != (None,) * 3:
@@ -62,7 +64,8 @@ def main(config: ConvertConfig) -> None:
     source = resolve(config.src)
     # For transformers, what a sentence-transformers directory has after its encoder is no part of the model.
     is_pipeline = (source / "modules.json").is_file()
-    model = load(source, encoder_only=config.encoder_only or (config.to == "huggingface" and is_pipeline))
+    encoder_only = config.encoder_only or (config.to == "huggingface" and is_pipeline)
+    model = load_encoder(source, encoder_only, config.case)
     limit = min(config.max_length or model.max_length or model.config.max_length, model.config.max_length)
     if config.pad_vocab_to is not None:
         padded = resize_vocabulary(model.checkpoint, model.tokenizer.vocab_size, config.pad_vocab_to)

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tyro.conf import OmitArgPrefixes
 
 from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.corpus.lines import blocks, read_lines
 from bert_jax.errors import InputError
 from bert_jax.files import plain, write_whole, writing
 from bert_jax.parallel.devices import prepare_process
-from bert_jax.pretrained import Embedder, load
+from bert_jax.pretrained import Embedder
 from bert_jax.study.progress import progress_bar
 from bert_jax.train.prefetch import Prefetch
 from experiments.cli import run
+from experiments.encoders import Case, load_encoder
 
 _ROWS, _CHARACTERS = 8192, 8 << 20
 """Lines that are in memory at a time, at most, and about how many characters of them."""
@@ -54,6 +56,7 @@ class EmbedConfig:
     """Lines in a step; by default few long ones or many short ones."""
     field: str | None = None
     """Where each line is a JSON object (.jsonl): the name of the text in it."""
+    case: OmitArgPrefixes[Case] = Case()
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".npy":
@@ -66,10 +69,12 @@ def main(config: EmbedConfig) -> None:
     if config.out.exists():
         raise InputError(f"{config.out} exists; name another --out, or remove it")
     folder = resolve(config.encoder)
-    pretrained = load(folder)
+    pretrained = load_encoder(folder, encoder_only=False, case=config.case)
     spec, normalize = pretrained.choose(config.pooling, config.layers, config.projection, config.normalize)
     embedder = Embedder(pretrained, spec, config.batch_size, config.max_length, normalize)
     vectors = {"weights": fingerprint(folder), "readout": spec, "normalize": normalize, "limit": embedder.limit}
+    if config.case.asked is not None:
+        vectors["cased"] = config.case.asked
     settings = plain(vectors | {"field": config.field})
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None, note="")
@@ -89,7 +94,7 @@ def main(config: EmbedConfig) -> None:
 def _tokenized(config: EmbedConfig, embedder: Embedder, skip: int) -> Iterator[Any]:
     """The tokens of the lines, block by block, made on another thread while vectors are computed."""
     for block in blocks(read_lines(config.input, config.field, skip), _ROWS, _CHARACTERS):
-        yield embedder.tokenize(block)
+        yield embedder.tokenize(block, str(config.input))
 
 
 def _identity(path: Path) -> dict[str, Any]:

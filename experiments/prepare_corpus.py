@@ -4,6 +4,7 @@ python -m experiments.prepare_corpus --input enwiki.tar.xz --vocab-size 16000 --
 """
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from bert_jax.corpus.shards import read_manifest
 from bert_jax.errors import InputError
 from bert_jax.files import writing
 from bert_jax.study.progress import progress_bar
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 from experiments.cli import run
 from experiments.settings.corpus import PrepareCorpus
 
 
 def main(config: PrepareCorpus) -> None:
     """Prepare a corpus and say what it holds."""
+    if config.vocab is not None:
+        print(f"{config.vocab}: {load_tokenizer(config.vocab).casing}", file=sys.stderr)
     with writing(Path(config.out)):
         manifest = _prepare_here(config) if config.beam is None else _prepare_on_beam(config, config.beam)
     for split, counts in manifest["totals"].items():

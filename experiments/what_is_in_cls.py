@@ -37,7 +37,7 @@ from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from experiments.cli import named, run
-from experiments.encoders import own_encoder
+from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
 
@@ -158,7 +158,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
     about = {"encoder": name, "encoder_weights": weights, "texts": config.texts, "max_length": config.probe.max_length}
     with writing(folder):
         claim(folder / "experiment.json", plain(about))
-    pretrained = load(encoder, encoder_only=True)
+    pretrained = load_encoder(encoder)
     limit = min(config.probe.max_length, pretrained.config.max_length)
     for task in _tasks(config):
         path = folder / f"{task.name}.json"
@@ -166,7 +166,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
             continue
         splits = _read(config, task)
         rows = next(iter(splits.evaluations.values())).head(config.texts)
-        encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit)
+        encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit, task.title)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
         content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
         text = json.dumps(content) + "\n"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bert_jax.evaluate import metrics
 from worlds import write_encoder, write_glue
 
 import bert_jax
 import experiments.tables
+from bert_jax.evaluate import metrics
 from bert_jax.model.pooling import POOLERS
 from experiments import reproduce
 

@@ -13,7 +13,8 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
 
 _SETTINGS = ("config.json", "bert_config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-_TOKENIZER = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "spiece.model")
+_TOKENIZER = ("vocab.txt", "tokenizer.json", "spiece.model")
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-?????-of-?????.bin"),
@@ -38,7 +39,7 @@ def resolve(name: str) -> Path:
     try:
         folder = path
         for weights in _WEIGHTS:
-            files = (*_SETTINGS, *_TOKENIZER, *weights)
+            files = (*_SETTINGS, *_TOKENIZER, *_TOKENIZER_SETTINGS, *weights)
             # Modules of sentence-transformers are in folders of their own: 0_Transformer, 1_Pooling, 2_Dense.
             patterns = ["modules.json", *files, *(f"[0-9]_*/{file}" for file in files)]
             folder = Path(snapshot_download(name, allow_patterns=patterns))

@@ -34,7 +34,7 @@ from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL
-from bert_jax.tokenizers.tokenizer import TOKENIZER_FILES, SentencePiece, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.tokenizer import SentencePiece, Tokenizer, digest_files, load_tokenizer
 
 Files = dict[str, bytes]
 """The files of a tokenizer, by name."""
@@ -169,7 +169,7 @@ def _train(sample: list[Paragraph], vocab: VocabConfig) -> Files:
 def _files(tokenizer: Tokenizer) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
-        return {name: (Path(folder) / name).read_bytes() for name in TOKENIZER_FILES if (Path(folder) / name).exists()}
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 @functools.cache
@@ -237,11 +237,7 @@ def _write(out: str, name: str, content: bytes) -> None:
 
 
 def _finish(settings: dict[str, Any], files: Files, written: list[Shard], dropped: dict[str, int], out: str) -> None:
-    first = next(files[name] for name in TOKENIZER_FILES if name in files)
-    tokenizer = {
-        "vocab_size": _load(tuple(sorted(files.items()))).vocab_size,
-        "sha256": hashlib.sha256(first).hexdigest(),
-    }
+    tokenizer = {"vocab_size": _load(tuple(sorted(files.items()))).vocab_size, "sha256": digest_files(files)}
     manifest = shards.make_manifest(settings, tokenizer, sorted(written), dropped)
     for name, content in files.items():
         _write(out, name, content)

@@ -148,9 +148,10 @@ def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     folder = out / f"tokenizer{PARTIAL}"
     folder.mkdir(exist_ok=True)
     tokenizer.save(folder)
-    # In this order the file that counts is the last to appear.
-    for name in reversed(TOKENIZER_FILES):
-        if (folder / name).exists():
+    # The file that counts is the last to appear.
+    names = {path.name for path in folder.iterdir()}
+    for name in (*sorted(names - set(TOKENIZER_FILES)), *reversed(TOKENIZER_FILES)):
+        if name in names:
             os.replace(folder / name, out / name)
     folder.rmdir()
 

@@ -5,6 +5,7 @@ example is padded to its bucket and not to the longest one. An epoch is a pure f
 (seed, epoch): the same batches on any number of devices.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
 """Bucket lengths are multiples of it: tasks then share compiled programs, and vector units run full."""
+_UNKNOWN = 0.2
+"""Share of [UNK] among a text's tokens beyond which a warning is due."""
 _CLOSE = 1.02
 """How many times the fewest padded tokens are as good as they."""
 
@@ -48,16 +51,37 @@ class Pack(NamedTuple):
     size: int
 
 
-def encode_texts(tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int) -> list[Encoding]:
-    """Tokenise texts or pairs of texts, truncated to `max_length` tokens."""
+def encode_texts(
+    tokenizer: Tokenizer, a: Sequence[str], b: Sequence[str] | None, max_length: int, data: str = "the texts"
+) -> list[Encoding]:
+    """Tokenise texts or pairs of texts, truncated to `max_length` tokens; warn where many words are unknown.
+
+    Args:
+        tokenizer: makes the tokens.
+        a: the first texts.
+        b: the second ones, or None.
+        max_length: tokens of one or both, special ones included.
+        data: what the warning calls them.
+    """
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)
+    _warn_of_unknown(tokenizer.special.unk, [*first, *(ids for ids in second if ids is not None)], data)
     return [assemble(tokenizer.special, x, y, max_length) for x, y in zip(first, second, strict=True)]
 
 
-def encode_split(tokenizer: Tokenizer, split: Split, max_length: int) -> Examples:
-    """Tokenise a labelled split."""
-    return Examples(encode_texts(tokenizer, split.a, split.b, max_length), split.gold, tokenizer.special)
+def _warn_of_unknown(unk: int, pieces: Sequence[list[int]], data: str) -> None:
+    tokens, unknown = sum(map(len, pieces)), sum(ids.count(unk) for ids in pieces)
+    if unknown > _UNKNOWN * tokens:
+        warnings.warn(
+            f"{data}: {unknown / tokens:.0%} of the tokens are [UNK]: the vocabulary, or the way in which the "
+            "tokenizer cuts words, does not fit this text",
+            stacklevel=3,
+        )
+
+
+def encode_split(tokenizer: Tokenizer, split: Split, max_length: int, data: str = "the texts") -> Examples:
+    """Tokenise a labelled split, which a warning calls `data`."""
+    return Examples(encode_texts(tokenizer, split.a, split.b, max_length, data), split.gold, tokenizer.special)
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tuple[int, ...]:

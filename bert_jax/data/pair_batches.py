@@ -25,10 +25,10 @@ class PairExamples(NamedTuple):
         return np.array([max(len(a.ids), len(b.ids)) for a, b in zip(self.first, self.second, strict=True)])
 
 
-def encode_pairs(tokenizer: Tokenizer, split: Split, max_length: int) -> PairExamples:
-    """Tokenise a labelled split of pairs; one without second texts is paired with itself."""
-    first = encode_texts(tokenizer, split.a, None, max_length)
-    second = first if split.b is None else encode_texts(tokenizer, split.b, None, max_length)
+def encode_pairs(tokenizer: Tokenizer, split: Split, max_length: int, data: str = "the texts") -> PairExamples:
+    """Tokenise a labelled split of pairs, called `data`; one without second texts is paired with itself."""
+    first = encode_texts(tokenizer, split.a, None, max_length, data)
+    second = first if split.b is None else encode_texts(tokenizer, split.b, None, max_length, data)
     return PairExamples(first, second, split.gold, tokenizer.special)
 
 

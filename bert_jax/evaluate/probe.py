@@ -79,7 +79,7 @@ def prepare_probe(
         _check_folds(task, train.labels, task.folds or config.folds)
     located = locate(train), validation and locate(validation), {k: locate(v) for k, v in evaluations.items()}
     columns = [list(column) for column in zip(*places, strict=True)]
-    encodings = encode_texts(tokenizer, columns[0], columns[1] if len(columns) == 2 else None, max_length)
+    encodings = encode_texts(tokenizer, columns[0], columns[1] if len(columns) == 2 else None, max_length, task.title)
     return ProbeData(task, encodings, *located)
 
 

@@ -24,12 +24,12 @@ class SimilarityData(NamedTuple):
     scores: np.ndarray
 
 
-def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int) -> SimilarityData:
-    """Tokenise every different text once."""
+def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int, data: str = "the texts") -> SimilarityData:
+    """Tokenise every different text once; a warning calls them `data`."""
     assert pairs.b is not None and pairs.labels is not None, "similarity is between two texts with a score"
     texts = {text: place for place, text in enumerate(dict.fromkeys([*pairs.a, *pairs.b]))}
     a, b = (np.array([texts[text] for text in side]) for side in (pairs.a, pairs.b))
-    return SimilarityData(encode_texts(tokenizer, list(texts), None, max_length), a, b, pairs.labels)
+    return SimilarityData(encode_texts(tokenizer, list(texts), None, max_length, data), a, b, pairs.labels)
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A grid of runs: which there are, which of them are missing from a run folder, and carrying those out."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,6 +110,7 @@ def run_missing(
     if not pending:
         return
     pretrained = load(folder, encoder_only=True)
+    print(f"{folder}: {pretrained.tokenizer.casing}", file=sys.stderr)
     for regime, readout in dict.fromkeys((run.regime, run.readout) for run in pending):
         REGIMES[regime].check_weights(pretrained, readout)
     with progress_bar() as bar:
@@ -145,6 +147,7 @@ def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]
     return {
         "encoder": encoder.name,
         "encoder_weights": encoder.weights,
+        "tokenizer": encoder.tokenizer,
         "tuned_before": encoder.tuned_before,
         **{name: value for name, value in grid.labels.items() if name != "suite"},
         DATA: {prefix + name: found.digests() for name, found in splits.items()},

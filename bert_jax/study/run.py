@@ -9,9 +9,11 @@ import numpy as np
 
 from bert_jax.checkpoints.directory import fingerprint
 from bert_jax.checkpoints.provenance import tunings
+from bert_jax.checkpoints.sentence_transformers import encoder_folder
 from bert_jax.config import ReadoutConfig
 from bert_jax.files import digest, plain
 from bert_jax.tasks.task import Task
+from bert_jax.tokenizers.tokenizer import fingerprint as tokenizer_fingerprint
 
 MODEL = "model"
 """Name of the model directory in the folder of a pretraining or of a single fine-tuning."""
@@ -34,11 +36,12 @@ class Blind(NamedTuple):
 class EncoderId(NamedTuple):
     """An encoder as results know it.
 
-    name: in tables. weights: digest of its weight files. tuned_before: its trainings after pretraining.
+    name: in tables. weights, tokenizer: digests of their files. tuned_before: its trainings after pretraining.
     """
 
     name: str
     weights: str
+    tokenizer: str = ""
     tuned_before: tuple[str, ...] = ()
 
 
@@ -57,7 +60,8 @@ def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
     Raises:
         InputError: the directory has no weights.
     """
-    return EncoderId(name or name_encoder(folder), fingerprint(folder), tuple(tunings(folder)))
+    tokenizer = tokenizer_fingerprint(encoder_folder(folder))[:12]
+    return EncoderId(name or name_encoder(folder), fingerprint(folder), tokenizer, tuple(tunings(folder)))
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Run:
         """Everything that decides the run, and its labels, as plain JSON values."""
         decides = {
             "encoder_weights": self.encoder.weights,
+            "tokenizer": self.encoder.tokenizer,
             "data": dict(self.data),
             self.section or self.regime: self.settings,
             "regime": self.regime,

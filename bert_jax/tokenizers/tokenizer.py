@@ -4,25 +4,30 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import sentencepiece
 import tokenizers
-from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
 
 from bert_jax.errors import InputError
+from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS, read_added
 from bert_jax.tokenizers.long_sentences import cut_long
+from bert_jax.tokenizers.wordpiece_files import CONFIG, differences, read_parts, write_vocabulary
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 SENTENCEPIECE_FILE = "spiece.model"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt")
 """What a model directory may hold; the first that is there counts."""
+SETTINGS_FILES = (CONFIG, "added_tokens.json", "special_tokens_map.json")
+"""What may stand beside it, and decides the ids of a WordPiece, too."""
 
 
 class SpecialIds(NamedTuple):
@@ -33,10 +38,6 @@ class SpecialIds(NamedTuple):
     cls: int
     sep: int
     mask: int
-
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""BERT's, in the order of `SpecialIds`."""
 
 
 class Encoding(NamedTuple):
@@ -50,7 +51,10 @@ class Tokenizer(Protocol):
     """What the rest of the code needs of a tokenizer."""
 
     vocab_size: int
+    """The highest id and one."""
     special: SpecialIds
+    casing: str
+    """Whether capitals are kept, and why, in words."""
 
     @property
     def wordwise(self) -> bool:
@@ -122,17 +126,34 @@ def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
 
 
 class WordPiece(_Assembling):
-    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; the `tokenizers` library does the work."""
+    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; the `tokenizers` library does the work.
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
-        self.vocab_size = tokenizer.get_vocab_size()
-        ids = {name: tokenizer.token_to_id(name) for name in SPECIAL_TOKENS}
+    Args:
+        tokenizer: of the library.
+        names: its special tokens, in the order of `SpecialIds`.
+        casing: whether capitals are kept, and why, in words.
+    """
+
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        names: Sequence[str] = SPECIAL_TOKENS,
+        casing: str = "case as its tokenizer.json says",
+    ) -> None:
+        ids = {name: tokenizer.token_to_id(name) for name in names}
         if missing := [name for name, id_ in ids.items() if id_ is None]:
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
         self.special = SpecialIds(*(id_ for id_ in ids.values() if id_ is not None))
+        self.tokenizer, self.names, self.casing = tokenizer, tuple(names), casing
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        _, _, cls, sep, _ = names
+        self.tokenizer.post_processor = TemplateProcessing(
+            single=f"{cls}:0 $A:0 {sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+            special_tokens=[(cls, self.special.cls), (sep, self.special.sep)],
+        )
+        self.vocab_size = max(tokenizer.get_vocab().values()) + 1
 
     @functools.cached_property
     def wordwise(self) -> bool:
@@ -140,7 +161,8 @@ class WordPiece(_Assembling):
         of_bert = isinstance(self.tokenizer.normalizer, BertNormalizer) and isinstance(
             self.tokenizer.pre_tokenizer, BertPreTokenizer
         )
-        return of_bert and not any(" " in token.content for token in self.tokenizer.get_added_tokens_decoder().values())
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return of_bert and not any(letter.isspace() for token in added for letter in token.content)
 
     @property
     def starts_word(self) -> np.ndarray:
@@ -153,25 +175,43 @@ class WordPiece(_Assembling):
     def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
         return self.tokenizer.decode_batch([list(ids) for ids in pieces])
 
+    def settings(self) -> dict[str, Any]:
+        """What tokenizer_config.json must say for `transformers` to make the same tokenizer."""
+        described = json.loads(self.tokenizer.to_str())
+        flags = {row.pop("id"): row for row in described["added_tokens"]}
+        added = {row["content"] for row in flags.values()}
+        # To name a special token adds it, and then it is found within a text.
+        named = {name: token for name, token in zip(NAMES, self.names, strict=True) if token in added}
+        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if len(named) == len(NAMES) and not differences(described):
+            settings = {
+                "tokenizer_class": "BertTokenizer",
+                "do_lower_case": described["normalizer"]["lowercase"],
+                "strip_accents": described["normalizer"]["strip_accents"],
+                "tokenize_chinese_chars": described["normalizer"]["handle_chinese_chars"],
+            }
+        return settings | named | {"added_tokens_decoder": {str(id_): row for id_, row in flags.items()}}
+
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))
-        vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in vocabulary), encoding="utf-8")
+        write_vocabulary(folder / "vocab.txt", self.tokenizer.get_vocab(with_added_tokens=False))
+        text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
+        (folder / CONFIG).write_text(text, encoding="utf-8")
 
     @classmethod
     def from_vocabulary(cls, path: Path, lowercase: bool = True) -> "WordPiece":
-        """From a `vocab.txt`, a token a line."""
-        if not path.is_file():
-            raise InputError(f"there is no vocabulary {path}")
-        try:
-            tokenizer = BertWordPieceTokenizer(str(path), lowercase=lowercase)._tokenizer
-        except Exception as error:  # the library raises plain Exception
-            raise InputError(f"{path} is not a usable vocabulary: {error}") from error
-        return cls(tokenizer)
+        """From a vocabulary with a token a line, and the settings beside it but that of case.
+
+        Raises:
+            InputError: as `read_parts`.
+        """
+        return cls(*read_parts(path, cased=not lowercase))
 
 
 class SentencePiece(_Assembling):
     """A SentencePiece model whose control symbols are [PAD], [UNK], [CLS], [SEP], [MASK] at ids 0 to 4."""
+
+    casing = "case as its model says"
 
     def __init__(self, model: bytes, num_threads: int = -1) -> None:
         self.model = model
@@ -270,27 +310,43 @@ def _last_sentence(error: Exception) -> str:
     return str(error).rpartition("] ")[2].strip() or "there is too little of it"
 
 
-def load_tokenizer(path: Path, num_threads: int = -1) -> Tokenizer:
+def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None) -> Tokenizer:
     """The tokenizer of a file, or of a model directory: `spiece.model`, `tokenizer.json` or `vocab.txt`, in this order.
 
     Args:
         path: the file (`*.model`, `*.json` or a vocabulary with a token a line) or the directory.
         num_threads: of SentencePiece for many texts, -1 for one a core. WordPiece goes by TOKENIZERS_PARALLELISM.
+        cased: keep capitals, or lowercase; None for what the files say.
 
     Raises:
-        InputError: there is none of them, or it cannot be read.
+        InputError: there is none of them, or it cannot be read, or a setting beside it cannot be honoured.
     """
     file = tokenizer_file(path)
     if file.suffix == ".model":
+        if cased is not None:
+            raise InputError(f"{file}: a SentencePiece model treats case as it was trained to; leave the setting out")
+        _refuse_added(file)
         return SentencePiece(file.read_bytes(), num_threads)
-    if file.suffix != ".json":
-        return WordPiece.from_vocabulary(file, _lowercases(file.with_name("tokenizer_config.json"), file))
-    try:
-        return WordPiece(tokenizers.Tokenizer.from_file(str(file)))
-    except InputError:
-        raise
-    except Exception as error:  # the library raises plain Exception
-        raise InputError(f"{file} is not a readable tokenizer: {error}") from error
+    tokenizer = WordPiece(*read_parts(file, cased))
+    if file.suffix != ".json" and tokenizer.starts_word.all():
+        warnings.warn(
+            f"{file}: no piece continues a word (##), so a word that is not in it whole becomes [UNK]; if it belongs "
+            "to another kind of tokenizer, put its tokenizer.json beside it",
+            stacklevel=2,
+        )
+    return tokenizer
+
+
+def _refuse_added(file: Path) -> None:
+    """Refuse tokens that were added to a SentencePiece model, which only `transformers` can do."""
+    added = read_added(file, {})
+    tokens = (*added.stated.values(), *added.named.values(), *added.extra)
+    contents = [str(getattr(token, "content", token)) for token in tokens]
+    if more := sorted(set(contents) - set(SPECIAL_TOKENS)):
+        raise InputError(
+            f"{file}: the files beside it add {', '.join(map(repr, more[:3]))}, and no token can be added to a "
+            "SentencePiece model here"
+        )
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -306,21 +362,22 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of the file that `load_tokenizer` reads."""
-    return hashlib.sha256(tokenizer_file(path).read_bytes()).hexdigest()
+    """SHA-256 of the file that `load_tokenizer` reads and, of a WordPiece, of the settings beside it."""
+    file = tokenizer_file(path)
+    found = [file, *(other for other in map(file.with_name, SETTINGS_FILES) if other.is_file())]
+    return digest_files({one.name: one.read_bytes() for one in found}, file.name)
 
 
-def _lowercases(path: Path, vocabulary: Path) -> bool:
-    """Whether a vocabulary is of lowercased text: as tokenizer_config.json says; without it, if no word has a capital.
+def digest_files(files: Mapping[str, bytes], first: str | None = None) -> str:
+    """The fingerprint of a tokenizer whose files these are.
 
-    BERT's original checkpoints say it nowhere but in their names.
+    Args:
+        files: name -> content.
+        first: the one that `load_tokenizer` reads; by default the first of `TOKENIZER_FILES`.
     """
-    if path.is_file():
-        try:
-            stated = json.loads(path.read_text(encoding="utf-8")).get("do_lower_case")
-            if stated is not None:
-                return bool(stated)
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"{path} is not a readable JSON object: {error}") from error
-    words = vocabulary.read_text(encoding="utf-8", errors="replace").split("\n")
-    return not any(word != word.lower() for word in words if word.isascii() and not word.startswith("["))
+    first = first or next(name for name in TOKENIZER_FILES if name in files)
+    digest = hashlib.sha256(files[first])
+    for name in SETTINGS_FILES if not first.endswith(".model") else ():
+        if name in files:
+            digest.update(name.encode() + files[name])
+    return digest.hexdigest()

@@ -12,13 +12,9 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import (
-    SPACE,
-    SPECIAL_TOKENS,
-    SentencePiece,
-    Tokenizer,
-    WordPiece,
-)
+from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS
+from bert_jax.tokenizers.tokenizer import SPACE, SentencePiece, Tokenizer, WordPiece
+from bert_jax.tokenizers.wordpiece_files import CONFIG
 
 _PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
 
@@ -114,7 +110,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
         max_length: tokens that longer texts are to be cut to, special ones included.
     """
     tokenizer.save(folder)
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+    names = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
     settings: dict[str, Any] = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(tokenizer, SentencePiece):
         try:
@@ -122,24 +118,11 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
         except InputError as error:
             warnings.warn(f"{folder} is saved without a tokenizer.json: {error}", stacklevel=2)
     elif isinstance(tokenizer, WordPiece):
-        settings |= _bert_settings(tokenizer.tokenizer)
+        settings |= tokenizer.settings()
+        names = {name: settings[name] for name in NAMES if name in settings}
     settings |= {**names, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
-    write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / CONFIG, settings)
     write_json(folder / "special_tokens_map.json", names)
-
-
-def _bert_settings(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
-    """What makes `transformers`' own BertTokenizer equal; empty if nothing does."""
-    described = json.loads(tokenizer.to_str())
-    normalizer, cutter = described["normalizer"] or {}, described["pre_tokenizer"] or {}
-    if (normalizer.get("type"), cutter.get("type")) != ("BertNormalizer", "BertPreTokenizer"):
-        return {}
-    return {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": normalizer["lowercase"],
-        "strip_accents": normalizer["strip_accents"],
-        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
-    }
 
 
 def write_json(path: Path, value: Any) -> None:

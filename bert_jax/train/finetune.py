@@ -47,8 +47,9 @@ def prepare_task(
     task: Task, tokenizer: Tokenizer, train: Split, evaluations: dict[str, Split], config: FinetuneConfig
 ) -> TaskData:
     """Tokenise a task and choose its bucket lengths."""
-    encoded = {name: encode_split(tokenizer, split, config.max_length) for name, split in evaluations.items()}
-    examples = encode_split(tokenizer, train, config.max_length)
+    limit = config.max_length
+    encoded = {k: encode_split(tokenizer, split, limit, f"{task.title}, {k}") for k, split in evaluations.items()}
+    examples = encode_split(tokenizer, train, limit, f"{task.title}, {task.train}")
     lengths = np.concatenate([examples.lengths, *(e.lengths for e in encoded.values())])
     return TaskData(task, examples, encoded, choose_buckets(lengths, config.num_buckets, config.max_length))
 

@@ -13,6 +13,7 @@ from bert_jax.checkpoints.checkpoint import Carried, Checkpoint
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
+from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import (
@@ -86,6 +87,8 @@ class Pretraining:
         check(config)
         self.config, self.tokenizer = config, tokenizer
         self.bert = bert_config(config, tokenizer.vocab_size)
+        for corpus in (train, heldout):
+            _check_ids(corpus, self.bert.vocab_size)
         self.phases = _phases(config, tokenizer, train)
         self.model = BertForPretraining(self.bert, config.nsp_readout)
         self.optimizer = make_optimizer(config.optim, config.steps)
@@ -205,6 +208,15 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
         config.objective,
         config.seed,
     )
+
+
+def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
+    """Refuse ids without a row in the matrix of embeddings: JAX would take NaN for them."""
+    if corpus is not None and len(corpus.tokens) and (highest := int(corpus.tokens.max())) >= vocab_size:
+        raise InputError(
+            f"the corpus has the token id {highest}, its tokenizer only ids up to {vocab_size - 1}: "
+            "they are not of one vocabulary; prepare the corpus again"
+        )
 
 
 def with_tokens(objective: Objective) -> Objective:

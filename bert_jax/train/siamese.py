@@ -58,8 +58,8 @@ def prepare_pairs(
     tokenizer: Tokenizer, train: Split, evaluations: dict[str, Split], config: SiameseConfig, num_classes: int
 ) -> PairData:
     """Tokenise the pairs and choose their bucket lengths."""
-    encoded = {name: encode_pairs(tokenizer, split, config.max_length) for name, split in evaluations.items()}
-    examples = encode_pairs(tokenizer, train, config.max_length)
+    encoded = {name: encode_pairs(tokenizer, split, config.max_length, name) for name, split in evaluations.items()}
+    examples = encode_pairs(tokenizer, train, config.max_length, "the training set")
     lengths = np.concatenate([examples.lengths, *(e.lengths for e in encoded.values())])
     return PairData(examples, encoded, choose_buckets(lengths, config.num_buckets, config.max_length), num_classes)
 

@@ -109,7 +109,8 @@ def test_load_says_what_it_found(pair: tuple[Path, Path], caplog: pytest.LogCapt
         bert = bert_jax.load(original)
     assert repr(bert) == (
         f"<Pretrained: 3 layers of 24, gelu (tanh approximation); from {original} (bert_model.ckpt of TensorFlow 1); "
-        "heads: pooler, mlm, nsp; absent: classifier; 8 tokens in a matrix of 60 rows>"
+        "heads: pooler, mlm, nsp; absent: classifier; "
+        "lowercased (no word piece of vocab.txt has a capital); 8 tokens in a matrix of 60 rows>"
     )
     assert [record.getMessage() for record in caplog.records if "Pretrained" in record.getMessage()] == [
         f"loaded {bert!r}"

@@ -301,6 +301,28 @@ def test_a_wordpiece_vocabulary_is_taken_too(source, tmp_path):
     assert "".join(tokens[i].removeprefix("##") for i in ids) == first.replace(" ", "").lower() + "."
 
 
+def test_ids_stay_the_numbers_of_lines_that_repeat(source, tmp_path):
+    """And the settings beside the vocabulary go with it: both decide the ids of what is trained on the corpus."""
+    tokens = wordpiece(tmp_path)
+    lines = [*tokens[:7], tokens[6], "", *tokens[7:]]
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in lines))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "tokenize_chinese_chars": false}')
+    out = tmp_path / "out"
+    list(prepare([str(source / "a.txt")], out, TextConfig(heldout=0), tmp_path, workers=1))
+    ours, theirs = load_tokenizer(out), load_tokenizer(tmp_path)
+    text = make_texts()[0] + "東京"
+    assert ours.pieces([text]) == theirs.pieces([text])
+    assert ours.casing == "cased (do_lower_case of tokenizer_config.json)"
+    corpus = read_corpus(out, "train")
+    assert corpus.tokens.max() < ours.vocab_size == len(lines)
+    first = make_texts()[0].split(".")[0]
+    ids = corpus.tokens[: corpus.sentences[1]]
+    assert "".join(lines[i].removeprefix("##") for i in ids if i != 1) in first.replace(" ", "") + "."
+    (out / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    with pytest.raises(InputError, match="the tokenizer is not the one that the shards were made with"):
+        read_corpus(out, "train")
+
+
 def test_killed_between_a_tokenizers_files_it_takes_all_of_them_again(source, tmp_path, monkeypatch):
     wordpiece(tmp_path)
     WordPiece.from_vocabulary(tmp_path / "vocab.txt", lowercase=False).save(tmp_path)

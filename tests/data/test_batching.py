@@ -1,7 +1,9 @@
 """Buckets that pad least, epochs that hold every row once, and padding that hides nothing and adds nothing."""
 
+import contextlib
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from bert_jax.data.batching import (
     task_batches,
 )
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, load_tokenizer
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
 BUCKETS = (8, 16, 40)
@@ -188,3 +190,14 @@ def test_packs_hold_every_row_once_in_shapes_that_come_again(rows: int, share: i
         else:
             assert pack.size == batch_size
     assert all(len(pack.rows) == pack.size for pack in packs[:-1]), "one batch at most has rows that only fill it"
+
+
+@pytest.mark.parametrize(("unknown", "said"), [(1, None), (2, None), (3, r"CoLA, train: 30% of the tokens are")])
+def test_a_text_of_unknown_words_is_warned_of(unknown: int, said: str | None, tmp_path: Path) -> None:
+    """More than a fifth, over first and second texts together."""
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n")
+    words = ["x"] * unknown + ["a"] * (10 - unknown)
+    first, second = [" ".join(words[:4])], [" ".join(words[4:])]
+    with pytest.warns(UserWarning, match=said) if said else contextlib.nullcontext():
+        encode_texts(load_tokenizer(tmp_path), first, second, 16, "CoLA, train")
+    assert encode_texts(load_tokenizer(tmp_path), [""], None, 16)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import bert_jax
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.pretrained import Pretrained
+from bert_jax.pretrained import Pretrained, load
 from bert_jax.study import regimes
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece, train_sentencepiece
@@ -53,6 +54,25 @@ def world(tmp_path_factory):
             (folder / "glue" / name / f"{file}.tsv").write_text(head + "".join(f"{line}\n" for line in lines))
     (folder / "texts.txt").write_text("".join(f"{text}\n" for text in TEXTS))
     return folder
+
+
+def test_case_is_said_and_can_be_asked_for(world, tmp_path, capsys):
+    folder = tmp_path / "encoder"
+    shutil.copytree(world / "encoder", folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in [*WORDS[:-2], "The", "##s"]))
+    line = [str(folder), str(tmp_path / "cased"), "--to", "huggingface"]
+    run(convert.main, convert.ConvertConfig, line)
+    assert f"{folder}: cased (vocab.txt has 'The')\n" in capsys.readouterr().err
+    assert load(tmp_path / "cased").tokenizer.pieces(["The THE"]) == [[len(WORDS) - 2, 1]]
+    run(convert.main, convert.ConvertConfig, [line[0], str(tmp_path / "lower"), *line[2:], "--uncased"])
+    assert f"{folder}: lowercased (as asked)\n" in capsys.readouterr().err
+    assert load(tmp_path / "lower").tokenizer.pieces(["The THE"]) == [[5, 5]]
+    assert "lowercased (do_lower_case of tokenizer_config.json)" in repr(load(tmp_path / "lower"))
+    assert "lowercased (as asked)" in repr(load(tmp_path / "cased", cased=False))
+    both = fails(capsys, convert.main, convert.ConvertConfig, *line, "--cased", "--uncased")
+    assert "--cased and --uncased exclude each other" in both
 
 
 def fails(capsys, main, config, *args):

@@ -31,6 +31,7 @@ RUN = Run(
         {"settings": FinetuneConfig(epochs=2)},
         {"settings": FinetuneConfig(optim=OptimConfig(learning_rate=1e-3))},
         {"encoder": EncoderId("bert", "abd")},
+        {"encoder": EncoderId("bert", "abc", "another tokenizer")},
         {"data": {"train": "1", "validation": "3"}},
         {"data": {"train": "0", "validation": "2"}},
         {"blind": Blind(1, 2)},
@@ -43,7 +44,7 @@ def test_what_decides_a_result_is_in_the_id(changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"encoder": EncoderId("another name", "abc", ("nli on snli",))},
+        {"encoder": EncoderId("another name", "abc", "", ("nli on snli",))},
         {"labels": {"suite": "other"}},
         {"labels": {}},
     ],

@@ -239,8 +239,8 @@ def test_a_vocabulary_that_is_not_there(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", "the vocabulary has no [MASK]"),
-        (b"[PAD]\n[UNK]\n[CLS]\nthe\n", "vocab.txt is not a usable vocabulary: sep_token not found"),
-        (b"", "vocab.txt is not a usable vocabulary: "),
+        (b"[PAD]\n[UNK]\n[CLS]\nthe\n", "vocab.txt: the vocabulary has no [SEP], [MASK]: a BERT tokenizer needs them"),
+        (b"", "vocab.txt: the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (b"[CLS]\n\xff\xfe\n", "vocab.txt is not a usable vocabulary: "),
     ],
 )
@@ -260,6 +260,14 @@ def test_a_damaged_tokenizer_config(text: str, vocabulary: Path) -> None:
     path = vocabulary.with_name("tokenizer_config.json")
     path.write_text(text)
     assert refused(vocabulary.parent).startswith(f"{path} is not a readable JSON object: ")
+
+
+def test_what_a_sentencepiece_model_cannot_have(trained: SentencePiece, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    with pytest.raises(InputError, match="treats case as it was trained to"):
+        load_tokenizer(tmp_path, cased=True)
+    (tmp_path / "added_tokens.json").write_text('{"[E1]": 90}')
+    assert refused(tmp_path).startswith(f"{tmp_path / 'spiece.model'}: the files beside it add '[E1]', and no token")
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500])

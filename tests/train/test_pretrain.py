@@ -168,6 +168,15 @@ def test_what_cannot_be_is_refused_before_anything_runs():
         check(config_of(accumulate=2, long=LongPhase(5, 32, 15)))
 
 
+def test_ids_without_an_embedding_are_refused_before_anything_runs(tokenizer, corpus):
+    """JAX takes NaN for a row that there is not, and the loss follows some steps later."""
+    strange = corpus._replace(tokens=np.where(corpus.tokens == 5, len(WORDS), corpus.tokens))
+    config = PretrainConfig(steps=STEPS)
+    for train, heldout in ((strange, None), (corpus, strange)):
+        with pytest.raises(InputError, match=r"the corpus has the token id 20, its tokenizer only ids up to 19"):
+            Pretraining(config, tokenizer, train, heldout)
+
+
 def test_the_network_is_the_one_that_the_settings_ask_for():
     compute = ComputeConfig(remat=True)
     config = config_of(compute=compute, dropout=0.25, attention_dropout=0.5)

@@ -16,7 +16,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
     ((name, pairs),) = splits.evaluations.items()
     config: ProbeConfig = runs[0].settings
     checkpoint, limit = bench.pretrained.checkpoint, min(config.max_length, bench.pretrained.config.max_length)
-    encodings = encode_texts(bench.pretrained.tokenizer, pairs.a, pairs.b, limit)
+    encodings = encode_texts(bench.pretrained.tokenizer, pairs.a, pairs.b, limit, f"{splits.task.title}, {name}")
     readouts = list(dict.fromkeys(run.readout for run in runs))
     features, share = read_once(bench, splits.task.title, encodings, readouts, config.batch_size)
     for run in runs:

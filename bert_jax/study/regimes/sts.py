@@ -22,7 +22,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
     ((name, pairs),) = splits.evaluations.items()
     config, subsets = runs[0].settings, list(splits.subsets.values())
     limit = min(config.max_length, bench.pretrained.config.max_length)
-    data = prepare_similarity(bench.pretrained.tokenizer, pairs, limit)
+    data = prepare_similarity(bench.pretrained.tokenizer, pairs, limit, splits.task.title)
     plain = list(dict.fromkeys(split_whitening(run.readout)[0] for run in runs))
     features, share = read_once(bench, splits.task.title, data.encodings, plain, config.batch_size)
     metric = "spearman" if config.aggregation == "all" else f"spearman_{config.aggregation}"

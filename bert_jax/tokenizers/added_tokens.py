@@ -1,0 +1,204 @@
+"""Tokens added to a vocabulary, and which of them are special, from all the files that say so."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tokenizers
+from tokenizers import AddedToken
+
+from bert_jax.errors import InputError
+
+NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+"""How the special tokens of BERT are called in the files, in the order of `SpecialIds`."""
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""What they are, in the same order, where no file says otherwise."""
+_ORDER = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""The named tokens in the order in which transformers adds those that the vocabulary lacks."""
+_EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
+
+
+class Added(NamedTuple):
+    """Added tokens.
+
+    stated: id -> token, as files say. named: name -> token (`cls_token`), or its text where nothing is said of its
+    flags. extra: more special tokens, without a name.
+    """
+
+    stated: dict[int, AddedToken]
+    named: dict[str, AddedToken | str]
+    extra: list[AddedToken | str]
+
+    def add_to(self, tokenizer: tokenizers.Tokenizer, file: Path) -> None:
+        """Add the tokens in the order of transformers.
+
+        Raises:
+            InputError: a token would get another id than the one stated, or be found at random.
+        """
+        tokens = [self.stated[id_] for id_ in sorted(self.stated)]
+        known = {token.content for token in (*tokenizer.get_added_tokens_decoder().values(), *tokens)}
+        for token in (*self.named.values(), *self.extra):
+            if str(_content(token)) not in known:
+                tokens.append(token if isinstance(token, AddedToken) else AddedToken(token, special=True))
+                known.add(_content(token))
+        special = {_content(token) for token in self.named.values()}
+        for token in tokens:
+            token.special = token.special or token.content in special
+        tokenizer.add_tokens(tokens)
+        _refuse_alike(tokenizer, file)
+        for id_, token in self.stated.items():
+            if (found := tokenizer.token_to_id(token.content)) != id_:
+                raise InputError(
+                    f"{file.parent}: the added token {token.content!r} is said to have the id {id_}, where the "
+                    f"vocabulary {'has no place for it' if found is None else f'makes it {found}'}: give it that id"
+                )
+
+
+def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
+    """Refuse tokens that are one text once they are normalised: the library takes one of them, another in each run."""
+    forms: dict[str, str] = {}
+    for token in tokenizer.get_added_tokens_decoder().values():
+        if token.normalized and tokenizer.normalizer is not None:
+            form = tokenizer.normalizer.normalize_str(token.content)
+            other = forms.setdefault(form, token.content)
+            if not form or other != token.content:
+                raise InputError(
+                    f"{file.parent}: the added token {token.content!r} is {form!r} when it is normalised"
+                    f"{f', as {other!r} is' if form else ''}, and cannot be told apart: set its normalized to false"
+                )
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds an object.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        raise ValueError(f"it holds a {type(content).__name__}")
+    except ValueError as error:
+        raise InputError(f"{path} is not a readable JSON object: {error}") from error
+
+
+def special_names(added: Added | None) -> tuple[str, ...]:
+    """The special tokens of BERT, in the order of `NAMES`."""
+    named = added.named if added else {}
+    return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
+
+
+def read_added(file: Path, content: Mapping[str, Any], usual: bool = True) -> Added:
+    """The added tokens of the directory that a tokenizer's file is in.
+
+    tokenizer_config.json's added_tokens_decoder is the whole truth where it is there. Without it the tokens are those
+    of special_tokens_map.json, which goes before tokenizer_config.json, of added_tokens.json and of tokenizer.json.
+
+    Args:
+        file: the vocabulary or tokenizer.json.
+        content: of tokenizer.json; empty for a vocabulary.
+        usual: [CLS] and so on are special where nothing says so.
+
+    Raises:
+        InputError: a file cannot be read, or a token in it.
+    """
+    path = file.with_name("tokenizer_config.json")
+    settings = json_object(path) if path.is_file() else {}
+    extra = settings.pop(_EXTRA, None)
+    if _ADDITIONAL in settings and not extra:
+        extra = settings.pop(_ADDITIONAL)
+    stated: dict[int, AddedToken] = {}
+    decoder = settings.get("added_tokens_decoder")
+    if decoder is not None:
+        stated = {_id(path, id_): _token(path, token) for id_, token in dict(decoder).items()}
+    else:
+        extra = _merge_special_map(file.with_name("special_tokens_map.json"), settings, extra)
+        stated = _listed(file.with_name("added_tokens.json"), settings, extra)
+        stated |= {_id(file, row["id"]): _token(file, row) for row in content.get("added_tokens", [])}
+    if extra is None:
+        extra = settings.get(_ADDITIONAL)
+    named = (dict(zip(NAMES, SPECIAL_TOKENS, strict=True)) if usual else {}) | _named(settings)
+    if isinstance(extra, dict):
+        named |= extra
+        extra = None
+    flags = {token.content: token for token in stated.values()}
+    tokens = {name: _token(path, value, text=True) for name, value in _sorted(named)}
+    tokens |= {
+        name: flags[_content(token)] for name, token in tokens.items() if name in _ORDER and _content(token) in flags
+    }
+    return Added(stated, tokens, [_token(path, value, text=True) for value in extra or ()])
+
+
+def _merge_special_map(path: Path, settings: dict[str, Any], extra: Any) -> Any:
+    """Put what special_tokens_map.json says into the settings; returns the special tokens without a name."""
+    if not path.is_file():
+        return extra
+    for name, value in json_object(path).items():
+        if name == _EXTRA and isinstance(value, list):
+            extra = [*(extra or ()), *(token for token in _as_special(value) if token not in (extra or ()))]
+        elif name == _EXTRA:
+            extra = value
+        else:
+            settings[name] = _as_special(value)
+    return extra
+
+
+def _as_special(value: Any) -> Any:
+    """What special_tokens_map.json holds: a text, a token, or a list of them, all of them special."""
+    if isinstance(value, list):
+        return [_as_special(one) for one in value]
+    return {**value, "special": True} if isinstance(value, dict) else value
+
+
+def _listed(path: Path, settings: Mapping[str, Any], extra: Any) -> dict[int, AddedToken]:
+    """The tokens of added_tokens.json; those that are special elsewhere are so here."""
+    if not path.is_file():
+        return {}
+    others = extra if isinstance(extra, list) else []
+    special = {_content(token) for token in (*(settings[name] for name in _ORDER if settings.get(name)), *others)}
+    return {
+        _id(path, id_): AddedToken(text, normalized=text not in special, special=text in special)
+        for text, id_ in json_object(path).items()
+    }
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings.items()
+        if (name in _ORDER or name.endswith("_token")) and isinstance(value, str | dict)
+    }
+
+
+def _sorted(named: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The named tokens in the order of transformers, those of a model's own at the end."""
+    return sorted(named.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
+
+
+def _content(token: Any) -> str:
+    if isinstance(token, AddedToken):
+        return token.content
+    return str(token.get("content")) if isinstance(token, dict) else str(token)
+
+
+def _id(path: Path, value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise InputError(f"{path}: the id {value!r} of an added token is not a whole number")
+    return int(value)
+
+
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+def _token(path: Path, value: Any, text: bool = False) -> Any:
+    """A token as the files write it: an object with its text and its flags, or, where it may be, its text alone."""
+    if text and isinstance(value, str):
+        return value
+    flags = {name: value[name] for name in _FLAGS if name in value} if isinstance(value, dict) else {}
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str) or not value["content"]:
+        raise InputError(f"{path}: the added token {value!r} is not an object with a content")
+    if wrong := [name for name, flag in flags.items() if not isinstance(flag, bool)]:
+        raise InputError(f"{path}: {wrong[0]} of the added token {value['content']!r} must be true or false")
+    return AddedToken(value["content"], **flags)
