@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 
 LAYERS = (
-    ("bert_jax.errors", "bert_jax.types", "bert_jax.parallel.memory"),
+    ("bert_jax.errors", "bert_jax.types", "bert_jax.parallel.memory", "bert_jax.rounding"),
     ("bert_jax.spec", "bert_jax.analysis.statistics", "bert_jax.files"),
     ("bert_jax.config", "bert_jax.study.store", "bert_jax.checkpoints.provenance"),
     ("bert_jax.data", "bert_jax.model", "bert_jax.analysis.comparison", "bert_jax.checkpoints.card"),
