@@ -223,14 +223,14 @@ def _compare(found: Found) -> pd.DataFrame:
     made, resamples = [], num_resamples(len(others) * len(found.columns))
     for line in others:
         for column in found.columns:
-            cell = found.cells[line.title][column.title]
-            gap = difference(found.cells[first.title][column.title], cell, column, resamples)
+            sides = [found.cells[title][column.title] for title in (first.title, line.title)]
+            gap = difference(*sides, column, resamples)
             if gap is not None:
-                made.append((line.title, column.title, gap))
-    adjusted = adjust(np.array([gap.p_value for *_, gap in made]))
+                made.append((line.title, column.title, gap, not any(side.says_nothing for side in sides)))
+    adjusted = adjust(np.array([gap.p_value for *_, gap, _ in made]))
     texts: dict[str, dict[str, str]] = {}
-    for (title, heading, gap), p in zip(made, adjusted, strict=True):
-        star = "*" if p < 0.05 else ""
+    for (title, heading, gap, verdict), p in zip(made, adjusted, strict=True):
+        star = "*" if verdict and p < 0.05 else ""
         texts.setdefault(title, {})[heading] = f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]{star}"
     frame = pd.DataFrame([{"": title} | cells for title, cells in texts.items()])
     return frame.fillna("")

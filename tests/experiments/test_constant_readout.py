@@ -51,7 +51,8 @@ def measure(world, out, size):
     """[regime, task, score, whether it is degenerate] of every run."""
     line = f"glue --tasks cola stsb --encoder {world / 'encoder'} --glue-dir {world} --out {out} --seeds 1 --layers 0 "
     line += f"--poolings cls --regimes finetune probe sts --probe.folds 3 --probe.batch-size {size} "
-    line += f"--sts.batch-size {size} --finetune.epochs 1 --finetune.batch-size 8 --finetune.num-buckets 2 --finetune.eval-batch-size {size}"
+    line += f"--sts.batch-size {size} --finetune.epochs 1 --finetune.batch-size 8 --finetune.num-buckets 2 "
+    line += f"--finetune.eval-batch-size {size}"
     run(ablate_pooling.main, named(Ablation), line.split())
     rows = read_rows(out)
     return [[row.regime, row.task, row.score("validation"), row.is_degenerate("validation")] for row in rows]
