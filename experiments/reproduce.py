@@ -254,8 +254,8 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
         notes.append("One pretraining of each encoder: intervals say nothing about others (--pretrain-seeds).")
     if len(found.lines) > 1:
         notes.append(
-            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm), where "
-            "no side is degenerate in all its runs."
+            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm), "
+            "where no side is degenerate in all its runs."
         )
     notes += ["Fewer than 10 seeds: intervals are too short where seeds matter more than examples."] * (
         config.seeds < 10 and _is_random(table)
