@@ -223,10 +223,11 @@ def _compare(found: Found) -> pd.DataFrame:
     made, resamples = [], num_resamples(len(others) * len(found.columns))
     for line in others:
         for column in found.columns:
-            sides = [found.cells[title][column.title] for title in (first.title, line.title)]
-            gap = difference(*sides, column, resamples)
+            reference, cell = (found.cells[title][column.title] for title in (first.title, line.title))
+            gap = difference(reference, cell, column, resamples)
             if gap is not None:
-                made.append((line.title, column.title, gap, not any(side.says_nothing for side in sides)))
+                verdict = not (reference.says_nothing or cell.says_nothing)
+                made.append((line.title, column.title, gap, verdict))
     adjusted = adjust(np.array([gap.p_value for *_, gap, _ in made]))
     texts: dict[str, dict[str, str]] = {}
     for (title, heading, gap, verdict), p in zip(made, adjusted, strict=True):
