@@ -19,10 +19,14 @@ PARTIAL = ".partial"
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None."""
+    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None.
+
+    A field with `omit_default` in its metadata is left out at its default, so that settings written before the field
+    existed stay the same.
+    """
     match value:
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return {field.name: plain(getattr(value, field.name)) for field in _named_fields(value)}
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple():
@@ -34,6 +38,11 @@ def plain(value: Any) -> Any:
         case Path():
             return str(value)
     return value
+
+
+def _named_fields(value: Any) -> list[dataclasses.Field[Any]]:
+    fields = dataclasses.fields(value)
+    return [f for f in fields if not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)]
 
 
 def digest(value: Any) -> str:

@@ -330,4 +330,4 @@ def _embed(config: BertConfig, spec: ReadoutConfig) -> Callable[[Params, Tokens]
 
 @lru_cache(maxsize=32)
 def _embed_step(config: BertConfig, spec: ReadoutConfig) -> Callable[..., Any]:
-    return map_predict_step(_embed(config, spec))
+    return map_predict_step(_embed(config, spec), config.compute.evaluation_precision)

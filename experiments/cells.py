@@ -61,6 +61,11 @@ class Measured(NamedTuple):
         """Over the seeds that finished; NaN without any."""
         return float(np.mean(list(self.values.values()))) if self.values else math.nan
 
+    @property
+    def says_nothing(self) -> bool:
+        """True where all that finished is degenerate: a difference to it is not judged."""
+        return 0 < len(self.values) == self.degenerate
+
 
 # What there is to measure.
 

@@ -222,14 +222,15 @@ def _compare(found: Found) -> pd.DataFrame:
     made, resamples = [], num_resamples(len(others) * len(found.columns))
     for line in others:
         for column in found.columns:
-            cell = found.cells[line.title][column.title]
-            gap = difference(found.cells[first.title][column.title], cell, column, resamples)
+            reference, cell = (found.cells[title][column.title] for title in (first.title, line.title))
+            gap = difference(reference, cell, column, resamples)
             if gap is not None:
-                made.append((line.title, column.title, gap))
-    adjusted = adjust(np.array([gap.p_value for *_, gap in made]))
+                verdict = not (reference.says_nothing or cell.says_nothing)
+                made.append((line.title, column.title, gap, verdict))
+    adjusted = adjust(np.array([gap.p_value for *_, gap, _ in made]))
     texts: dict[str, dict[str, str]] = {}
-    for (title, heading, gap), p in zip(made, adjusted, strict=True):
-        star = "*" if p < 0.05 else ""
+    for (title, heading, gap, verdict), p in zip(made, adjusted, strict=True):
+        star = "*" if verdict and p < 0.05 else ""
         texts.setdefault(title, {})[heading] = f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]{star}"
     frame = pd.DataFrame([{"": title} | cells for title, cells in texts.items()])
     return frame.fillna("")
@@ -253,7 +254,8 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
         notes.append("One pretraining of each encoder: intervals say nothing about others (--pretrain-seeds).")
     if len(found.lines) > 1:
         notes.append(
-            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm)."
+            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm), "
+            "where no side is degenerate in all its runs."
         )
     notes += ["Fewer than 10 seeds: intervals are too short where seeds matter more than examples."] * (
         config.seeds < 10 and _is_random(table)

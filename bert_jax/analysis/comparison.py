@@ -5,7 +5,7 @@ per task and readout by the mean score on the task's first evaluation set.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def num_resamples(comparisons: int) -> int:
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """What the second evaluation set of a task adds to its title; any other adds its own name."""
 IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]
-FIGURES = ["difference", "low", "high", "p"]
+FIGURES = ["difference", "low", "high", "p", "verdict"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None, tog
     """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY` and `FIGURES`.
 
     Only seeds that finished on both sides are compared, and `pairs` says how many; with none the figures are NaN.
-    p_adjusted is corrected for the comparisons in the frame (Holm).
+    p_adjusted is that of `correct`.
 
     Args:
         reference: a readout; by default what `references` says.
@@ -125,8 +125,21 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None, tog
             compare.append(([(cells[to[readout]], cells[readout]) for readout in others], evaluation))
     resamples = num_resamples(max(together, sum(len(pairs) for pairs, _ in compare)))
     lines = [line for pairs, evaluation in compare for line in _differences(pairs, evaluation, folder, resamples)]
-    frame = pd.DataFrame(lines, columns=IDENTITY + FIGURES)
-    return frame.assign(p_adjusted=adjust(frame["p"].to_numpy(float)))
+    return correct(pd.DataFrame(lines, columns=IDENTITY + FIGURES))
+
+
+def correct(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with p_adjusted: p corrected for all comparisons in it (Holm), NaN where `verdict` is not True.
+
+    A comparison without a verdict counts in the correction: leaving it out would make the others look better.
+    """
+    adjusted = adjust(frame["p"].to_numpy(float))
+    return frame.assign(p_adjusted=np.where(frame["verdict"].eq(True), adjusted, math.nan))
+
+
+def may_judge(sides: Iterable[Sequence[Row]], evaluation: str) -> bool:
+    """Whether a difference between sides may be called one: not where all runs of a side are degenerate."""
+    return not any(all(row.is_degenerate(evaluation) for row in rows) for rows in sides)
 
 
 def _choose_rate(rows: list[Row]) -> Cell:
@@ -212,7 +225,7 @@ def _summary(cell: Cell, evaluation: str, low: float, high: float) -> dict[str, 
 def _differences(pairs: list[tuple[Cell, Cell]], evaluation: str, folder: Path, resamples: int) -> list[dict[str, Any]]:
     """A line for each pair (reference, other) of cells of one task; pairs with the same seeds share their draws."""
     shared = [tuple(seed for seed in a.ok if seed in b.ok) for a, b in pairs]
-    figures = [[math.nan] * 4 for _ in pairs]
+    figures: list[list[float | bool]] = [[math.nan] * 4 + [False] for _ in pairs]
     for seeds in dict.fromkeys(filter(None, shared)):
         alike = [i for i, common in enumerate(shared) if common == seeds]
         cells = list(dict.fromkeys(cell for i in alike for cell in pairs[i]))
@@ -221,7 +234,8 @@ def _differences(pairs: list[tuple[Cell, Cell]], evaluation: str, folder: Path, 
         first = cells[0].rows[0]
         found = paired_bootstraps(first.metric, sides, places, labels, groups=first.groups(), resamples=resamples)
         for i, difference in zip(alike, found, strict=True):
-            figures[i] = [*(100 * value for value in difference[:3]), difference.p_value]
+            verdict = may_judge(([cell.ok[seed] for seed in seeds] for cell in pairs[i]), evaluation)
+            figures[i] = [*(100 * value for value in difference[:3]), difference.p_value, verdict]
     lines = []
     for (a, b), seeds, values in zip(pairs, shared, figures, strict=True):
         first = b.rows[0]

@@ -168,7 +168,8 @@ def _draw_differences(axes: Axes, readouts: list[str], compared: pd.DataFrame, c
         axes.plot([line.low, line.high], [y, y], color=colours[line.readout], linewidth=2)
         axes.plot([line.difference], [y], "D", color=colours[line.readout], markersize=5)
     axes.yaxis.tick_right()
-    axes.set_yticks(places, [f"p = {p:.3f}" for p in compared["p_adjusted"]])
+    marks = [f"p = {p:.3f}" if np.isfinite(p) else "degenerate" for p in compared["p_adjusted"]]
+    axes.set_yticks(places, marks)
 
 
 def _finish(panels: np.ndarray, compared: pd.DataFrame, names: dict[str, str]) -> None:

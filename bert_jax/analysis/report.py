@@ -172,7 +172,7 @@ def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
         "Readout": names[line["readout"]],
         "Score": _score(line),
         "Difference": _change(line) if paired else "",
-        "p": f"{line['p_adjusted']:.3f}" if paired else "",
+        "p": "" if math.isnan(line["p_adjusted"]) else f"{line['p_adjusted']:.3f}",
         "Runs": ", ".join([str(line["seeds"]), *_troubles(line)]),
         "Rate": _rate(line["learning_rate"]),
         "Anisotropy": "" if math.isnan(line["anisotropy"]) else f"{line['anisotropy']:.3f}",
@@ -234,7 +234,8 @@ def _wide_note(rows: list[Row]) -> str:
     total = sum(row.seconds for row in rows)
     return (
         "In brackets the difference; a star where its corrected p is below 0.05. Degenerate runs are no better than "
-        f"the majority baseline. All {len(rows)} runs took {total:.0f} s."
+        "the majority baseline; where all of a side are, the difference has no star. "
+        f"All {len(rows)} runs took {total:.0f} s."
     )
 
 
@@ -248,7 +249,11 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
             f"Difference: to {reference}, paired by seed, with the 95% interval of a multi-bootstrap over seeds "
             f"and examples; p is corrected for {_plural(number, 'comparison')} (Holm)."
         )
-    notes.append("Runs: those that finished; degenerate ones are no better than the majority baseline.")
+    unjudged = ((compared["pairs"] > 0) & ~compared["verdict"].eq(True)).any()
+    notes.append(
+        "Runs: those that finished; degenerate ones are no better than the majority baseline"
+        f"{', and where all of a side are, the difference has no p' if unjudged else ''}."
+    )
     notes.append("Time: mean wall time of a run.")
     if summary["anisotropy"].notna().any():
         notes.append("Anisotropy: the mean cosine of the vectors of two different texts of the set.")

@@ -12,6 +12,8 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from bert_jax.errors import InputError, unknown
+from bert_jax.evaluate.metrics import OVER_GROUPS
+from bert_jax.rounding import is_constant
 
 CELLS = 2_000_000
 """How many (resample, example) cells to hold at once; bounds the memory, and changes no result."""
@@ -129,11 +131,6 @@ def adjust(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def is_degenerate(value: float, majority: float) -> bool:
-    """True for a run that learned nothing: it scores no better than the majority baseline, or is not a number."""
-    return not value > majority + 1e-9
-
-
 def _checked(
     metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -247,7 +244,7 @@ def _mcc(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
 
 def _pearson(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
     # Standardised first: the weighted moments below cancel less.
-    x, y = _standardised(predictions).T, _standardised(labels)[:, None]
+    x, y = _standardised(predictions).T, _standardised(labels[None]).T
     columns = np.concatenate([x, x * x, x * y, y, y * y], axis=1)
     num_seeds = len(predictions)
 
@@ -260,12 +257,12 @@ def _pearson(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
     return score
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, float)
-    centred = values - values.mean(-1, keepdims=True)
-    # Of equal values the range is exactly zero; their standard deviation may be a rounding error.
-    spread = np.where(np.ptp(values, -1, keepdims=True) > 0, centred.std(-1, keepdims=True), 0.0)
-    return _divide(centred, np.broadcast_to(spread, centred.shape))
+def _standardised(rows: np.ndarray) -> np.ndarray:
+    """Rows [K N] with mean 0 and variance 1; zeros where a row is constant."""
+    rows = np.asarray(rows, float)
+    constant = np.array([is_constant(row) for row in rows])[:, None]
+    centred = rows - rows.mean(-1, keepdims=True)
+    return _divide(centred, np.where(constant, 0.0, centred.std(-1, keepdims=True)))
 
 
 def _correlation(covariance: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -297,9 +294,10 @@ def _rank_correlation(counts: np.ndarray, x: np.ndarray, weighted_y: np.ndarray,
 def _ranker(values: np.ndarray) -> Scorer:
     """A function from counts [R N] to the ranks [R N] of the examples within each resample, minus their mean.
 
-    An example's rank is the number of smaller draws, plus half the number of equal draws.
+    An example's rank is the number of smaller draws, plus half the number of equal draws. Values that are constant up
+    to rounding are all equal.
     """
-    _, groups = np.unique(values, return_inverse=True)
+    _, groups = np.unique(np.zeros(len(values)) if is_constant(values) else values, return_inverse=True)
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
 
@@ -319,9 +317,3 @@ RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
     "spearman": _spearman,
 }
 """Metrics by name: from predictions [S N] and labels [N] to a function that scores many resamples at once."""
-
-OVER_GROUPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean": lambda sizes: np.ones(len(sizes)) / len(sizes),
-    "wmean": lambda sizes: sizes / sizes.sum(),
-}
-"""How the scores of groups are weighted, from the groups' sizes."""

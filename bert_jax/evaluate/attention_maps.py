@@ -67,4 +67,4 @@ def _step(config: BertConfig) -> Callable[..., Any]:
     def step(params: Params, tokens: Tokens) -> Array:
         return measure(attention_maps(config, params, tokens), tokens)
 
-    return map_predict_step(step)
+    return map_predict_step(step, config.compute.evaluation_precision)

@@ -95,4 +95,4 @@ def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Callable[.
         seen = None if blind is None else without_attention_of_first(blind, tokens.mask)
         return model.apply({"params": params}, tokens, seen)
 
-    return map_predict_step(step)
+    return map_predict_step(step, config.compute.evaluation_precision)

@@ -105,8 +105,8 @@ def _solve(x: Array, targets: Array, rows: Array, bound: Array, decay: Array, st
     activate = jax.nn.sigmoid if targets.shape[1] == 1 else jax.nn.softmax
 
     def gradient(w: Array) -> Array:
-        errors = activate(jnp.einsum("nd,dso->nso", x, w)) - targets[:, None]
-        return jnp.einsum("nd,nso->dso", x, errors * rows[..., None]) + decay * w
+        errors = activate(jnp.einsum("nd,dso->nso", x, w, precision="highest")) - targets[:, None]
+        return jnp.einsum("nd,nso->dso", x, errors * rows[..., None], precision="highest") + decay * w
 
     def step(state: _State) -> _State:
         new = state.ahead - inverse * gradient(state.ahead)

@@ -10,6 +10,7 @@ import sklearn.metrics
 from scipy import stats
 
 from bert_jax.errors import unknown
+from bert_jax.rounding import is_constant
 from bert_jax.tasks.task import Task
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -28,20 +29,22 @@ def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def mcc(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Matthews' correlation for any number of classes; 0 where predictions or labels are constant."""
-    if _is_constant(predictions) or _is_constant(labels):
+    if is_constant(predictions) or is_constant(labels):
         return 0.0
     return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson's r; 0 where predictions or labels are constant."""
-    if _is_constant(predictions) or _is_constant(labels):
+    """Pearson's r; 0 where predictions or labels are constant up to rounding, see `bert_jax.rounding`."""
+    if is_constant(predictions) or is_constant(labels):
         return 0.0
-    return float(stats.pearsonr(predictions.astype(np.float64), labels.astype(np.float64)).statistic)
+    return float(stats.pearsonr(np.asarray(predictions, np.float64), np.asarray(labels, np.float64)).statistic)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson's r of the ranks, ties at their mean rank; 0 where predictions or labels are constant."""
+    """Pearson's r of the ranks, ties at their mean rank; 0 where predictions or labels are constant up to rounding."""
+    if is_constant(predictions) or is_constant(labels):
+        return 0.0
     return pearson(stats.rankdata(predictions), stats.rankdata(labels))
 
 
@@ -104,12 +107,19 @@ def majority(task: Task, labels: np.ndarray) -> dict[str, float]:
     return score(task, np.full_like(labels, answer), labels)
 
 
-def _is_constant(values: np.ndarray) -> bool:
-    # Up to rounding: a correlation with rounding noise means nothing, and scipy warns of it.
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
 def _check_finite(values: np.ndarray, what: str) -> None:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise ValueError(f"{bad} of {values.size} {what} are not finite")
+
+
+def is_degenerate(value: float, majority: float) -> bool:
+    """True for a run that learned nothing: it scores no better than the majority baseline, or is not a number."""
+    return not value > majority + 1e-9
+
+
+OVER_GROUPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda sizes: np.ones(len(sizes)) / len(sizes),
+    "wmean": lambda sizes: sizes / sizes.sum(),
+}
+"""How the scores of groups are weighted, from the groups' sizes."""

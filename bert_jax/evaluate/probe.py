@@ -18,6 +18,7 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features
 from bert_jax.evaluate.linear import Heads, fit_logistic, fit_ridge, unit
+from bert_jax.rounding import varying
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
@@ -97,7 +98,7 @@ def describe(task: Task, config: ProbeConfig) -> str:
 
 def probe(data: ProbeData, features: Features, readout: ReadoutConfig, config: ProbeConfig, seed: int) -> Answers:
     """Fit a head on one readout's vectors and answer every evaluation set. The seed decides the folds, nothing else."""
-    vectors, task = np.asarray(features[readout]), data.task
+    vectors, task = _signal(np.asarray(features[readout]), data.train), data.task
     x = _combine(vectors, data.train, task.directed)
     scale = unit(x)
     x /= scale
@@ -119,6 +120,16 @@ def probe(data: ProbeData, features: Features, readout: ReadoutConfig, config: P
         best = _best(task, answers, data.train.labels)
     predictions = {name: _answer(task, heads, other, 0, best) for name, other in others.items()}
     return Answers(predictions, [config.c_values[best]])
+
+
+def _signal(vectors: np.ndarray, train: "Places") -> np.ndarray:
+    """The vectors, with zeros in each coordinate that over the training texts varies by rounding only.
+
+    Divided by the features' unit such a coordinate would be as large as a real one.
+    """
+    used = np.unique(train.a if train.b is None else np.concatenate([train.a, train.b]))
+    kept = varying(vectors[used])
+    return vectors if kept.all() else vectors * kept
 
 
 def _combine(vectors: np.ndarray, places: Places, directed: bool) -> np.ndarray:

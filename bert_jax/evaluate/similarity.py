@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.analysis.statistics import OVER_GROUPS
 from bert_jax.config import ReadoutConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.errors import InputError
-from bert_jax.evaluate.metrics import spearman
+from bert_jax.evaluate.metrics import OVER_GROUPS, spearman
+from bert_jax.rounding import RESOLUTION, merge_angles
 from bert_jax.spec import parse_spec
 from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
@@ -33,9 +33,12 @@ def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int, data
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine of each pair of rows of a and b [N D]: [N] float64, 0 where a vector is zero."""
+    """The cosine of each pair of rows of a and b [N D]: [N] float64, 0 where a vector is zero.
+
+    Cosines of angles that differ by the rounding of float32 vectors only are equal, see `bert_jax.rounding`.
+    """
     a, b = _directions(a), _directions(b)
-    return np.einsum("nd,nd->n", a, b)
+    return merge_angles(np.einsum("nd,nd->n", a, b))
 
 
 def anisotropy(vectors: np.ndarray) -> float:
@@ -55,12 +58,12 @@ def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
     """Vectors [N D] moved and turned so that their mean is 0 and their covariance 1, the `size` largest axes kept.
 
     `(x - mean) U S^(-1/2)` with the covariance `U S U'` of these same vectors (Su et al. 2021, arXiv 2103.15316).
-    Axes without any variance are left out.
+    Axes whose standard deviation is within the rounding of the vectors are left out, see `bert_jax.rounding`.
     """
     centred = vectors - vectors.mean(0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     order = np.argsort(variances)[::-1][:size]
-    order = order[variances[order] > 1e-10 * variances[order[0]]]
+    order = order[variances[order] > (RESOLUTION * np.abs(vectors).max()) ** 2]
     return centred @ (axes[:, order] / np.sqrt(variances[order]))
 
 

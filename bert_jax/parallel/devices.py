@@ -1,10 +1,14 @@
 """The only file that knows about devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
 
+Products of float32 matrices have the precision that a mapped function is given; JAX's own default is less than float32
+on accelerators.
+
 State has no device axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch
 is cut into equal parts, one for each device. With several hosts, each runs the same program: it holds the state
 on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bert_jax.config import Precision
 from bert_jax.errors import InputError
 from bert_jax.parallel import memory
 
@@ -24,19 +29,36 @@ AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
 
 
-def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
+def map_train_step(step: Callable[..., Any], precision: Precision = "default") -> Callable[..., Any]:
     """`step(state, batch, key) -> (state, metrics)`, both equal on every device. The state is donated."""
+    step = with_precision(step, precision)
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
 
 
-def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
+def map_eval_step(step: Callable[..., Any], precision: Precision = "highest") -> Callable[..., Any]:
     """`step(params, batch) -> sums`, equal on every device."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
-def map_predict_step(step: Callable[..., Any]) -> Callable[..., Any]:
+def map_predict_step(step: Callable[..., Any], precision: Precision = "highest") -> Callable[..., Any]:
     """`step(params, batch) -> rows`, with each device's rows stacked: [devices B ...]."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    return jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def with_precision(step: Callable[..., Any], precision: Precision) -> Callable[..., Any]:
+    """The same step, whose products of float32 matrices have this precision whenever it is traced.
+
+    `default` leaves the step as it is, so that JAX_DEFAULT_MATMUL_PRECISION still decides.
+    """
+    if precision == "default":
+        return step
+
+    @functools.wraps(step)
+    def traced(*args: Any) -> Any:
+        with jax.default_matmul_precision(precision):
+            return step(*args)
+
+    return traced
 
 
 def replicate(tree: Any) -> Any:

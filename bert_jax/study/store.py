@@ -16,8 +16,8 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from bert_jax.analysis.statistics import is_degenerate
 from bert_jax.errors import InputError
+from bert_jax.evaluate.metrics import is_degenerate
 from bert_jax.files import plain, require_same, write_settings, write_whole, writing
 
 Scores = dict[str, dict[str, float]]

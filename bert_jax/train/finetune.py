@@ -131,8 +131,9 @@ def compile_program(
         bert = dataclasses.replace(bert, dropout=config.dropout, attention_dropout=config.dropout)
     model = SequenceClassifier(bert, readout, num_outputs)
     optimizer = make_optimizer(config.optim, steps)
-    train_step = map_train_step(make_train_step(task_objective(model), optimizer))
-    return Program(model, optimizer, train_step, map_predict_step(make_predict_step(model)))
+    train_step = map_train_step(make_train_step(task_objective(model), optimizer), config.precision)
+    predict_step = map_predict_step(make_predict_step(model), bert.compute.evaluation_precision)
+    return Program(model, optimizer, train_step, predict_step)
 
 
 def with_learning_rate(config: FinetuneConfig, rate: float) -> FinetuneConfig:

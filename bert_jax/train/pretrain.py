@@ -95,8 +95,9 @@ class Pretraining:
         self._schedule = jax.jit(schedule(config.optim, config.steps))
         self._init_key, self._dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
         objective = with_tokens(pretrain_objective(self.model))
-        self._step = map_train_step(make_train_step(objective, self.optimizer, config.accumulate))
-        self._eval_step = map_eval_step(_eval_step(self.bert, config.nsp_readout))
+        step = make_train_step(objective, self.optimizer, config.accumulate)
+        self._step = map_train_step(step, config.compute.precision)
+        self._eval_step = map_eval_step(_eval_step(self.bert, config.nsp_readout), config.compute.evaluation_precision)
         self._eval_batches = [] if heldout is None else list(self._held_out(heldout, eval_examples))
 
     def initial_state(self) -> TrainState:

@@ -145,9 +145,11 @@ def compile_program(
         "simcse": lambda: contrastive_objective(model, config.temperature),
     }
     optimizer = make_optimizer(config.optim, steps)
-    train_step = map_train_step(make_train_step(losses[objective](), optimizer))
+    train_step = map_train_step(make_train_step(losses[objective](), optimizer), config.precision)
     evaluated = SentenceEncoder(bert, readout)
-    embed_step = map_predict_step(lambda params, tokens: evaluated.apply({"params": params}, tokens))
+    embed_step = map_predict_step(
+        lambda params, tokens: evaluated.apply({"params": params}, tokens), bert.compute.evaluation_precision
+    )
     return Program(model, head if objective == "nli" else None, optimizer, train_step, embed_step)
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from bert_jax.analysis.comparison import differences, grid, summarise
 from bert_jax.analysis.figures import draw
 from bert_jax.analysis.report import write_report
-from bert_jax.analysis.statistics import paired_bootstrap
+from bert_jax.analysis.statistics import adjust, paired_bootstrap
 from bert_jax.errors import InputError
 from bert_jax.files import digest
 from bert_jax.study.store import ResultStore, Row, read_rows
@@ -216,3 +216,21 @@ def test_a_damaged_experiment_gives_no_heading_but_an_error(runs):
     (runs.folder / "experiment.json").write_text(json.dumps(EXPERIMENT)[:-1])
     with pytest.raises(InputError, match=r"experiment\.json"):
         write_report(runs.folder)
+
+
+def test_a_difference_to_a_side_that_learned_nothing_is_shown_and_not_judged(runs):
+    runs.add(CLS, 60, 50).add(MEAN, 97, 98).add(MAX, 61, 60)
+    judged = runs.compared().set_index("readout")
+    assert judged.loc[MEAN, "p"] < 0.05 and math.isnan(judged.loc[MEAN, "p_adjusted"])
+    write_report(runs.folder)
+    table = (runs.folder / "table.md").read_text()
+    assert "+42.5" in table and "the difference has no p" in table
+    again = runs.add(CLS, 99, task="other").add(MEAN, 61, task="other").compared().set_index(["task", "readout"])
+    assert math.isnan(again.loc[("rte", MEAN), "p_adjusted"])
+    # What is not judged is a comparison all the same.
+    np.testing.assert_allclose(again["p_adjusted"].dropna(), adjust(again["p"])[again["verdict"].to_numpy(bool)])
+
+
+def test_one_seed_above_the_majority_is_enough_to_judge(runs):
+    compared = runs.add(CLS, 60, 62).add(MEAN, 97, 98).compared()
+    assert compared["p_adjusted"].item() < 0.05 and compared["verdict"].item()

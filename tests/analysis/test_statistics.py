@@ -6,14 +6,9 @@ from scipy import stats
 from sklearn import metrics
 
 from bert_jax.analysis import statistics
-from bert_jax.analysis.statistics import (
-    RESAMPLED,
-    adjust,
-    interval,
-    is_degenerate,
-    paired_bootstrap,
-)
+from bert_jax.analysis.statistics import RESAMPLED, adjust, interval, paired_bootstrap
 from bert_jax.errors import InputError
+from bert_jax.evaluate.metrics import is_degenerate
 
 USUAL = {
     "accuracy": metrics.accuracy_score,

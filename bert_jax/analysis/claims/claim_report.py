@@ -28,7 +28,8 @@ PAGE = "claims.md"
 NOTE = (
     "Scores and differences are the metric times 100. In brackets the 95% interval of a paired bootstrap over "
     "examples, and over seeds where there are several; a star where p, corrected by Holm's method for all comparisons "
-    "of its table, is below 0.05. Probes have one seed: their intervals say nothing about another pretraining of the "
+    "of its table, is below 0.05. Degenerate runs are no better than the majority baseline; where all of a side are, "
+    "the difference has no star. Probes have one seed: their intervals say nothing about another pretraining of the "
     "encoder."
 )
 
@@ -62,7 +63,7 @@ def _layers(out: Path) -> Iterator[Section]:
     if frame.empty:
         return
     here = frame[frame["pooling"].isin(["cls", "mean"])]
-    lines = _pivot(here, ["encoder", "label", "pooling"], "layer", lambda line: f"{line['mean']:.1f}")
+    lines = _pivot(here, ["encoder", "label", "pooling"], "layer", _alone)
     lines.insert(3, "majority", _firsts(here, ["encoder", "label", "pooling"], lambda line: f"{line['majority']:.1f}"))
     text = "A linear probe by layer; layer 0 is the embeddings, where [CLS] is the same vector in every text."
     yield "(a) What can be read from [CLS], layer by layer", text, lines, "a-layers.png", draw_layers(here)
@@ -114,7 +115,7 @@ def _positions(out: Path) -> Iterator[Section]:
     if layers.empty:
         return
     poolings = list(layers["pooling"].unique())
-    lines = _pivot(layers, ["encoder", "label", "pooling"], "layer", lambda line: f"{line['mean']:.1f}")
+    lines = _pivot(layers, ["encoder", "label", "pooling"], "layer", _alone)
     text = "The same positions by a linear probe of each layer."
     yield "(b) Every position, layer by layer", text, lines, "b-layers.png", draw_layers(layers, poolings)
 
@@ -123,7 +124,7 @@ def _pairs(out: Path) -> Iterator[Section]:
     layers, heads = frames.by_layer(out, "pairs"), frames.heads(out)
     if layers.empty:
         return
-    lines = _pivot(layers, ["encoder", "pooling"], "layer", lambda line: f"{line['mean']:.1f}").fillna("")
+    lines = _pivot(layers, ["encoder", "pooling"], "layer", _alone).fillna("")
     own = {} if heads.empty else {(line.encoder, line.pooling): f"{line.mean:.1f}" for line in heads.itertuples()}
     names = {name: pooling for pooling, name in NAMES.items()}
     keys = zip(lines["encoder"], lines["pooling"], strict=True)
@@ -196,13 +197,19 @@ def _with_regimes(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(regime=[regime_title(regime) for regime in frame["regime"]])
 
 
+def _alone(line: Any) -> str:
+    """A score, and whether runs failed or learned nothing."""
+    return ", ".join([f"{line['mean']:.1f}", *_troubles(line)])
+
+
 def _cell(line: Any) -> str:
     """A score, its difference, and whether runs failed or learned nothing."""
-    text = f"{line['mean']:.1f}"
-    if not math.isnan(line["difference"]):
-        text += f" ({_change(line)})"
-    troubles = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
-    return ", ".join([text, *troubles])
+    change = "" if math.isnan(line["difference"]) else f" ({_change(line)})"
+    return ", ".join([f"{line['mean']:.1f}{change}", *_troubles(line)])
+
+
+def _troubles(line: Any) -> list[str]:
+    return [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
 
 
 def _change(line: Any) -> str:

@@ -2,7 +2,7 @@
 
 A folder holds for each encoder a folder with its parts: run folders called layers, knockout, finetune, cosine and
 pairs, and attention with a file per task. Scores and differences are the headline metric times 100; a difference
-has a 95% interval of the paired bootstrap, and its p is corrected (Holm) for all comparisons in its frame.
+has a 95% interval of the paired bootstrap, and its p is that of `comparison.correct` over its frame.
 """
 
 import json
@@ -15,8 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_jax.analysis.comparison import differences, num_resamples, summarise
-from bert_jax.analysis.statistics import adjust, paired_bootstrap
+from bert_jax.analysis.comparison import (
+    correct,
+    differences,
+    may_judge,
+    num_resamples,
+    summarise,
+)
+from bert_jax.analysis.statistics import paired_bootstrap
 from bert_jax.errors import InputError
 from bert_jax.study.store import Row, read_predictions, read_rows
 
@@ -167,9 +173,10 @@ def single_sentences(out: Path) -> pd.DataFrame:
     return _corrected(_with_readout(_joined(lines)))
 
 
-def _between(first: Part, other: Part, line: Any) -> dict[str, float]:
+def _between(first: Part, other: Part, line: Any) -> dict[str, float | bool]:
     """The difference of a cell to that of another encoder."""
-    missing = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), math.nan)
+    names = ("difference", "difference_low", "difference_high", "p")
+    missing: dict[str, float | bool] = dict.fromkeys(names, math.nan) | {"verdict": False}
     if first is other:
         return missing
     pooling = line.readout.split("/")[1]
@@ -189,7 +196,8 @@ def _between(first: Part, other: Part, line: Any) -> dict[str, float]:
         raise InputError(f"{first.folder} and {other.folder}: {line.label} was scored on different labels")
     a, b = (np.stack([pair[0] for pair in side]) for side in loaded)
     found = paired_bootstrap(line.metric, a, b, labels, resamples=num_resamples(_TOGETHER))
-    figures = (100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)
+    verdict = may_judge(([side[seed] for seed in seeds] for side in sides), line.evaluation)
+    figures = (100 * found.mean, 100 * found.low, 100 * found.high, found.p_value, verdict)
     return dict(zip(missing, figures, strict=True))
 
 
@@ -197,15 +205,18 @@ def _compared(rows: list[Row], folder: Path, reference: str) -> pd.DataFrame:
     """Scores with their differences to a reference, and the interval of each under its own name."""
     summary = summarise(rows, folder)
     if reference not in set(summary["readout"]):
-        return summary.assign(difference=math.nan, difference_low=math.nan, difference_high=math.nan, p=math.nan)
+        nothing = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), math.nan)
+        return summary.assign(**nothing, verdict=False)
     compared = differences(rows, folder, reference, _TOGETHER)
     compared = compared.rename(columns={"low": "difference_low", "high": "difference_high"})
     keys = ["regime", "task", "evaluation", "readout"]
-    return summary.merge(compared[[*keys, "difference", "difference_low", "difference_high", "p"]], "left", on=keys)
+    return summary.merge(
+        compared[[*keys, "difference", "difference_low", "difference_high", "p", "verdict"]], "left", on=keys
+    )
 
 
 def _corrected(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame if frame.empty else frame.assign(p_adjusted=adjust(frame["p"].to_numpy(float)))
+    return frame if frame.empty else correct(frame)
 
 
 def _named(frame: pd.DataFrame, encoder: str) -> pd.DataFrame:
