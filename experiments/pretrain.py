@@ -4,8 +4,6 @@ With several hosts, each runs the same command: every one computes its own part 
 alone writes the run folder.
 """
 
-import json
-import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
-from bert_jax.files import claim, plain, write_whole, writing
+from bert_jax.files import RESTORE, claim, locked, plain, read_json, write_folder, write_whole, writing
 from bert_jax.parallel import devices
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.store import run_id
@@ -58,18 +56,21 @@ def pretrain_encoder(config: PretrainRun) -> Path:
     """The model directory of a run, which is begun, gone on with, or finished already.
 
     Raises:
-        InputError: what the user gave is wrong, the run folder belongs to another run or cannot be written, or the
-            training diverges.
+        InputError: what the user gave is wrong, the run folder belongs to another run, is in use by another process or
+            cannot be written, or the training diverges.
         SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
     model, first = config.out / MODEL, devices.is_first_host()
-    with devices.together():
-        check(config.pretrain)
-        if first:
-            _claim(config)
-    if devices.first_host_says(model.exists()):
-        return model
     with ExitStack() as stack:
+        with devices.together():
+            check(config.pretrain)
+            if first:
+                if not model.exists():
+                    with writing(config.out):
+                        stack.enter_context(locked(config.out))
+                _claim(config)
+        if devices.first_host_says(model.exists()):
+            return model
         with devices.together():
             job = _load(config)
             keeper = stack.enter_context(Keeper(config, job)) if first else None
@@ -246,13 +247,9 @@ class Keeper:
     def write_model(self, state: TrainState, model: Path) -> None:
         """Write the last curves and the model directory, which appears only when it is complete."""
         self._draw()
-        partial = model.with_name(model.name + ".partial")
-        with writing(self._config.out):
-            shutil.rmtree(partial, ignore_errors=True)
-            settings = json.loads((self._config.out / CONFIG).read_text(encoding="utf-8"))
-            card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
-            self._job.pretrained(state.params).save(partial, card)
-            partial.replace(model)
+        settings = read_json(self._config.out / CONFIG, remedy=RESTORE)
+        card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
+        write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
 
     def _draw(self) -> None:
         figure = draw_curves(read_log(self._config.out))

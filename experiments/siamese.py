@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import itertools
 import re
-import shutil
 import time
 from collections.abc import Iterable
 from functools import lru_cache
@@ -24,7 +23,7 @@ from bert_jax.checkpoints.provenance import read_history, tunings, write_history
 from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.evaluate import metrics
-from bert_jax.files import plain, writing
+from bert_jax.files import plain, write_folder
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.pretrained import Pretrained, load
@@ -178,15 +177,14 @@ def _protocol(config: SiameseRun) -> str:
 def _save(config: SiameseRun, pretrained: Pretrained, trained: Trained, run: Run) -> None:
     """Write the model directory, which appears only when it is complete."""
     folder = run.model(config.out)
-    partial = folder.with_name(folder.name + ".partial")
     names = [Path(name).name for name in config.train]
     entry = {"objective": config.objective, "train": names, "settings": run.settings}
-    with writing(config.out):
-        shutil.rmtree(partial, ignore_errors=True)
+
+    def write(partial: Path) -> None:
         trained_model(pretrained, trained, run.readout).save(partial)
         write_history(partial, [*_history(_encoder_dir(config)), entry])
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+
+    write_folder(folder, write, replace=True)
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
