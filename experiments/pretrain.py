@@ -13,7 +13,6 @@ from signal import Signals
 from types import TracebackType
 from typing import Any
 
-from bert_jax.analysis.curves import draw_curves
 from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
@@ -71,6 +70,8 @@ def pretrain_encoder(config: PretrainRun) -> Path:
                 _claim(config)
         if devices.first_host_says(model.exists()):
             return model
+        if first:
+            print(f"pretraining in {config.out}: reading the corpus ...", file=sys.stderr, flush=True)
         with devices.together():
             job = _load(config)
             keeper = stack.enter_context(Keeper(config, job)) if first else None
@@ -186,7 +187,7 @@ class Keeper:
     """
 
     def __init__(self, config: PretrainRun, job: Pretraining) -> None:
-        self._config, self._job = config, job
+        self._config, self._job, self._note = config, job, ""
         with ExitStack() as stack:
             folder = config.out / CHECKPOINTS
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
@@ -195,7 +196,7 @@ class Keeper:
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
             self._bar = stack.enter_context(progress_bar())
             self._stack = stack.pop_all()
-        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="")
+        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="compiling")
 
     def __enter__(self) -> "Keeper":
         return self
@@ -210,7 +211,7 @@ class Keeper:
 
     def progress(self, step: int) -> None:
         """A step is done."""
-        self._bar.update(self._task, completed=step)
+        self._bar.update(self._task, completed=step, note=self._note)
 
     def keep(self, step: int, state: TrainState, measured: Metrics, evaluated: Metrics, ends: bool) -> None:
         """Write down whatever is due at a step: first what was measured, then the state, which may be gone on from.
@@ -227,7 +228,8 @@ class Keeper:
         """
         if step % self._config.log_every == 0:
             self._log.write(step, "train", measured)
-            self._bar.update(self._task, note=f"MLM loss {measured['mlm_loss']:.2f}")
+            self._note = f"MLM loss {measured['mlm_loss']:.2f}"
+            self._bar.update(self._task, note=self._note)
         if evaluated:
             self._log.write(step, "heldout", evaluated)
             if step < self._config.pretrain.steps:
@@ -252,6 +254,8 @@ class Keeper:
         write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
 
     def _draw(self) -> None:
+        from bert_jax.analysis.curves import draw_curves  # slow, and not needed before a run begins
+
         figure = draw_curves(read_log(self._config.out))
         with writing(self._config.out):
             write_whole(self._config.out / CURVES, lambda file: figure.savefig(file, format="png", dpi=150))
