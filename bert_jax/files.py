@@ -179,8 +179,12 @@ class Lock:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder.resolve() / LOCK
         handle = _lock(path, folder, wait)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        except OSError:
+            _unlock(path, handle, os.getpid())
+            raise
         # A forked process must not remove the file of the one that it comes from.
         self.release = weakref.finalize(self, _unlock, path, handle, os.getpid())
         """Let others have the folder."""

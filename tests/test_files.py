@@ -231,6 +231,17 @@ def test_a_forked_process_leaves_the_lock_to_its_parent(tmp_path):
         Lock(tmp_path)
 
 
+def test_a_lock_that_a_full_disk_has_no_room_for_is_not_held(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Lock(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    Lock(tmp_path).release()
+
+
 def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch):
     """Some network file systems have none."""
 

@@ -17,7 +17,7 @@ import bert_jax
 from bert_jax import config as architectures
 from bert_jax.config import BertConfig, VocabConfig
 from bert_jax.corpus.prepare import prepare_documents
-from bert_jax.files import locked
+from bert_jax.files import LOCK, locked
 from bert_jax.tasks import synthetic
 from bert_jax.train import loop
 from bert_jax.train.log import read_log
@@ -213,7 +213,7 @@ def test_a_run_that_another_process_trains_is_refused_by_its_name(tmp_path, caps
     """And is free at once when that is killed."""
     out = tmp_path / "run"
     process = processes.start([*LONG, "--out", str(out)], tmp_path)
-    processes.wait_for(lambda: _size(out / "metrics.jsonl"), process)
+    processes.wait_for(lambda: _size(out / LOCK), process)
     error = fails(capsys, out, settings=LONG)
     assert f"{out} is in use by process {process.pid} on {socket.gethostname()}; wait for it, end it, or" in error
     assert process.is_alive()
