@@ -98,7 +98,7 @@ def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, An
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what the operating system refuses within into an `InputError` that names the folder and the remedy."""
+    """Turn errors of the operating system into an `InputError` that names the folder and the remedy."""
     try:
         yield
     except InputError:
@@ -161,10 +161,10 @@ def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = Fal
 
 
 class Lock:
-    """A folder that nobody else writes to, for as long as this object is referenced or until `release`.
+    """The right to write to a folder, for as long as this object is referenced or until `release`.
 
     The lock is the operating system's, on the file `.lock` in the folder: it ends with the process, however that ends.
-    What is left of the file then is no lock, only the name of the process that had it.
+    A killed process leaves the file behind, but no lock.
 
     Args:
         folder: made if it is not there.
@@ -187,7 +187,7 @@ class Lock:
             raise
         # A forked process must not remove the file of the one that it comes from.
         self.release = weakref.finalize(self, _unlock, path, handle, os.getpid())
-        """Let others have the folder."""
+        """Give the lock back."""
 
 
 @contextmanager

@@ -68,9 +68,9 @@ class Log:
 
 
 class _Board:
-    """A file of events that TensorBoard reads, from a step on; what was written of that step before is void.
+    """An event file for TensorBoard, which hides the events of earlier files from `step` on.
 
-    tensorboardX's own writer has a thread, which ends when the disk is full; then the run would wait for it for ever.
+    tensorboardX's own writer is not used: its thread ends when the disk is full, and the run would wait for it for ever.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

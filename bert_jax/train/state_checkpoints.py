@@ -57,7 +57,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             multiprocessing_options=alone,
         )
-        # Without a handler, Orbax takes the newest folder, damaged or not, for the pattern of all.
+        # Without a handler, Orbax derives the layout of all checkpoints from the newest, damaged or not.
         handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
         # Orbax logs what it raises as well, and what it repairs.
         _ignore_closed_loops()
@@ -177,9 +177,9 @@ class Checkpoints:
 
 
 def _set_strangers_aside(folder: Path) -> None:
-    """Rename whatever would keep Orbax from looking through a folder of checkpoints.
+    """Rename what would keep Orbax from looking through a folder of checkpoints.
 
-    That is a file in the place of a checkpoint, and a checkpoint's time that cannot be read, which nothing needs.
+    These are files in the place of a checkpoint, and unreadable times of checkpoints, which nothing needs.
     """
     for found in ocp.path.step.standard_name_format().find_all(folder):
         try:
