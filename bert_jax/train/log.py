@@ -70,7 +70,7 @@ class Log:
 class _Board:
     """An event file for TensorBoard, which hides the events of earlier files from `step` on.
 
-    tensorboardX's own writer is not used: its thread ends when the disk is full, and the run would wait for it for ever.
+    tensorboardX's own writer is not used: its thread ends when the disk is full, and then the run would hang.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
