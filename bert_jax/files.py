@@ -23,6 +23,8 @@ from bert_jax.errors import InputError
 
 PARTIAL = ".partial"
 """Suffix of files and folders that are not complete; those that a killed process has left may be removed."""
+ELSEWHERE = "use another --out"
+"""Remedy for a place that cannot be written."""
 RESTORE = "restore it, or use another --out"
 """Remedy for settings of a run folder that cannot be read."""
 
@@ -97,8 +99,8 @@ def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, An
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn errors of the operating system into an `InputError` that names the folder and the remedy."""
+def writing(folder: Path, otherwise: str = ELSEWHERE) -> Iterator[None]:
+    """Turn errors of the operating system into an `InputError` that names the folder and the `remedy`."""
     try:
         yield
     except InputError:
@@ -107,12 +109,12 @@ def writing(folder: Path) -> Iterator[None]:
         if not isinstance(error, OSError) and not _is_full(error):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise InputError(f"cannot write to {folder}: {reason}; {remedy(error)}") from None
+        raise InputError(f"cannot write to {folder}: {reason}; {remedy(error, otherwise)}") from None
 
 
-def remedy(error: BaseException) -> str:
+def remedy(error: BaseException, otherwise: str = ELSEWHERE) -> str:
     """Advice to a user for an error in writing: a full disk needs room, anything else another place."""
-    return "make room, then give the same command again" if _is_full(error) else "use another --out"
+    return "make room, then give the same command again" if _is_full(error) else otherwise
 
 
 def _is_full(error: BaseException) -> bool:
@@ -135,19 +137,20 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
-def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = False) -> None:
+def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = False, otherwise: str = ELSEWHERE) -> None:
     """Write a folder so that it is there whole or not at all; folders above it are made.
 
     Args:
         folder: to be made; it may be there if it is empty.
         write: fills the folder that it is given, which becomes `folder` afterwards.
         replace: remove a folder of that name first, once the new one is complete.
+        otherwise: advice to a user for any error but a full disk.
 
     Raises:
         InputError: the operating system refuses.
     """
     partial = folder.with_name(f"{folder.name}{PARTIAL}")
-    with writing(folder):
+    with writing(folder, otherwise):
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)

@@ -75,7 +75,7 @@ def main(config: ConvertConfig) -> None:
         save_for_transformers(model.tokenizer, folder, limit)
         (folder / CARD).write_text(_card(config, source, use, model, tuned), encoding="utf-8")
 
-    write_folder(config.dst, write)
+    write_folder(config.dst, write, otherwise="name another folder")
     print(f"wrote {config.dst} for {'transformers' if tuned is None else 'sentence-transformers'}")
 
 

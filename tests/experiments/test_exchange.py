@@ -201,7 +201,7 @@ def test_a_place_that_is_taken_is_refused(world, tmp_path, capsys):
     error = fails(capsys, convert.main, convert.ConvertConfig, world / "encoder", tmp_path / "file", *line)
     assert "exists and is a file" in error
     error = fails(capsys, convert.main, convert.ConvertConfig, world / "encoder", tmp_path / "file" / "x", *line)
-    assert f"cannot write {tmp_path / 'file' / 'x'}: Not a directory" in error
+    assert f"cannot write to {tmp_path / 'file' / 'x'}: Not a directory; name another folder" in error
 
 
 # Embed -----------------------------------------------------------------------------------------------------------
