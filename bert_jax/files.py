@@ -1,12 +1,20 @@
-"""A run folder belongs to the settings that it was begun with, and its files are there whole or not at all."""
+"""Files that are there whole or not at all: one way to write a file, a folder and settings, to read JSON, and to lock.
+
+A run folder belongs to the settings that it was begun with, and to one process at a time.
+"""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import os
+import shutil
+import socket
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +23,17 @@ import numpy as np
 from bert_jax.errors import InputError
 
 PARTIAL = ".partial"
-"""How the names of files end that are not complete: what a killed process leaves of them may be removed."""
+"""Suffix of files and folders that are not complete; those that a killed process has left may be removed."""
+ELSEWHERE = "use another --out"
+"""Remedy for a place that cannot be written."""
+RESTORE = "restore it, or use another --out"
+"""Remedy for settings of a run folder that cannot be read."""
+
+_JSON_NAMES: dict[type, str] = {dict: "object", list: "array"}
+LOCK = ".lock"
+"""The file of a `Lock` in its folder."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def plain(value: Any) -> Any:
@@ -62,7 +80,7 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_settings(path, settings)
     else:
-        require_same(path.parent, "run", _read(path), settings)
+        require_same(path.parent, "run", read_json(path, remedy=RESTORE), settings)
 
 
 def write_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -97,32 +115,219 @@ def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, An
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What the operating system refuses within becomes an `InputError` that names the folder."""
+def writing(folder: Path, otherwise: str = ELSEWHERE) -> Iterator[None]:
+    """Turn errors of the operating system into an `InputError` that names the folder and the `remedy`."""
     try:
         yield
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}; use another --out") from None
+    except InputError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and not _is_full(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise InputError(f"cannot write to {folder}: {reason}; {remedy(error, otherwise)}") from None
+
+
+def remedy(error: BaseException, otherwise: str = ELSEWHERE) -> str:
+    """Advice to a user for an error in writing: a full disk needs room, anything else another place."""
+    return "make room, then give the same command again" if _is_full(error) else otherwise
+
+
+def _is_full(error: BaseException) -> bool:
+    # Libraries in Rust and C++ raise errors of their own, with the system's text in them.
+    known = isinstance(error, OSError) and error.errno in _NO_ROOM
+    return known or any(os.strerror(number) in str(error) for number in _NO_ROOM)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} ({error}); restore it, or use another --out") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} holds no settings; restore it, or use another --out")
-    return settings
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
+        raise
+
+
+def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = False, otherwise: str = ELSEWHERE) -> None:
+    """Write a folder so that it is there whole or not at all; folders above it are made.
+
+    Args:
+        folder: to be made; it may be there if it is empty.
+        write: fills the folder that it is given, which becomes `folder` afterwards.
+        replace: remove a folder of that name first, once the new one is complete.
+        otherwise: advice to a user for any error but a full disk.
+
+    Raises:
+        InputError: the operating system refuses.
+    """
+    partial = folder.with_name(f"{folder.name}{PARTIAL}")
+    with writing(folder, otherwise):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            write(partial)
+            if replace:
+                shutil.rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+            raise
+
+
+class Lock:
+    """The right to write to a folder, for as long as this object is referenced or until `release`.
+
+    The lock is the operating system's, on the file `.lock` in the folder: it ends with the process, however that ends.
+    A killed process leaves the file behind, but no lock.
+
+    Args:
+        folder: made if it is not there.
+        wait: until nobody else has it.
+
+    Raises:
+        InputError: another process has it, unless it is to `wait`; its id and host are named.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, wait: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder.resolve() / LOCK
+        handle = _lock(path, folder, wait)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        except OSError:
+            _unlock(path, handle, os.getpid())
+            raise
+        # A forked process must not remove the file of the one that it comes from.
+        self.release = weakref.finalize(self, _unlock, path, handle, os.getpid())
+        """Give the lock back."""
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a `Lock` on a folder within."""
+    lock = Lock(folder, wait)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_HELD: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()
+
+
+def hold(folder: Path) -> Lock:
+    """The lock of this process on a folder, taken if it has none yet: all who hold it share it.
+
+    Raises:
+        InputError: another process has it; its id and host are named.
+        OSError: the folder cannot be written.
+    """
+    key = folder.resolve()
+    lock = _HELD.get(key)
+    if lock is None:
+        lock = _HELD[key] = Lock(folder)
+    return lock
+
+
+def _lock(path: Path, folder: Path, wait: bool) -> int:
+    """An open lock file that is locked, and still has its name."""
+    import fcntl  # not on Windows, where only what locks is missing
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(handle, path):
+                return handle
+        except BlockingIOError:
+            owner = os.pread(handle, 1000, 0)
+            os.close(handle)
+            raise InputError(_in_use(folder, owner)) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(handle)
+                raise
+            warnings.warn(
+                f"the file system of {folder} has no locks: see that one process at a time writes to it", stacklevel=4
+            )
+            return handle
+        os.close(handle)  # whoever had it has removed the file meanwhile
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _in_use(folder: Path, owner: bytes) -> str:
+    try:
+        found = parse_json(owner, LOCK)
+        name = f"process {found['pid']} on {found['host']}"
+    except (InputError, KeyError):
+        name = "another process"  # which has not written its name yet
+    return f"{folder} is in use by {name}; wait for it, end it, or use another --out"
+
+
+def _unlock(path: Path, handle: int, owner: int) -> None:
+    if os.getpid() == owner:
+        with suppress(OSError):
+            path.unlink()
+    os.close(handle)
+
+
+def read_json(path: Path, kind: type = dict, remedy: str = "") -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: of the file.
+        kind: dict for an object, list for an array.
+        remedy: advice that the error ends with, such as "restore it".
+
+    Raises:
+        InputError: the file cannot be read, is not JSON, or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}{remedy and f'; {remedy}'}") from None
+    return parse_json(content, str(path), kind, remedy)
+
+
+def parse_json(text: str | bytes, where: str, kind: type = dict, remedy: str = "") -> Any:
+    """Parse JSON, such as a line of a file.
+
+    Args:
+        text: to parse; bytes are UTF-8.
+        where: it comes from, for the error: "FILE, line N".
+        kind: dict for an object, list for an array.
+        remedy: advice that the error ends with, such as "correct or delete that line".
+
+    Raises:
+        InputError: it is not JSON, or holds something else.
+    """
+    end = remedy and f"; {remedy}"
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{where} is not JSON ({reason}){end}") from None
+    if not isinstance(content, kind):
+        raise InputError(f"{where} holds no JSON {_JSON_NAMES[kind]}, but {_shown(content)}{end}")
+    return content
+
+
+def _shown(value: Any, width: int = 40) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -12,11 +12,12 @@ import tyro
 
 from bert_jax.checkpoints.card import CARD, carried_card, plain_card
 from bert_jax.checkpoints.directory import resolve
-from bert_jax.checkpoints.exchange import check_new, write_folder
+from bert_jax.checkpoints.exchange import check_new
 from bert_jax.checkpoints.export import Tuned, resize_vocabulary, save_sentence_transformers
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.files import write_folder
 from bert_jax.pretrained import Pretrained, use_of
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from experiments.cli import run
@@ -81,7 +82,7 @@ def main(config: ConvertConfig) -> None:
         save_for_transformers(model.tokenizer, folder, limit)
         (folder / CARD).write_text(_card(config, source, use, model, tuned), encoding="utf-8")
 
-    write_folder(config.dst, write)
+    write_folder(config.dst, write, otherwise="name another folder")
     print(f"wrote {config.dst} for {'transformers' if tuned is None else 'sentence-transformers'}")
 
 

@@ -7,6 +7,7 @@ name ends in .partial, with a note beside it of how far it is; the same command 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tyro.conf import OmitArgPrefixes
 from bert_jax.checkpoints.directory import fingerprint, resolve
 from bert_jax.corpus.lines import blocks, read_lines
 from bert_jax.errors import InputError
-from bert_jax.files import plain, write_whole, writing
+from bert_jax.files import plain, read_json, write_whole, writing
 from bert_jax.parallel.devices import prepare_process
 from bert_jax.pretrained import Embedder
 from bert_jax.study.progress import progress_bar
@@ -145,8 +146,8 @@ class Output:
 
     def _found(self, rows: int, width: int) -> int:
         """Rows that an earlier run has left, if it was the same."""
+        note = read_json(self._note, remedy="remove it to begin anew")
         try:
-            note = json.loads(self._note.read_bytes())
             shape = np.load(self._partial, mmap_mode="r", allow_pickle=False).shape if rows else (0, width)
         except ValueError as error:
             raise InputError(f"{self._partial} is damaged ({error}); remove it to begin anew") from None
@@ -156,6 +157,8 @@ class Output:
         self._note.unlink(missing_ok=True)
         if rows:
             np.lib.format.open_memmap(self._partial, "w+", np.float32, (rows, width)).flush()
+            with open(self._partial, "r+b") as file:  # memory that the disk has no room for ends the process unasked
+                os.posix_fallocate(file.fileno(), 0, self._partial.stat().st_size)
         else:
             with open(self._partial, "wb") as file:
                 np.save(file, np.zeros((0, width), np.float32))

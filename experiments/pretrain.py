@@ -4,8 +4,6 @@ With several hosts, each runs the same command: every one computes its own part 
 alone writes the run folder.
 """
 
-import json
-import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,12 +13,11 @@ from signal import Signals
 from types import TracebackType
 from typing import Any
 
-from bert_jax.analysis.curves import draw_curves
 from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
-from bert_jax.files import claim, digest, plain, write_whole, writing
+from bert_jax.files import RESTORE, claim, digest, locked, plain, read_json, write_folder, write_whole, writing
 from bert_jax.parallel import devices
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.run import MODEL
@@ -58,18 +55,23 @@ def pretrain_encoder(config: PretrainRun) -> Path:
     """The model directory of a run, which is begun, gone on with, or finished already.
 
     Raises:
-        InputError: what the user gave is wrong, the run folder belongs to another run or cannot be written, or the
-            training diverges.
+        InputError: what the user gave is wrong, the run folder belongs to another run, is in use by another process or
+            cannot be written, or the training diverges.
         SystemExit: SIGTERM or Ctrl-C came; the state is saved.
     """
     model, first = config.out / MODEL, devices.is_first_host()
-    with devices.together():
-        check(config.pretrain)
-        if first:
-            _claim(config)
-    if devices.first_host_says(model.exists()):
-        return model
     with ExitStack() as stack:
+        with devices.together():
+            check(config.pretrain)
+            if first:
+                if not model.exists():
+                    with writing(config.out):
+                        stack.enter_context(locked(config.out))
+                _claim(config)
+        if devices.first_host_says(model.exists()):
+            return model
+        if first:
+            print(f"pretraining in {config.out}: reading the corpus ...", file=sys.stderr, flush=True)
         with devices.together():
             job = _load(config)
             keeper = stack.enter_context(Keeper(config, job)) if first else None
@@ -185,7 +187,7 @@ class Keeper:
     """
 
     def __init__(self, config: PretrainRun, job: Pretraining) -> None:
-        self._config, self._job = config, job
+        self._config, self._job, self._note = config, job, ""
         with ExitStack() as stack:
             folder = config.out / CHECKPOINTS
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
@@ -194,7 +196,7 @@ class Keeper:
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
             self._bar = stack.enter_context(progress_bar())
             self._stack = stack.pop_all()
-        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="")
+        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="compiling")
 
     def __enter__(self) -> "Keeper":
         return self
@@ -209,7 +211,7 @@ class Keeper:
 
     def progress(self, step: int) -> None:
         """A step is done."""
-        self._bar.update(self._task, completed=step)
+        self._bar.update(self._task, completed=step, note=self._note)
 
     def keep(self, step: int, state: TrainState, measured: Metrics, evaluated: Metrics, ends: bool) -> None:
         """Write down whatever is due at a step: first what was measured, then the state, which may be gone on from.
@@ -226,7 +228,8 @@ class Keeper:
         """
         if step % self._config.log_every == 0:
             self._log.write(step, "train", measured)
-            self._bar.update(self._task, note=f"MLM loss {measured['mlm_loss']:.2f}")
+            self._note = f"MLM loss {measured['mlm_loss']:.2f}"
+            self._bar.update(self._task, note=self._note)
         if evaluated:
             self._log.write(step, "heldout", evaluated)
             if step < self._config.pretrain.steps:
@@ -246,15 +249,13 @@ class Keeper:
     def write_model(self, state: TrainState, model: Path) -> None:
         """Write the last curves and the model directory, which appears only when it is complete."""
         self._draw()
-        partial = model.with_name(model.name + ".partial")
-        with writing(self._config.out):
-            shutil.rmtree(partial, ignore_errors=True)
-            settings = json.loads((self._config.out / CONFIG).read_text(encoding="utf-8"))
-            card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
-            self._job.pretrained(state.params).save(partial, card)
-            partial.replace(model)
+        settings = read_json(self._config.out / CONFIG, remedy=RESTORE)
+        card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
+        write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
 
     def _draw(self) -> None:
+        from bert_jax.analysis.curves import draw_curves  # slow, and not needed before a run begins
+
         figure = draw_curves(read_log(self._config.out))
         with writing(self._config.out):
             write_whole(self._config.out / CURVES, lambda file: figure.savefig(file, format="png", dpi=150))

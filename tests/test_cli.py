@@ -135,3 +135,36 @@ def test_report_of_a_folder_that_is_no_run_is_one_line(tmp_path):
     assert done.stderr.splitlines() == [
         f"error: cannot read {tmp_path}/results.jsonl: No such file or directory; is this the folder of a run?"
     ]
+
+
+def first_words(*arguments):
+    """The modules that a script has imported when it first says something on standard error, and that line."""
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    imported = []
+    with process:
+        for line in process.stderr:
+            if not line.startswith("import time:"):
+                process.kill()
+                return imported, line.rstrip()
+            imported.append(line.rpartition("|")[2].strip())
+    return imported, ""
+
+
+@pytest.mark.parametrize("name", ["pretrain", "probe"])
+def test_something_is_said_before_the_libraries_are_imported(tmp_path, name):
+    imported, said = first_words(f"experiments.{name}", "--out", str(tmp_path))
+    assert said == f"{name}: loading JAX and other libraries ..."
+    assert not {"jax", "numpy", "scipy", "tyro", "matplotlib", "pandas"} & set(imported)
+
+
+def test_a_script_that_begins_at_once_says_no_more_than_it_has_to_say(tmp_path):
+    imported, said = first_words("experiments.prepare_corpus", "--input", "/no/such/file", "--out", str(tmp_path))
+    assert said.startswith("error: ") and not {"jax", "scipy", "matplotlib"} & set(imported)

@@ -22,5 +22,5 @@ def test_an_encoder_that_was_only_pretrained_has_none(tmp_path, minilm):
 @pytest.mark.parametrize("text", ["{", "{}", '[{"train": []}]', "[1]"])
 def test_a_damaged_record_is_refused(tmp_path, text):
     (tmp_path / HISTORY).write_text(text)
-    with pytest.raises(InputError, match=r"cannot read .*training\.json"):
+    with pytest.raises(InputError, match=r"training\.json.*; restore it, or delete it with its model"):
         tunings(tmp_path)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.evaluate.metrics import OVER_GROUPS
@@ -127,6 +126,8 @@ def adjust(p_values: np.ndarray) -> np.ndarray:
     adjusted = np.full_like(p_values, np.nan)
     made = np.isfinite(p_values)
     if made.any():
+        from statsmodels.stats.multitest import multipletests  # slow, and few commands come here
+
         adjusted[made] = multipletests(p_values[made], method="holm")[1]
     return adjusted
 

@@ -1,6 +1,5 @@
 """Whole model directories for other libraries: weights, tokenizer and card, there when they are complete."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 from bert_jax.checkpoints.card import CARD
 from bert_jax.checkpoints.export import Tuned, save_huggingface, save_sentence_transformers, target_of
 from bert_jax.errors import InputError
+from bert_jax.files import write_folder
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
@@ -26,22 +26,6 @@ def check_new(folder: Path) -> None:
         return
     if folder.exists():
         raise InputError(f"{folder} exists and {'is not empty' if folder.is_dir() else 'is a file'}: name another")
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder that appears only when it is complete.
-
-    Raises:
-        InputError: the operating system refuses.
-    """
-    partial = folder.with_name(f"{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write(partial)
-        partial.replace(folder)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
 
 
 def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int, card: Callable[[str], str]) -> Target:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.errors import InputError
-from bert_jax.files import write_whole
+from bert_jax.files import read_json, write_whole
 
 HISTORY = "training.json"
 _SENTENCE_TRANSFORMERS = ("modules.json", "config_sentence_transformers.json")
@@ -37,11 +37,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         InputError: training.json is damaged.
     """
     path = folder / HISTORY
-    try:
-        history = json.loads(path.read_bytes()) if path.exists() else []
-        assert isinstance(history, list) and all(entry["objective"] and entry["train"] for entry in history)
-    except (OSError, ValueError, TypeError, KeyError, AssertionError) as error:
-        raise InputError(f"cannot read {path} ({error}); restore it, or delete it with its model") from None
+    remedy = "restore it, or delete it with its model"
+    history: list[dict[str, Any]] = read_json(path, list, remedy) if path.exists() else []
+    for number, entry in enumerate(history, start=1):
+        if not (isinstance(entry, dict) and entry.get("objective") and isinstance(entry.get("train"), list)):
+            raise InputError(f"{path}: training {number} has no objective and train; {remedy}")
     return history
 
 
@@ -55,5 +55,5 @@ def _has_nli_labels(path: Path) -> bool:
     try:
         labels = json.loads(path.read_bytes()).get("id2label", {})
         return any("entail" in str(name).lower() for name in labels.values())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -8,7 +8,6 @@ input its shards and then `part-N.json`. At the end these become one `manifest.j
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -25,7 +24,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from bert_jax import files as run_folder
 from bert_jax.corpus.corpus import Corpus, Document, starts, token_dtype
 from bert_jax.errors import InputError
-from bert_jax.files import PARTIAL
+from bert_jax.files import LOCK, PARTIAL, read_json
 from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
@@ -62,23 +61,16 @@ class Part(NamedTuple):
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """A folder, which need not exist, alone among the processes of this machine; half-written files in it are gone.
+    """Hold the lock on a folder, which need not exist, within; half-written files in it are removed first.
 
     Raises:
-        InputError: another process is at it, and it is not to `wait` for it.
+        InputError: another process has it, unless it is to `wait`.
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    with run_folder.locked(folder, wait):
         for path in folder.glob(f"*{PARTIAL}"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield
-    except BlockingIOError:
-        raise InputError(f"{folder} is being prepared by another process; wait for it, or end it") from None
-    finally:
-        os.close(handle)
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> bool:
@@ -88,7 +80,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         InputError: it holds another corpus (each difference is listed) or something else.
         OSError: it cannot be written.
     """
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
     if found and SETTINGS not in found:
         raise InputError(f"{folder} holds something that is no corpus; use another --out")
     if found == {SETTINGS}:
@@ -118,6 +110,7 @@ def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Doc
             counts += 1, len(document.lengths), tokens, tokens if len(document.lengths) > 1 else 0
         writer.close()
     except RuntimeError as error:
+        partial.unlink(missing_ok=True)
         raise OSError(errno.EIO, " ".join(str(error).split())) from error
     count, sentences, tokens, paired = counts.tolist()
     shard = Shard(file, split, count, sentences, tokens, _checksum(partial), paired)
@@ -241,10 +234,7 @@ def to_json(content: dict[str, Any]) -> bytes:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); prepare the corpus again") from None
+    return read_json(path, remedy="prepare the corpus again")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

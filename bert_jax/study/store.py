@@ -18,7 +18,17 @@ import numpy as np
 
 from bert_jax.errors import InputError
 from bert_jax.evaluate.metrics import is_degenerate
-from bert_jax.files import plain, require_same, write_settings, write_whole, writing
+from bert_jax.files import (
+    RESTORE,
+    hold,
+    parse_json,
+    plain,
+    read_json,
+    require_same,
+    write_settings,
+    write_whole,
+    writing,
+)
 
 Scores = dict[str, dict[str, float]]
 """evaluation -> metric -> value, evaluations in the task's order."""
@@ -115,12 +125,13 @@ class ResultStore:
         sections: names in the experiment that only some rows need: one may be new to the folder, or stay away.
 
     Raises:
-        InputError: the folder holds another experiment, is damaged, or cannot be written.
+        InputError: the folder holds another experiment, is damaged, in use by another process, or cannot be written.
     """
 
     def __init__(self, folder: Path, experiment: Any, sections: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         with writing(self.folder):
+            self._lock = hold(self.folder)  # for as long as the store is there
             (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
             _claim(self.folder, plain(experiment), sections)
             # Found here, a folder that cannot be written costs nothing; found at the first row, it costs a run.
@@ -170,13 +181,8 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         InputError: there are none, or they cannot be read.
     """
     path = Path(folder) / EXPERIMENT
-    try:
-        experiment = json.loads(_read(path))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); restore it, or use another --out") from None
-    if not isinstance(experiment, dict):
-        raise InputError(f"{path} holds no settings; restore it, or use another --out")
-    return experiment
+    settings: dict[str, Any] = parse_json(_read(path), str(path), remedy=RESTORE)
+    return settings
 
 
 def read_absent(folder: Path) -> Absent:
@@ -188,15 +194,16 @@ def read_absent(folder: Path) -> Absent:
     path = Path(folder) / ABSENT
     if not path.exists():
         return {}
+    again = "delete it, and give the command again"
+    noted = read_json(path, remedy=again)
+    there = {(row.regime, row.title) for row in read_rows(folder)}
     try:
-        noted = json.loads(_read(path))
-        there = {(row.regime, row.title) for row in read_rows(folder)}
         return {
             regime: {title: reason for title, reason in tasks.items() if (regime, title) not in there}
             for regime, tasks in noted.items()
         }
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"cannot read {path} ({error}); delete it, and give the command again") from None
+    except AttributeError as error:
+        raise InputError(f"cannot read {path} ({error}); {again}") from None
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -309,7 +316,7 @@ def _parse(line: bytes, where: str) -> Row:
         row = Row(**json.loads(line))
         blind = None if row.blind is None else (int(row.blind[0]), int(row.blind[1]))
         return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority), blind=blind)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
 
 

@@ -35,22 +35,20 @@ class Log:
     def __init__(
         self, folder: Path, after: int = 0, wandb_project: str | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        from tensorboardX import SummaryWriter  # slow: it imports torch where that is installed
-
         self.folder = Path(folder)
         self._wandb = None if wandb_project is None else _wandb_run(wandb_project, self.folder, settings or {})
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             _cut(self.folder / METRICS, after)
-            self._board = SummaryWriter(str(self.folder / TENSORBOARD), purge_step=after + 1)
+            self._board = _Board(self.folder / TENSORBOARD, after + 1)
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Note what was measured at a step; it is in the file when this returns."""
         line = {"step": step, "split": split, **plain(dict(values)), "time": round(time.time(), 3)}
-        with writing(self.folder), open(self.folder / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(f"{name}/{split}", value, step)
+        with writing(self.folder):
+            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._board.write(step, {f"{name}/{split}": value for name, value in values.items()})
         if self._wandb is not None:
             self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
 
@@ -58,9 +56,44 @@ class Log:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
-        self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        try:
+            with writing(self.folder):
+                self._board.close()
+        except InputError:
+            if error is None:  # or else that error is the one to tell of
+                raise
+        finally:
+            if self._wandb is not None:
+                self._wandb.finish()
+
+
+class _Board:
+    """An event file for TensorBoard, which hides the events of earlier files from `step` on.
+
+    tensorboardX's own writer is not used: its thread ends when the disk is full, and then the run would hang.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter  # slow: it imports torch where that is installed
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events, self._event = EventsWriter(str(folder / "events")), Event
+        self._add(step, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write values; they are in the file when this returns."""
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._add(step, summary=scalar(name, value))
+        self._events.flush()
+
+    def close(self) -> None:
+        self._events.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._events.write_event(self._event(wall_time=time.time(), step=step, **content))
 
 
 def read_log(folder: Path) -> list[Line]:
@@ -81,7 +114,7 @@ def _parse(row: bytes, where: str) -> Line:
     try:
         line = json.loads(row)
         return {**line, "step": int(line["step"]), "split": str(line["split"])}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{where} is not a measurement ({error}); correct or delete that line") from None
 
 

@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
 
 from bert_jax.errors import InputError
-from bert_jax.files import writing
+from bert_jax.files import remedy, writing
 from bert_jax.train.step import TrainState
 
 DAMAGED = ".damaged"
@@ -50,12 +50,15 @@ class Checkpoints:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         kept = [LatestN(keep_last), *([EveryNSteps(keep_every)] if keep_every else [])]
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
             create=False,
             preservation_policy=AnyPreservationPolicy(kept),
             cleanup_tmp_directories=True,
-            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+            multiprocessing_options=alone,
         )
+        # Without a handler, Orbax derives the layout of all checkpoints from the newest, damaged or not.
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
         # Orbax logs what it raises as well, and what it repairs.
         _ignore_closed_loops()
         self._logger, self._level = logging.getLogger("absl"), logging.getLogger("absl").level
@@ -63,7 +66,8 @@ class Checkpoints:
         self._saved: int | None = None
         try:
             with self._failing("look through"):
-                self._manager = ocp.CheckpointManager(self.folder, options=options)
+                _set_strangers_aside(self.folder)
+                self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
         except InputError:
             self._logger.setLevel(self._level)
             raise
@@ -150,7 +154,7 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             last = "there is none before" if self._saved is None else f"the one of step {self._saved} is whole"
             raise InputError(
-                f"cannot {what} {self.folder}: {_reason(error)}; {last}. Make room, then give the same command"
+                f"cannot {what} {self.folder}: {_reason(error)}; {last}. {remedy(error).capitalize()}"
             ) from error
 
     def __enter__(self) -> "Checkpoints":
@@ -172,6 +176,22 @@ class Checkpoints:
             self._logger.setLevel(self._level)
 
 
+def _set_strangers_aside(folder: Path) -> None:
+    """Rename what would keep Orbax from looking through a folder of checkpoints.
+
+    These are files in the place of a checkpoint, and unreadable times of checkpoints, which nothing needs.
+    """
+    for found in ocp.path.step.standard_name_format().find_all(folder):
+        try:
+            _ = found.commit_timestamp
+        except Exception:  # any error of Orbax's or json's
+            path = Path(found.path) / "_CHECKPOINT_METADATA"
+            path.rename(path.with_name(path.name + DAMAGED))
+    for path in folder.iterdir():
+        if path.name.isdecimal() and not path.is_dir():
+            path.rename(path.with_name(path.name + DAMAGED))
+
+
 def _with_checksums(state: TrainState) -> dict[str, Any]:
     return {"state": state, "checksums": _checksums(state)}
 
@@ -187,7 +207,8 @@ def _reason(error: BaseException, width: int = 120) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     said = re.search(r"([^:\[]+) \[os_error_code=", str(error))
-    text = said[1].strip() if said else (str(error).splitlines() or [""])[0] or type(error).__name__
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # which would quote it
+    text = said[1].strip() if said else (text.splitlines() or [""])[0] or type(error).__name__
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

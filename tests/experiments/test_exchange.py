@@ -1,5 +1,6 @@
 """Fine-tune, keep, convert and embed from the command line; other libraries answer the same; mistakes are explained."""
 
+import errno
 import gzip
 import json
 import shutil
@@ -222,7 +223,7 @@ def test_a_place_that_is_taken_is_refused(world, tmp_path, capsys):
     error = fails(capsys, convert.main, convert.ConvertConfig, world / "encoder", tmp_path / "file", *line)
     assert "exists and is a file" in error
     error = fails(capsys, convert.main, convert.ConvertConfig, world / "encoder", tmp_path / "file" / "x", *line)
-    assert f"cannot write {tmp_path / 'file' / 'x'}: Not a directory" in error
+    assert f"cannot write to {tmp_path / 'file' / 'x'}: Not a directory; name another folder" in error
 
 
 # Embed -----------------------------------------------------------------------------------------------------------
@@ -269,6 +270,18 @@ def test_an_interrupted_run_looks_unfinished_and_goes_on(world, tmp_path, monkey
         vectors_of(world, tmp_path / "w.npy")
     other = vectors_of(world, tmp_path / "w.npy", "--pooling", "max")
     assert sum(sizes[3:]) == len(TEXTS) and not np.array_equal(other, whole), "another readout begins anew"
+
+
+def test_an_array_that_the_disk_has_no_room_for_is_refused_at_once(world, tmp_path, capsys, monkeypatch):
+    """Written to bit by bit, its memory would have no place on the disk, and the system would end the process."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", refuse)
+    place = ("--encoder", world / "encoder", "--input", world / "texts.txt", "--out", tmp_path / "v.npy")
+    said = fails(capsys, embed.main, embed.EmbedConfig, *place)
+    assert "v.npy: No space left on device; make room, then give the same command again" in said
 
 
 def test_mistakes_of_embedding_are_explained(world, tmp_path, capsys):

@@ -2,8 +2,10 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
+import socket
 import sys
 import time
 import types
@@ -15,6 +17,7 @@ import bert_jax
 from bert_jax import config as architectures
 from bert_jax.config import BertConfig, VocabConfig
 from bert_jax.corpus.prepare import prepare_documents
+from bert_jax.files import LOCK, locked
 from bert_jax.tasks import synthetic
 from bert_jax.train import loop
 from bert_jax.train.log import read_log
@@ -167,25 +170,70 @@ def test_how_often_something_is_written_may_change(whole, tmp_path, monkeypatch)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["12", "24", "30"]
 
 
-def test_a_damaged_checkpoint_is_said_and_costs_steps_only(whole, tmp_path):
+def _empty_manifests(checkpoint):
+    for path in checkpoint.rglob("manifest.ocdbt"):
+        path.write_bytes(b"")
+
+
+DAMAGES = {
+    "files": _empty_manifests,
+    "arrays": lambda checkpoint: shutil.rmtree(checkpoint / "default"),
+    "all": lambda checkpoint: [shutil.rmtree(checkpoint), checkpoint.mkdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_said_and_costs_steps_only(whole, tmp_path, damage):
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     shutil.rmtree(out / "model")
-    for path in (out / "checkpoints" / "30").rglob("manifest.ocdbt"):
-        path.write_bytes(b"")
+    DAMAGES[damage](out / "checkpoints" / "30")
     with pytest.warns(UserWarning, match="checkpoint 30 in .* is damaged .* going on from step 20"):
         go(out)
     assert outcome(out) == outcome(whole)
 
 
+@pytest.mark.parametrize("limit", [60, 4000, 100_000])
+def test_a_full_disk_is_one_line_and_with_room_the_same_command_goes_on(whole, tmp_path, capsys, limit):
+    """A limit on the size of files, which the operating system sets, stands for the size of the disk: the log meets it
+    first, or the curves while a checkpoint meets it too, or the model."""
+    (tmp_path / "run").mkdir()
+    shutil.copytree(whole / "corpus", tmp_path / "run" / "corpus")
+    shutil.copy(whole / "config.json", tmp_path / "run")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        error = fails(capsys, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in error and "ake room, then give the same command" in error and "--out" not in error
+    assert "Exception" not in error and not (tmp_path / "run" / "model").exists()
+    go(tmp_path / "run")
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
+def test_a_run_that_another_process_trains_is_refused_by_its_name(tmp_path, capsys):
+    """And is free at once when that is killed."""
+    out = tmp_path / "run"
+    process = processes.start([*LONG, "--out", str(out)], tmp_path)
+    processes.wait_for(lambda: _size(out / LOCK), process)
+    error = fails(capsys, out, settings=LONG)
+    assert f"{out} is in use by process {process.pid} on {socket.gethostname()}; wait for it, end it, or" in error
+    assert process.is_alive()
+    process.kill()
+    process.join()
+    with locked(out):
+        pass
+
+
 # Mistakes ---------------------------------------------------------------------------------------------------------
 
 
-def fails(capsys, out, *arguments):
+def fails(capsys, out, *arguments, settings=SHORT):
     """What a mistake prints: at most two lines."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
         patch.setenv("COLUMNS", "300")
-        go(out, *arguments)
+        go(out, *arguments, settings=settings)
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and "Traceback" not in error
     return " ".join(error.split())

@@ -16,7 +16,7 @@ from bert_jax.evaluate import attention_maps, features, linear
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import map_eval_step, map_train_step, split_batch
 from bert_jax.pretrained import _embed_step, init_all
-from bert_jax.study.store import plain, run_id
+from bert_jax.files import digest, plain
 from bert_jax.train import finetune, siamese
 from bert_jax.train.optim import make_optimizer
 from bert_jax.train.pretrain import _eval_step
@@ -105,7 +105,7 @@ def test_bfloat16_is_left_to_the_platform():
 @pytest.mark.parametrize("config", [FinetuneConfig, SiameseConfig, ComputeConfig])
 def test_a_precision_that_is_not_changed_changes_no_run(config):
     assert "precision" not in plain(config()) and plain(config(precision="highest"))["precision"] == "highest"
-    assert run_id({"settings": config()}) != run_id({"settings": config(precision="highest")})
+    assert digest({"settings": config()}) != digest({"settings": config(precision="highest")})
 
 
 def test_nothing_changes_on_a_cpu(tiny, encoder, tokens):

@@ -112,7 +112,7 @@ def test_an_interruption_while_writing_leaves_the_finished_rows_and_can_be_made_
     assert read_predictions(folder, a_row(2)).keys() == PREDICTIONS.keys()
 
 
-def test_two_processes_may_write_to_one_folder(folder):
+def test_two_stores_of_one_process_may_write_to_one_folder(folder):
     stores = [ResultStore(folder, EXPERIMENT) for _ in range(2)]
     stores[0].append(a_row(2), PREDICTIONS)
     stores[1].append(a_row(3), PREDICTIONS)
@@ -142,7 +142,7 @@ def test_another_experiment_is_refused_with_every_difference(folder):
     assert read_experiment(folder) == plain(EXPERIMENT)
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "not JSON"), ("[]", "no settings")])
+@pytest.mark.parametrize(("text", "message"), [("", "not JSON"), ("[]", "no JSON object")])
 def test_a_damaged_experiment_is_named(folder, text, message):
     (folder / "experiment.json").write_text(text)
     with pytest.raises(InputError, match=rf"experiment\.json.*{message}"):

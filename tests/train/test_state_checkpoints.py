@@ -4,9 +4,12 @@ import json
 import logging
 import os
 import pickle
+import random
 import resource
+import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -121,31 +124,117 @@ DAMAGES = {
 }
 
 
+def restored_from_damaged(folder):
+    """The step that comes back of 10 and 20, bit for bit and with a warning if it is not the newest."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = restored(folder)
+    step = int(found.step)
+    assert_same(found, at(step, seed=step))
+    assert (folder / "20.damaged").exists() == (step == 10) == bool(caught)
+    for message in {str(warning.message) for warning in caught}:
+        assert message.startswith(f"checkpoint 20 in {folder} is damaged (")
+        assert message.endswith("); going on from step 10") and "\n" not in message
+    return step
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints 10 and 20."""
+    folder = tmp_path_factory.mktemp("saved")
+    save(folder, 10, 20)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """`copy()`: a new folder with the same checkpoints."""
+    return lambda: Path(shutil.copytree(saved, tmp_path / str(len([*tmp_path.iterdir()]))))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_no_damage_to_any_file_passes_unseen(tmp_path, damage):
+def test_no_damage_to_any_file_passes_unseen(saved, copy, damage):
     """The newest comes back as it was, or the one before does, with a warning; never anything else."""
-    save(tmp_path, 10, 20)
-    files = [path for path in sorted((tmp_path / "20").rglob("*")) if path.is_file() and path.stat().st_size]
-    fallbacks = 0
+    files = [path for path in sorted((saved / "20").rglob("*")) if path.is_file() and path.stat().st_size]
+    steps = []
     for path in files:
-        content = path.read_bytes()
-        DAMAGES[damage](path, content)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            found = restored(tmp_path)
-        aside = tmp_path / "20.damaged"
-        if aside.exists():
-            fallbacks += 1
-            assert_same(found, at(10, seed=10))
-            (message,) = {str(warning.message) for warning in caught}
-            assert message.startswith(f"checkpoint 20 in {tmp_path} is damaged (")
-            assert message.endswith("going on from step 10")
-            aside.rename(tmp_path / "20")
-        else:
-            assert_same(found, at(20, seed=20))
-            assert not caught
-        path.write_bytes(content)
-    assert fallbacks >= 2, "some file holds the arrays, and some file says where they are"
+        folder = copy()
+        DAMAGES[damage](folder / path.relative_to(saved), path.read_bytes())
+        steps.append(restored_from_damaged(folder))
+    assert steps.count(10) >= 2, "some file holds the arrays, and some file says where they are"
+
+
+FOLDER_DAMAGES = {
+    "missing": shutil.rmtree,
+    "empty": lambda path: [shutil.rmtree(path), path.mkdir()],
+    "a file": lambda path: [shutil.rmtree(path), path.write_text("")],
+}
+
+
+@pytest.mark.parametrize("damage", FOLDER_DAMAGES)
+def test_no_damage_to_any_folder_costs_more_than_its_checkpoint(saved, copy, damage):
+    folders = [path for path in sorted((saved / "20").rglob("*")) if path.is_dir()]
+    assert {path.name for path in folders} >= {"default", "d", "ocdbt.process_0"}
+    for path in folders:
+        folder = copy()
+        FOLDER_DAMAGES[damage](folder / path.relative_to(saved))
+        assert restored_from_damaged(folder) == 10
+    folder = copy()
+    FOLDER_DAMAGES[damage](folder / "20")
+    if damage == "empty":
+        assert restored_from_damaged(folder) == 10
+    else:  # nobody can know that there was a checkpoint
+        assert_same(restored(folder), at(10, seed=10))
+    save(folder, 20)
+    assert_same(restored(folder), at(20, seed=20))
+
+
+def test_bits_that_flip_anywhere_cost_no_more_than_their_checkpoint(saved, copy):
+    """As those of keys and numbers of a JSON file, which may stay valid. CONTRIBUTING has the command for many more."""
+    draw = random.Random(0)
+    files = [path for path in sorted((saved / "20").rglob("*")) if path.is_file()]
+    for number in range(int(os.environ.get("BERT_JAX_FLIPS", "30"))):
+        path = files[number % len(files)]
+        content = bytearray(path.read_bytes())
+        for _ in range(draw.choice([1, 3])):
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        folder = copy()
+        (folder / path.relative_to(saved)).write_bytes(content)
+        restored_from_damaged(folder)
+        shutil.rmtree(folder / "10")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"init_timestamp_nsecs": "yesterday"},
+        {"commit_timestamp_nsecs": 10**30},
+        {"custom_metadata": 3},
+        {"custom_metadata": {"a": 1}, "unknown": 2},
+        {"item_handlers": 5},
+    ],
+)
+def test_a_time_that_cannot_be_read_keeps_no_checkpoint_from_being_used(copy, change):
+    """Neither the newest's nor an older one's."""
+    folder = copy()
+    for step in (10, 20):
+        path = folder / str(step) / "_CHECKPOINT_METADATA"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert restored_from_damaged(folder) == 20
+
+
+def test_several_damaged_ones_are_all_passed_over(tmp_path):
+    save(tmp_path, 10, 20, 30)
+    shutil.rmtree(tmp_path / "30" / "default")
+    (tmp_path / "40").mkdir()
+    damage(tmp_path, 20)
+    with pytest.warns(UserWarning) as caught:
+        assert int(restored(tmp_path).step) == 10
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == 3 and all("going on from step 10" in message for message in messages)
+    for message, (step, reason) in zip(messages, [(40, "default"), (30, "default"), (20, "checksum")], strict=True):
+        assert f"checkpoint {step} in {tmp_path} is damaged (" in message and reason in message
+    assert steps_in(tmp_path) == [10]
 
 
 def damage(folder, step):
@@ -193,7 +282,10 @@ def test_a_folder_that_cannot_be_looked_through_is_named(tmp_path, monkeypatch):
 
     level = logging.getLogger("absl").level
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager", refuse)
-    with pytest.raises(InputError, match=rf"cannot look through {tmp_path}: Permission denied; there is none before"):
+    with pytest.raises(
+        InputError,
+        match=rf"cannot look through {tmp_path}: Permission denied; there is none before\. Use",
+    ):
         Checkpoints(tmp_path)
     assert logging.getLogger("absl").level == level
 

@@ -5,7 +5,6 @@ pairs, and attention with a file per task. Scores and differences are the headli
 has a 95% interval of the paired bootstrap, and its p is that of `comparison.correct` over its frame.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from bert_jax.analysis.comparison import (
 )
 from bert_jax.analysis.statistics import paired_bootstrap
 from bert_jax.errors import InputError
+from bert_jax.files import read_json
 from bert_jax.study.store import Row, read_predictions, read_rows
 
 ABOUT = "about.json"
@@ -57,11 +57,11 @@ def read_about(out: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no folder of this experiment.
     """
+    about = read_json(out / ABOUT, remedy="is this a folder of what_is_in_cls?")
     try:
-        about = json.loads((out / ABOUT).read_bytes())
         return {"encoders": list(about["encoders"]), "tasks": dict(about["tasks"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out} is no folder of what_is_in_cls: cannot read {ABOUT} ({error})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{out} is no folder of what_is_in_cls: {ABOUT} is of another form ({error!r})") from None
 
 
 def read_part(out: Path, name: str) -> list[Part]:
@@ -89,7 +89,7 @@ def attention(out: Path) -> list[dict[str, Any]]:
     found = []
     for encoder in read_about(out)["encoders"]:
         for path in sorted((out / encoder / "attention").glob("*.json")):
-            content = json.loads(path.read_bytes())
+            content = read_json(path, remedy="delete it, and give the command again")
             if "shares" in content:
                 arrays = {name: np.array(content[name]) for name in ("shares", "entropy", "evenness")}
                 found.append(content | arrays | {"encoder": encoder})

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.checkpoints.exchange import write_folder
 from bert_jax.checkpoints.provenance import read_history, tunings, write_history
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
+from bert_jax.files import write_folder
 from bert_jax.model.readout import check
 from bert_jax.study.pair_sources import OBJECTIVES
 from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
@@ -85,7 +85,7 @@ def _save(bench: Bench, splits: TaskSplits, run: Run, trained: Trained) -> None:
         model.save(folder)
         write_history(folder, [*before, entry])
 
-    write_folder(bench.model_of(run), write)
+    write_folder(bench.model_of(run), write, replace=True)
 
 
 def _check(readout: ReadoutConfig, bert: BertConfig, config: SiameseConfig) -> None:
