@@ -222,13 +222,13 @@ def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -
 
 
 def _run_columns(job: Job, regime: Regime) -> None:
-    """Cells of one regime, suite by suite; a training of sentence vectors has a folder for each objective."""
-    for (suite, objective), columns in itertools.groupby(_tasks(job), key=lambda column: _place(column, regime)):
+    """Cells of one regime, suite by suite."""
+    for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
         of_suite = {column.task: column for column in columns}
         splits = {name: read(column, job.config) for name, column in of_suite.items()}
         bert = read_config(job.encoder)
         grid = Grid(
-            out=job.out / objective,
+            out=job.out,
             architecture=bert,
             encoder=lambda: job.encoder,
             settings={regime.name: getattr(job.config, regime.settings)},
@@ -240,11 +240,6 @@ def _run_columns(job: Job, regime: Regime) -> None:
             labels={"suite": suite, "train_rows": job.config.train_rows},
         )
         run_grid(grid)
-
-
-def _place(column: Column, regime: Regime) -> tuple[str, str]:
-    """The suite of a column, and the folder for its objective if it has one."""
-    return column.source(), column.task if regime.name == PAIRS else ""
 
 
 def _tasks(job: Job) -> list[Column]:
@@ -268,7 +263,6 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
     found: dict[str, tuple[Path, Row]] = {}
     for seed in range(config.pretrain_seeds):
         folder = _out(config, line, seed)
-        folder = folder / column.task if column.regime == PAIRS else folder
         if folder.is_dir():
             found |= {row.id: (folder, row) for row in read_rows(folder) if _fits(row, measured, line)}
     if not found:

@@ -36,7 +36,7 @@ def main(config: SiameseRun) -> None:
         readouts=config.readouts(),
         seeds=range(config.seeds),
         name=name_encoder(config.encoder),
-        labels={"objective": config.objective, "train_rows": config.train_rows},
+        labels={"train_rows": config.train_rows},
         model_of=(lambda run: _model_of(config, run)) if config.save else None,
     )
     run_grid(grid)

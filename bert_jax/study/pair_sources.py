@@ -34,7 +34,9 @@ class PairSource(NamedTuple):
 def objective_task(objective: str, synthetic_suite: bool) -> Task:
     """An objective as a task that is scored on the STS benchmark, or on the synthetic similarity."""
     base = synthetic.TASKS["similarity"] if synthetic_suite else sts.SETS["stsb"]
-    return dataclasses.replace(base, name=objective, metrics=("spearman", "pearson"))
+    return dataclasses.replace(
+        base, name=objective, title=f"{base.title} ({objective})", metrics=("spearman", "pearson")
+    )
 
 
 def read_pairs(source: PairSource) -> TaskSplits:

@@ -12,13 +12,12 @@ from bert_jax.checkpoints.provenance import tunings
 from bert_jax.checkpoints.sentence_transformers import encoder_folder
 from bert_jax.config import ReadoutConfig
 from bert_jax.files import digest, plain
+from bert_jax.study.store import LABELS, without_labels
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import fingerprint as tokenizer_fingerprint
 
 MODEL = "model"
 """Name of the model directory in the folder of a pretraining or of a single fine-tuning."""
-LABELS = ("encoder", "objective", "suite", "train", "train_rows", "tuned_before")
-"""Entries of a run's config that describe it and decide nothing: what they stand for is in the digests."""
 
 
 class Blind(NamedTuple):
@@ -120,4 +119,4 @@ class Run:
 
 def config_id(config: Mapping[str, Any]) -> str:
     """The id of the run that has a config."""
-    return digest({key: value for key, value in config.items() if key not in LABELS})
+    return digest(without_labels(config))

@@ -39,6 +39,8 @@ Absent = dict[str, dict[str, str]]
 """regime -> title of a task -> why it has no row."""
 
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
+LABELS = ("encoder", "suite", "train", "train_rows", "tuned_before")
+"""Entries of a config that describe a run and decide nothing: the digests beside them stand for the same."""
 DATA = "data"
 """Entry of an experiment: task -> split -> digest. Tasks may be added to it; those that are there must not change."""
 
@@ -253,6 +255,11 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
 
 
+def without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a config that decide a result."""
+    return {key: value for key, value in config.items() if key not in LABELS}
+
+
 def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
     path = folder / EXPERIMENT
     if not path.exists():
@@ -272,8 +279,9 @@ def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) 
     for settings in (before, now):
         if DATA in settings:
             settings[DATA] = {task: digests for task, digests in settings[DATA].items() if task in tasks}
-    require_same(folder, "experiment", before, now)
-    merged = old | experiment | ({DATA: old[DATA] | experiment[DATA]} if DATA in experiment else {})
+    if without_labels(before) != without_labels(now):
+        require_same(folder, "experiment", before, now)
+    merged = experiment | old | ({DATA: old[DATA] | experiment[DATA]} if DATA in experiment else {})
     if merged != old:
         write_settings(path, merged)
 
