@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +16,11 @@ import bert_jax
 import experiments.tables
 from bert_jax.evaluate import metrics
 from bert_jax.model.pooling import POOLERS
+from bert_jax.study.store import read_rows
 from experiments import reproduce
 
-TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^### (.+?)$.*?^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 LONGEST = 15
 
@@ -72,6 +76,25 @@ def test_the_task_is_read_and_scored(save, tmp_path):
         "accuracy": pytest.approx(2 / 3),
         "mcc": pytest.approx(0.5),
     }
+
+
+def test_the_regime_is_offered_run_and_reported(tmp_path):
+    """In a copy of the code, as a contributor adds it: no other file changes."""
+    for folder in ("bert_jax", "experiments", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / RECIPES["A regime"].splitlines()[0].removeprefix("# ")).write_text(RECIPES["A regime"])
+    write_encoder(tmp_path / "encoder")
+    write_glue(tmp_path / "glue")
+    line = "glue --encoder encoder --glue-dir glue --tasks cola --regimes probe majority --probe.folds 2 --seeds 1"
+    command = [sys.executable, "-m", "experiments.ablate_pooling", *line.split(), "--out", "out"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    rows = [row for row in read_rows(tmp_path / "out") if row.regime == "majority"]
+    assert [row.readout for row in rows] == ["last/cls/none", "last/mean/none"]
+    assert all(row.is_degenerate("validation") for row in rows)
+    header = next(x for x in (tmp_path / "out" / "table.md").read_text().splitlines() if x.startswith("| Task"))
+    assert [cell.strip() for cell in header.strip("|").split("|")][2:] == ["Linear probe", "Majority"]
+    assert (tmp_path / "out" / "figure.png").exists()
 
 
 def test_the_table_is_listed_and_made(save, tmp_path, monkeypatch, capsys):
