@@ -1,8 +1,9 @@
 """The only file that knows about devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
 
-State has no device axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch
-is cut into equal parts, one for each device. With several hosts, each runs the same program: it holds the state
-on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
+A mapped step takes a whole batch [B ...] and gives whole results: the axis of devices is added and removed here. State
+has no such axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch is cut into equal
+parts, one for each device. With several hosts, each runs the same program: it holds the state on its own devices and
+gives them its own rows of a batch, and sums inside a step go over the devices of all.
 """
 
 import os
@@ -19,24 +20,42 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import InputError
 from bert_jax.parallel import memory
+from bert_jax.types import Target
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
 
 
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step(state, batch, key) -> (state, metrics)`, both equal on every device. The state is donated."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    """`step(state, batch, key) -> (state, metrics)` over a batch [B ...]. The state is donated.
+
+    State and metrics must be equal on every device.
+    """
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    return lambda state, batch, key: mapped(state, split_batch(batch), key)
 
 
 def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step(params, batch) -> sums`, equal on every device."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    """`step(params, batch) -> sums` over a batch [B ...]. The sums must be equal on every device."""
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return lambda params, batch: mapped(params, split_batch(batch))
 
 
-def map_predict_step(step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step(params, batch) -> rows`, with each device's rows stacked: [devices B ...]."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+def map_predict_step(step: Callable[..., Any]) -> Callable[..., "Rows"]:
+    """`step(params, batch) -> rows` over a batch [B ...]; the rows [B ...] are those of all devices here, in order."""
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    return lambda params, batch: Rows(mapped(params, split_batch(batch)))
+
+
+class Rows:
+    """Rows [B ...] that the devices are at work on. `np.asarray` waits for them; nothing is copied between devices."""
+
+    def __init__(self, parts: jax.Array) -> None:
+        self._parts = parts
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        parts = np.asarray(self._parts)
+        return np.array(parts.reshape(-1, *parts.shape[2:]), dtype, copy=copy)
 
 
 def replicate(tree: Any) -> Any:
@@ -50,6 +69,11 @@ def add_devices(tree: Any) -> Any:
     return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
 
 
+def device_index() -> jax.Array:
+    """This device's number among those of all hosts, inside a step."""
+    return jax.lax.axis_index(AXIS)
+
+
 def gather_devices(tree: Any) -> tuple[Any, Any]:
     """The rows [B ...] of all devices one after the other, inside a step, and the number of this device's first one."""
     if jax.lax.axis_size(AXIS) == 1:
@@ -59,7 +83,7 @@ def gather_devices(tree: Any) -> tuple[Any, Any]:
 
 
 def split_batch(batch: Any) -> Any:
-    """A leading axis [B ...] to [devices B/devices ...] in every array of a batch."""
+    """A leading axis [B ...] to [devices B/devices ...] in every array of a batch; views of NumPy's arrays."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
@@ -98,6 +122,11 @@ def least_batch() -> int:
 def device_kind() -> tuple[str, int]:
     """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
     return jax.devices()[0].device_kind, jax.device_count()
+
+
+def target() -> Target:
+    """The devices as a model needs to know them when its program is made."""
+    return Target(jax.default_backend(), str(getattr(jax.local_devices()[0], "compute_capability", "")))
 
 
 def prepare_process() -> None:
@@ -140,6 +169,12 @@ def has_peers() -> bool:
 def this_host() -> tuple[int, int]:
     """This host's number, and how many there are."""
     return jax.process_index(), jax.process_count()
+
+
+def rows_of_this_host(batch_size: int) -> slice:
+    """This host's rows of a batch that all hosts share."""
+    host, hosts = this_host()
+    return slice(batch_size * host // hosts, batch_size * (host + 1) // hosts)
 
 
 def is_first_host() -> bool:

@@ -93,7 +93,7 @@ def task_steps():
     model = SequenceClassifier(CONFIG, ReadoutConfig(pooling="mean"), 3)
     params, optimizer = initial(model, batch.tokens), optax.sgd(RATE)
     step = make_train_step(task_objective(model), optimizer)
-    return run_steps(map_train_step(step), split_batch(batch), params, optimizer)
+    return run_steps(map_train_step(step), batch, params, optimizer)
 
 
 def pretrain_steps():
@@ -104,7 +104,7 @@ def pretrain_steps():
     params["mlm"]["bias"] = params["mlm"]["bias"].at[EASY].set(4.0)
     objective = pretrain_objective(model)
     step = make_train_step(objective, optimizer)
-    found = run_steps(map_train_step(step), split_batch(batch), params, optimizer)
+    found = run_steps(map_train_step(step), batch, params, optimizer)
 
     everywhere, cut = PartitionSpec(), PartitionSpec(AXIS)
     mesh = Mesh(np.array(jax.devices()), (AXIS,))
@@ -133,7 +133,7 @@ def draws():
     step = map_train_step(make_train_step(objective, optimizer))
     state, found = init_state(np.zeros(1, np.float32), optimizer), []
     for _ in range(3):
-        state, values = step(state, split_batch(np.zeros(8)), jax.random.key(0))
+        state, values = step(state, np.zeros(8), jax.random.key(0))
         found.append(values["draw"])
     return {"draws": np.stack(found)}
 
