@@ -79,7 +79,7 @@ class Measure(NamedTuple):
     title: str = ""
 
 
-class Answers(NamedTuple):
+class Labelled(NamedTuple):
     """A head's logits [... C], the right classes [...] int32, and the weight of each in the loss [...] float32.
 
     Named "x" by an objective, they are logged as "x_loss" and "x_accuracy".
@@ -154,14 +154,14 @@ class TokenObjective:
         """
         raise NotImplementedError
 
-    def answers(self, logits: Any, batch: PretrainBatch) -> dict[str, Answers]:
+    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
         """What the loss is of, by name.
 
         Args:
             logits: `PretrainLogits` of the model.
             batch: its batch.
         """
-        return {"mlm": Answers(logits.mlm, batch.masked_ids, batch.masked_weights)}
+        return {"mlm": Labelled(logits.mlm, batch.masked_ids, batch.masked_weights)}
 
 
 @token_objective("mlm")
@@ -249,9 +249,9 @@ class PairObjective:
         """
         raise NotImplementedError
 
-    def answers(self, logits: Any, batch: PretrainBatch) -> dict[str, Answers]:
-        """What the loss is of, by name; arguments as `TokenObjective.answers`."""
-        return {"nsp": Answers(logits.nsp, batch.is_next, batch.weights)}
+    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
+        """What the loss is of, by name; arguments as `TokenObjective.labelled`."""
+        return {"nsp": Labelled(logits.nsp, batch.is_next, batch.weights)}
 
 
 @pair_objective("nsp")
@@ -289,7 +289,7 @@ class NoPairs(PairObjective):
     def segments(self, corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
         return single(corpus, token, target, u)
 
-    def answers(self, logits: Any, batch: PretrainBatch) -> dict[str, Answers]:
+    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
         return {}
 
 

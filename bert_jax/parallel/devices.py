@@ -41,13 +41,13 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return lambda params, batch: mapped(params, split_batch(batch))
 
 
-def map_predict_step(step: Callable[..., Any]) -> Callable[..., "Rows"]:
+def map_predict_step(step: Callable[..., Any]) -> Callable[..., "PendingRows"]:
     """`step(params, batch) -> rows` over a batch [B ...]; the rows [B ...] are those of all devices here, in order."""
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
-    return lambda params, batch: Rows(mapped(params, split_batch(batch)))
+    return lambda params, batch: PendingRows(mapped(params, split_batch(batch)))
 
 
-class Rows:
+class PendingRows:
     """Rows [B ...] that the devices are at work on. `np.asarray` waits for them; nothing is copied between devices."""
 
     def __init__(self, parts: jax.Array) -> None:

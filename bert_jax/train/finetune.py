@@ -20,7 +20,7 @@ from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.step import task_objective
 from bert_jax.train.trainer import (
-    Predictions,
+    Outputs,
     Program,
     count_steps,
     initial_params,
@@ -80,7 +80,7 @@ def finetune(
     params = initial_params(pretrained, program.model, init_key, config.from_scratch)
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
 
-    def evaluate(params: Params) -> Predictions:
+    def evaluate(params: Params) -> Outputs:
         return {
             name: predict_rows(
                 program.predict_step, params, e.encodings, e.special, config.eval_batch_size, data.buckets

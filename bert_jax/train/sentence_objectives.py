@@ -23,7 +23,7 @@ from bert_jax.types import Array, PairBatch, Params, Tokens
 LARGEST_SCORE = 5.0
 """Similarity scores are from 0 to it; a cosine is trained to be score / 5."""
 
-OBJECTIVES: dict[str, type["SentenceObjective"]] = {}
+SENTENCE_OBJECTIVES: dict[str, type["SentenceObjective"]] = {}
 """Name to objective."""
 
 
@@ -31,7 +31,7 @@ def sentence_objective(name: str) -> Callable[[type["SentenceObjective"]], type[
     """Class decorator: register an objective under `name`."""
 
     def register(cls: type["SentenceObjective"]) -> type["SentenceObjective"]:
-        OBJECTIVES[name] = cls
+        SENTENCE_OBJECTIVES[name] = cls
         return cls
 
     return register

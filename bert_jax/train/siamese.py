@@ -19,9 +19,9 @@ from bert_jax.pretrained import Pretrained, init_without_encoder
 from bert_jax.spec import parse_spec
 from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.tokenizer import Tokenizer
-from bert_jax.train.sentence_objectives import OBJECTIVES, SentenceObjective
+from bert_jax.train.sentence_objectives import SENTENCE_OBJECTIVES, SentenceObjective
 from bert_jax.train.trainer import (
-    Predictions,
+    Outputs,
     Program,
     count_steps,
     initial_params,
@@ -83,14 +83,14 @@ def train_pairs(
             of simcse would be equal.
     """
     steps = num_steps(data, config)
-    program, to_learn = compile_program(pretrained.config, objective, readout, config, data.num_classes, steps)
+    program, goal = compile_program(pretrained.config, objective, readout, config, data.num_classes, steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     model_key, head_key = jax.random.split(init_key)
     params = initial_params(pretrained, program.model, model_key)
-    params |= to_learn.init(params, head_key)
+    params |= goal.init(params, head_key)
     batches = pair_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
 
-    def evaluate(params: Params) -> Predictions:
+    def evaluate(params: Params) -> Outputs:
         return {
             name: _cosines(program.predict_step, params, pairs, config, data.buckets)
             for name, pairs in data.evaluations.items()
@@ -110,14 +110,14 @@ def compile_program(
     bert: BertConfig, objective: str, readout: ReadoutConfig, config: SiameseConfig, num_classes: int, steps: int
 ) -> tuple[Program, SentenceObjective]:
     """The mapped steps of a training and its objective; the same arguments give the same, already compiled ones."""
-    if objective not in OBJECTIVES:
-        raise unknown("objective", objective, OBJECTIVES)
+    if objective not in SENTENCE_OBJECTIVES:
+        raise unknown("objective", objective, SENTENCE_OBJECTIVES)
     bert = with_dropout(bert, config.dropout)
     model = SentenceEncoder(bert, training_readout(readout, config), target())
-    to_learn = OBJECTIVES[objective](model, config, num_classes)
-    to_learn.check()
+    goal = SENTENCE_OBJECTIVES[objective](model, config, num_classes)
+    goal.check()
     evaluated = SentenceEncoder(bert, readout, target())
-    return make_program(model, to_learn, config.optim, steps, evaluated), to_learn
+    return make_program(model, goal, config.optim, steps, evaluated), goal
 
 
 def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConfig) -> Pretrained:

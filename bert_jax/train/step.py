@@ -118,10 +118,10 @@ def pretrain_objective(model: BertForPretraining, config: ObjectiveConfig | None
         logits: Any = model.apply(
             {"params": params}, batch.tokens, batch.masked_positions, train=True, rngs={"dropout": key}
         )
-        answers = {name: found for part in parts for name, found in part.answers(logits, batch).items()}
+        labelled = {name: found for part in parts for name, found in part.labelled(logits, batch).items()}
         return Terms(
-            {f"{name}_loss": cross_entropy(*found) for name, found in answers.items()},
-            {f"{name}_accuracy": accuracy(*found) for name, found in answers.items()},
+            {f"{name}_loss": cross_entropy(*found) for name, found in labelled.items()},
+            {f"{name}_accuracy": accuracy(*found) for name, found in labelled.items()},
         )
 
     return objective

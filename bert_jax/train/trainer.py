@@ -19,8 +19,8 @@ from bert_jax.train.optim import make_optimizer
 from bert_jax.train.step import Objective, init_state, make_predict_step, make_train_step
 from bert_jax.types import Params
 
-Predictions = dict[str, np.ndarray]
-"""Predictions [rows ...] by the name of their evaluation set."""
+Outputs = dict[str, np.ndarray]
+"""Outputs of a model [rows ...] by the name of their evaluation set."""
 
 
 class Program(NamedTuple):
@@ -49,7 +49,9 @@ def make_program(
     """
     optimizer = make_optimizer(optim, steps)
     train_step = map_train_step(make_train_step(objective, optimizer))
-    return Program(model, optimizer, train_step, map_predict_step(make_predict_step(evaluated or model)))
+    return Program(
+        model, optimizer, train_step, map_predict_step(make_predict_step(model if evaluated is None else evaluated))
+    )
 
 
 def train(
@@ -57,9 +59,9 @@ def train(
     params: Params,
     batches: Iterable[Any],
     key: jax.Array,
-    evaluate: Callable[[Params], Predictions],
+    evaluate: Callable[[Params], Outputs],
     on_step: Callable[[int, Metrics], None],
-) -> tuple[Predictions, Params]:
+) -> tuple[Outputs, Params]:
     """Take a step for every batch, then predict: predictions, and the trained parameters on the devices.
 
     Args:
@@ -75,11 +77,11 @@ def train(
     """
     for step, state, metrics in fit(program.train_step, init_state(params, program.optimizer), batches, key):
         on_step(step, metrics)
-    predictions = evaluate(state.params)
+    outputs = evaluate(state.params)
     # A finite loss says nothing of the weights that its own step made.
-    if not all(np.isfinite(rows).all() for rows in predictions.values()):
+    if not all(np.isfinite(rows).all() for rows in outputs.values()):
         raise Diverged(step, "predictions are not finite after the update")
-    return predictions, state.params
+    return outputs, state.params
 
 
 def initial_params(pretrained: Pretrained, model: Any, key: jax.Array, from_scratch: bool = False) -> Params:

@@ -259,7 +259,9 @@ def test_a_whole_run_has_the_same_losses_predictions_and_scores(results):
 
 def test_a_batch_is_cut_in_order(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
-    batch = split_batch({"x": np.arange(16).reshape(8, 2), "y": np.arange(8)})
+    rows = np.arange(16).reshape(8, 2)
+    batch = split_batch({"x": rows, "y": np.arange(8)})
+    assert np.shares_memory(batch["x"], rows), "nothing is copied"
     assert batch["x"].shape == (4, 2, 2) and batch["y"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 

@@ -135,8 +135,8 @@ def test_an_objective_over_tokens_brings_its_measures_and_its_words(registries, 
             ids[:, 1] = vocabulary.special.mask
             return Masked(ids, one, tokens.ids[:, 1:2], one.astype(np.float32))
 
-        def answers(self, logits, batch):
-            return {"first": super().answers(logits, batch)["mlm"]}
+        def labelled(self, logits, batch):
+            return {"first": super().labelled(logits, batch)["mlm"]}
 
     job, measured, evaluated = pretrain(corpus, ObjectiveConfig("first", "none"), monkeypatch)
     assert set(evaluated) == {"first_loss", "first_accuracy"} < set(measured)

@@ -63,7 +63,9 @@ def parts(objective, temperature=0.1):
     head = PairClassifier(BERT, 3)
     vectors = np.zeros((1, BERT.hidden_size), np.float32)
     params |= {"classifier": jax.jit(head.init)(jax.random.key(1), vectors, vectors)["params"]}
-    made = sentence_objectives.OBJECTIVES[objective](model, dataclasses.replace(FAST, temperature=temperature), 3)
+    made = sentence_objectives.SENTENCE_OBJECTIVES[objective](
+        model, dataclasses.replace(FAST, temperature=temperature), 3
+    )
     return made, params, model
 
 
