@@ -67,8 +67,9 @@ def make_objectives(config: ObjectiveConfig) -> tuple["TokenObjective", "PairObj
 
 def all_measures() -> dict[str, "Measure"]:
     """The measures of all objectives by name, those of tokens first."""
-    objectives = [*TOKEN_OBJECTIVES.values(), *PAIR_OBJECTIVES.values()]
-    return {measure.name: measure for objective in objectives for measure in objective.measures}
+    of_tokens = [measure for objective in TOKEN_OBJECTIVES.values() for measure in objective.measures]
+    of_pairs = [measure for objective in PAIR_OBJECTIVES.values() for measure in objective.measures]
+    return {measure.name: measure for measure in (*of_tokens, *of_pairs)}
 
 
 class Measure(NamedTuple):
