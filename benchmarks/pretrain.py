@@ -71,9 +71,9 @@ def main(config: Pretraining) -> None:
 
 def device_kind() -> str:
     """What JAX calls the device."""
-    import jax
+    from bert_jax.parallel import devices
 
-    return str(jax.devices()[0].device_kind)
+    return devices.device_kind()[0]
 
 
 def utilisation(name: str, shape: tuple[int, int], sequences_per_second: float, device: str) -> str:
@@ -171,7 +171,7 @@ def our_step(
     from bert_jax.checkpoints.directory import load_checkpoint
     from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
     from bert_jax.model.bert import BertForPretraining
-    from bert_jax.parallel.devices import map_train_step
+    from bert_jax.parallel.devices import map_train_step, target
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
     from bert_jax.train.step import init_state, make_train_step, pretrain_objective
@@ -181,9 +181,8 @@ def our_step(
         checkpoint.config, attention_dropout=attention_dropout, compute=ComputeConfig(dtype=dtype)
     )
     optimizer = make_optimizer(OptimConfig(), 10_000)
-    step = map_train_step(
-        make_train_step(pretrain_objective(BertForPretraining(bert, ReadoutConfig(projection="tanh"))), optimizer)
-    )
+    model = BertForPretraining(bert, ReadoutConfig(projection="tanh"), target())
+    step = map_train_step(make_train_step(pretrain_objective(model), optimizer))
     reader = {"projection": {"dense": checkpoint.pooler}}
     params = {"encoder": checkpoint.encoder, "reader": reader, "mlm": checkpoint.mlm, "nsp": checkpoint.nsp}
     state, key = init_state(params, optimizer), jax.random.key(0)

@@ -343,7 +343,7 @@ class ObjectiveConfig:
             f"mask_share {self.mask_share} and random_share {self.random_share} are more than 1 together",
         )
         _require(
-            self.tokens == "mlm" or self.pairs == "none",
+            self.tokens != "ltr" or self.pairs == "none",
             f"a left-to-right model has read nothing at [CLS] that {self.pairs} could be told from: "
             "tokens ltr needs pairs none",
         )

@@ -22,7 +22,7 @@ from bert_jax.data.batching import encode_texts, length_steps, pack_rows
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate
+from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate, target
 from bert_jax.parallel.inference import predict_packs
 from bert_jax.spec import parse_spec
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
@@ -324,7 +324,7 @@ _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones(
 
 
 def _embed(config: BertConfig, spec: ReadoutConfig) -> Callable[[Params, Tokens], Any]:
-    model = SentenceEncoder(config, spec)
+    model = SentenceEncoder(config, spec, target())
     return lambda params, tokens: model.apply({"params": params}, tokens)
 
 

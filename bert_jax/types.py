@@ -14,6 +14,16 @@ Params = dict[str, Any]
 """A nested dictionary of arrays, as `flax.linen.Module.init` returns under "params"."""
 
 
+class Target(NamedTuple):
+    """The devices that a program is made for, as JAX calls them.
+
+    platform: "cpu", "gpu" or "tpu". compute_capability: of an NVIDIA GPU, "8.0" for an A100; another name of AMD's.
+    """
+
+    platform: str = "cpu"
+    compute_capability: str = ""
+
+
 class Tokens(NamedTuple):
     """What an encoder reads.
 

@@ -16,6 +16,7 @@ from typing import Any
 from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
+from bert_jax.data.objectives import all_measures, make_objectives
 from bert_jax.errors import InputError
 from bert_jax.files import RESTORE, claim, digest, locked, plain, read_json, write_folder, write_whole, writing
 from bert_jax.parallel import devices
@@ -228,7 +229,7 @@ class Keeper:
         """
         if step % self._config.log_every == 0:
             self._log.write(step, "train", measured)
-            self._note = f"MLM loss {measured['mlm_loss']:.2f}"
+            self._note = _summary(measured).partition(",")[0]
             self._bar.update(self._task, note=self._note)
         if evaluated:
             self._log.write(step, "heldout", evaluated)
@@ -250,7 +251,8 @@ class Keeper:
         """Write the last curves and the model directory, which appears only when it is complete."""
         self._draw()
         settings = read_json(self._config.out / CONFIG, remedy=RESTORE)
-        card = pretraining_card(self._config.out.name, self._job.bert, settings, read_log(self._config.out))
+        log, (tokens, _) = read_log(self._config.out), make_objectives(self._config.pretrain.objective)
+        card = pretraining_card(self._config.out.name, self._job.bert, settings, log, tokens.card, tokens.use)
         write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
 
     def _draw(self) -> None:
@@ -267,10 +269,7 @@ def _summary(values: Metrics) -> str:
     >>> _summary({"mlm_loss": 2.345, "mlm_accuracy": 0.5, "nsp_accuracy": 0.75})
     'MLM loss 2.35, accuracy 50.0%, NSP accuracy 75.0%'
     """
-    shown = {
-        "mlm_loss": "MLM loss {:.2f}",
-        "mlm_accuracy": "accuracy {:.1%}",
-        "nsp_accuracy": "NSP accuracy {:.1%}",
+    shown = {name: measure.brief for name, measure in all_measures().items() if measure.brief} | {
         "sequences_per_second": "{:.0f} sequences/s",
         "mfu": "MFU {:.1%}",
         "waiting": "waiting for data {:.1%}",

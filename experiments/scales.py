@@ -19,6 +19,7 @@ from bert_jax.config import (
     VocabConfig,
     preset,
 )
+from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
 from bert_jax.train.throughput import flops_per_sequence
 from experiments.settings.shared import check_counts, check_lists
@@ -204,7 +205,7 @@ def is_pretrained_here(encoder: Encoder, config: Reproduce) -> bool:
 
 def _slots(settings: PretrainConfig, length: int) -> int:
     """Tokens of a sequence that are predicted."""
-    return length if settings.objective.tokens == "ltr" else round(settings.objective.mask_rate * length)
+    return round(make_objectives(settings.objective)[0].share() * length)
 
 
 def hours(table: Table, config: Reproduce) -> float:

@@ -17,7 +17,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # The modules with shapes in their signatures, before any of them is imported. An int may stand for a float (PEP 484).
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
-_WITH_SHAPES = ["model", "train.losses", "data.segments", "data.masking", "data.counter_rng"]
+_WITH_SHAPES = ["model", "train.losses", "data.segments", "data.objectives", "data.masking", "data.counter_rng"]
 jaxtyping.install_import_hook([f"bert_jax.{name}" for name in _WITH_SHAPES], f"{__name__}.checked")
 
 import jax  # noqa: E402

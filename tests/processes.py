@@ -90,13 +90,18 @@ def _pretrain(
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ |= environment | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     from bert_jax import config
-    from bert_jax.train import loop
+    from bert_jax.train import pretrain as training
     from experiments import cli, pretrain
     from experiments.settings.pretraining import PretrainRun
 
     config.PRESETS["tiny"] = config.BertConfig(**TINY)
-    seen, split = [], loop.split_batch
-    loop.split_batch = lambda batch: seen.append(batch.tokens.ids) or split(batch)
+    seen, mapped = [], training.map_train_step
+
+    def recorded(step):
+        take = mapped(step)
+        return lambda state, batch, key: seen.append(batch.tokens.ids) or take(state, batch, key)
+
+    training.map_train_step = recorded
     cli.run(pretrain.main, cli.named(PretrainRun), arguments)
     if record is not None:
         np.save(record, np.stack(seen))

@@ -64,6 +64,13 @@ ONLY_IN = {
 }
 """Library -> the modules that may import it, and no others."""
 
+DEVICES = {
+    *("pmap", "shard_map", "split_batch"),
+    *("device_count", "local_device_count", "devices", "local_devices", "default_backend"),
+    *("process_index", "process_count"),
+}
+"""What only `bert_jax.parallel` may say of jax: elsewhere a batch is whole, and nobody counts devices or hosts."""
+
 RANDOM = {"default_rng", "Generator", "SeedSequence", "Philox"}
 """What may be used of numpy.random: nothing that has a global state."""
 
@@ -177,10 +184,8 @@ def test_nothing_is_said_where_it_must_not_be(name):
         if said.startswith(("np.random.", "numpy.random.")):
             assert said.split(".")[2] in RANDOM, f"{where}: {said} has a global state"
         assert said not in ("eval", "exec", "pickle"), f"{where}: {said}"
-        if said.split(".")[-1] in ("pmap", "shard_map", "local_device_count", "device_count"):
-            assert is_in(name, "bert_jax.parallel.devices") or is_in(name, "benchmarks"), (
-                f"{where}: {said} is said in parallel/ only"
-            )
+        if (said.startswith("jax.") and said.split(".")[-1] in DEVICES) or said.split(".")[-1] == "split_batch":
+            assert is_in(name, "bert_jax.parallel"), f"{where}: {said} is said in parallel/ only"
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             assert isinstance(node.value, ast.Constant) and node.value.value is False, f"{where}: allow_pickle"
 
@@ -200,8 +205,12 @@ def test_every_module_says_what_it_is(name):
     assert ast.get_docstring(TREES[name]), f"{FILES[name].relative_to(ROOT)} has no docstring"
 
 
-def test_the_rules_catch_what_they_are_for(monkeypatch):
-    code = "import torch\nfrom bert_jax.train import step\nimport numpy as np\nnp.random.seed(0)\n"
+@pytest.mark.parametrize(
+    "forbidden",
+    ["np.random.seed(0)", *(f"jax.{said}()" for said in sorted(DEVICES)), "devices.split_batch(batch)"],
+)
+def test_the_rules_catch_what_they_are_for(monkeypatch, forbidden):
+    code = f"import torch\nfrom bert_jax.train import step\nimport numpy as np\n{forbidden}\n"
     name = "bert_jax.data.masking"
     monkeypatch.setitem(TREES, name, ast.parse(code))
     for rule in (

@@ -5,21 +5,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_jax.analysis.figures import COLOURS
+from bert_jax.data.objectives import all_measures
 from bert_jax.train.log import Line
-
-PANELS = {
-    "mlm_loss": "loss of masked tokens (nats)",
-    "mlm_accuracy": "accuracy of masked tokens",
-    "nsp_accuracy": "accuracy of sentence pairs",
-}
-"""Measure -> title of its panel, if it was measured."""
 
 
 def draw_curves(lines: list[Line]) -> Figure:
-    """A panel for each measure: every training step that was logged as a thin line, their running mean, and
-    held-out text as points.
+    """A panel for each measure that an objective has a title for, if it was logged.
+
+    Every training step that was logged is a thin line, their running mean a thick one; held-out text is points.
     """
-    panels = {name: title for name, title in PANELS.items() if any(name in line for line in lines)}
+    measured = {name for line in lines for name in line}
+    panels = {name: found.title for name, found in all_measures().items() if found.title and name in measured}
     figure = Figure(figsize=(4 * max(len(panels), 1), 3.2), layout="constrained")
     axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
     for panel, (name, title) in zip(axes, panels.items(), strict=False):

@@ -72,7 +72,12 @@ def settings_table(settings: Mapping[str, Any]) -> str:
 
 
 def pretraining_card(
-    name: str, config: BertConfig, settings: Mapping[str, Any], log: Sequence[Mapping[str, Any]]
+    name: str,
+    config: BertConfig,
+    settings: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+    predicted: str,
+    use: str,
 ) -> str:
     """The card of a pretrained encoder.
 
@@ -81,6 +86,8 @@ def pretraining_card(
         config: its architecture.
         settings: of the run, and of its corpus.
         log: what was measured, see `train.log.read_log`; its last lines are the results.
+        predicted: what it was trained to predict, in words.
+        use: a key of `_USES`, the hub's pipeline tag.
     """
     settings = dict(settings)
     pretrain = settings.pop("pretrain")
@@ -91,14 +98,12 @@ def pretraining_card(
     }
     corpus = settings_table(settings) if "corpus" in settings else _SYNTHETIC + settings_table(settings)
     sections = {"Results": results, "Data": corpus, "Training": pretrain}
-    masked = pretrain["objective"]["tokens"] == "mlm"
-    tokens = "masked tokens" if masked else "every next token"
     summary = (
-        f"A BERT pretrained from random initialisation with bert_jax on {tokens}, "
+        f"A BERT pretrained from random initialisation with bert_jax on {predicted}, "
         f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
         "By itself it gives hidden states; it is to be fine-tuned."
     )
-    return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
+    return make_card(name, use, summary, config, sections)
 
 
 def plain_card(name: str, use: str, config: BertConfig, origin: str = "Saved by bert_jax.") -> str:

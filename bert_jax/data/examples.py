@@ -1,7 +1,5 @@
 """Pretraining batches: an example is a pure function of (seed, epoch, index)."""
 
-import itertools
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,9 +8,15 @@ import numpy as np
 from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.counter_rng import Epoch, bits, shuffled, uniform
-from bert_jax.data.masking import Masked, mask_tokens, next_tokens, num_slots
-from bert_jax.data.segments import NUM_DRAWS, Pairs, make_pairs, num_examples
-from bert_jax.errors import InputError
+from bert_jax.data.objectives import (
+    PairObjective,
+    TokenObjective,
+    Vocabulary,
+    make_objectives,
+    make_pairs,
+    num_examples,
+)
+from bert_jax.data.segments import NUM_DRAWS, Pairs
 from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.types import PretrainBatch, Tokens
 
@@ -40,29 +44,19 @@ class PretrainData:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.objective.pairs == "nsp" and self.corpus.num_documents < 2:
-            raise InputError("the corpus has one document; a random next sentence (pairs nsp) needs another one")
-        if self.objective.pairs != "none":
-            self._check_pairs()
-        if self.objective.masking != "token" and self.starts_word is None:
-            raise InputError(f"masking {self.objective.masking} needs a tokenizer that says which pieces begin a word")
+        of_tokens, of_pairs = self.objectives
+        of_pairs.check(self.corpus)
+        of_tokens.check(self.vocabulary)
 
-    def _check_pairs(self) -> None:
-        """Refuse a corpus in which no sentence has a next one, and warn of one in which few have."""
-        share = self.corpus.paired_share
-        if not share:
-            kind = "an order of sentences" if self.objective.pairs == "sop" else "a true next sentence"
-            raise InputError(
-                f"every document is one sentence; {kind} (pairs {self.objective.pairs}) needs two. "
-                "Prepare documents of several sentences, or use --pretrain.objective.pairs none"
-            )
-        # An example of `sop` that is no pair has no weight; one of `nsp` gets a random next sentence.
-        if share < 0.5 and self.objective.pairs == "nsp":
-            warnings.warn(
-                f"only {share:.1%} of the text is in documents of two sentences or more, so fewer than half of the "
-                "examples can have a true next sentence (pairs nsp)",
-                stacklevel=4,
-            )
+    @property
+    def objectives(self) -> tuple[TokenObjective, PairObjective]:
+        """What is predicted of tokens, and of pairs of segments."""
+        return make_objectives(self.objective)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The ids that the corpus is in."""
+        return Vocabulary(self.special, self.vocab_size, self.starts_word)
 
     @property
     def num_examples(self) -> int:
@@ -72,17 +66,16 @@ class PretrainData:
     @property
     def num_slots(self) -> int:
         """Slots M of an example: how many tokens it can predict."""
-        return num_slots(self.max_length, self.objective)
+        return self.objectives[0].num_slots(self.max_length)
 
     def batch(self, epoch: Epoch, indices: np.ndarray) -> PretrainBatch:
         """The examples of some indices [B], of one epoch or each of its own."""
         draws = uniform(self.seed, epoch, indices, _PAIRS, NUM_DRAWS)
         pairs = make_pairs(self.corpus, indices, draws, self.max_length, self.objective)
         tokens = assemble_pairs(self.corpus, pairs, self.special, self.max_length)
-        if self.objective.tokens == "ltr":
-            masked = next_tokens(np.asarray(tokens.ids), np.asarray(tokens.mask))
-        else:
-            masked = self._masked(tokens, bits(self.seed, epoch, indices, _MASKS, self.max_length + self.num_slots))
+        masked = self.objectives[0].choose(
+            tokens, self.vocabulary, lambda number: bits(self.seed, epoch, indices, _MASKS, number)
+        )
         weights = (pairs.b_length > 0).astype(np.float32)
         return PretrainBatch(tokens._replace(ids=masked.ids), *masked[1:], pairs.is_next, weights)
 
@@ -100,19 +93,6 @@ class PretrainData:
             epochs, places = np.divmod(step * batch_size + np.arange(start, stop), self.num_examples)
             yield self.batch(epochs, shuffled(self.seed, epochs, places, _ORDER, self.num_examples))
 
-    def _masked(self, tokens: Tokens, draws: np.ndarray) -> Masked:
-        ids, mask, special = (np.asarray(array) for array in (tokens.ids, tokens.mask, tokens.special))
-        return mask_tokens(
-            ids,
-            mask & ~special,
-            mask.sum(1),
-            draws,
-            objective=self.objective,
-            starts_word=self.starts_word,
-            mask_id=self.special.mask,
-            vocabulary=_words(self.special, self.vocab_size),
-        )
-
 
 def assemble_pairs(corpus: Corpus, pairs: Pairs, special: SpecialIds, max_length: int) -> Tokens:
     """`[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]` where B is empty, and padding, for all pairs at once."""
@@ -129,13 +109,3 @@ def assemble_pairs(corpus: Corpus, pairs: Pairs, special: SpecialIds, max_length
         ids[row, place] = token
         is_special[row, place] = True
     return Tokens(ids, (mask & ~in_a).astype(np.int32), mask, is_special)
-
-
-def _words(special: SpecialIds, vocab_size: int) -> tuple[int, int]:
-    """First and one past the last id of the longest run of ids without a special one.
-
-    >>> _words(SpecialIds(0, 100, 101, 102, 103), 30522)
-    (104, 30522)
-    """
-    places = sorted({-1, *special, vocab_size})
-    return max(((low + 1, high) for low, high in itertools.pairwise(places)), key=lambda run: run[1] - run[0])

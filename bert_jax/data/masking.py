@@ -26,13 +26,11 @@ class Masked(NamedTuple):
 
 
 def num_slots(max_length: int, objective: ObjectiveConfig) -> int:
-    """Slots M that every example of that length has room for.
+    """Slots M for the masked tokens of every example of that length.
 
-    >>> num_slots(128, ObjectiveConfig()), num_slots(128, ObjectiveConfig("ltr", "none"))
-    (20, 127)
+    >>> num_slots(128, ObjectiveConfig())
+    20
     """
-    if objective.tokens == "ltr":
-        return max_length - 1
     return max(1, math.ceil(objective.mask_rate * max_length))
 
 

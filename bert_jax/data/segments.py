@@ -11,9 +11,7 @@ hardly ever be seen.)
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus.corpus import Corpus
 
 NUM_DRAWS = 9
@@ -34,33 +32,7 @@ class Pairs(NamedTuple):
     is_next: np.ndarray
 
 
-def text_length(max_length: int, objective: ObjectiveConfig) -> int:
-    """Tokens of an example that are text: all but [CLS] and a [SEP] for each segment."""
-    return max_length - (2 if objective.pairs == "none" else 3)
-
-
-def num_examples(corpus: Corpus, max_length: int, objective: ObjectiveConfig) -> int:
-    """Examples of an epoch: as many as the corpus fills, at `max_length` tokens each."""
-    return max(1, len(corpus.tokens) // text_length(max_length, objective))
-
-
-def make_pairs(
-    corpus: Corpus,
-    indices: Int[np.ndarray, " B"],
-    draws: Float[np.ndarray, "B 9"],
-    max_length: int,
-    objective: ObjectiveConfig,
-) -> Pairs:
-    """The pairs of some indices; a pure function of each index and its row of random numbers in [0, 1)."""
-    budget = text_length(max_length, objective)
-    u = draws.T
-    target = np.where(u[0] < objective.short_share, 2 + (u[1] * (budget - 1)).astype(int), budget)
-    stride = len(corpus.tokens) / num_examples(corpus, max_length, objective)
-    token = np.minimum(((indices + u[2]) * stride).astype(int), len(corpus.tokens) - 1)
-    return _truncated(_SEGMENTS[objective.pairs](corpus, token, target, u), target, u[7])
-
-
-def _next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+def next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
     """B is the rest of the chunk, or text of one of the other documents, from any of its sentences on.
 
     A chunk has two sentences or more wherever its document has them, so that either kind of B is possible.
@@ -83,7 +55,7 @@ def _next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np
     return Pairs(at[start], a_length, at[b_first], at[b_last] - at[b_first], is_next.astype(np.int32))
 
 
-def _in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+def in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
     """The chunk's two parts as they stand, or exchanged; a document of one sentence is no pair.
 
     The chunk is what a window touches, and with its single sentence the one before or after. Read backwards it is
@@ -103,15 +75,12 @@ def _in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: n
     return Pairs(a_start, a_end - a_start, b_start, b_end - b_start, in_order.astype(np.int32))
 
 
-def _single(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
+def single(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
     """A is the window, as far as the document goes."""
     first, end = (corpus.sentences[x] for x in _document(corpus, token)[1:])
     begin = _window(token, target, u[8], first, end)
     nothing = np.zeros(len(token), np.int32)
     return Pairs(begin, np.minimum(target, end - begin), end, nothing, nothing)
-
-
-_SEGMENTS = {"nsp": _next_or_random, "sop": _in_order_or_not, "none": _single}
 
 
 def _sentence(corpus: Corpus, token: np.ndarray) -> np.ndarray:
@@ -137,7 +106,7 @@ def _cut(start: np.ndarray, end: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.minimum(start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int), end)
 
 
-def _truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:
+def truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:
     """Cut the longer segment until both fit; what goes is divided at random between its front and its end."""
     a, b = pairs.a_length, pairs.b_length
     half = target // 2

@@ -13,7 +13,7 @@ from bert_jax.data.batching import choose_buckets
 from bert_jax.model.attention import without_attention_of_first
 from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
-from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate
+from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate, target
 from bert_jax.parallel.inference import predict_batches
 from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tokenizers.tokenizer import Encoding
@@ -88,7 +88,7 @@ def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np
 
 @lru_cache(maxsize=32)
 def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Callable[..., Any]:
-    model = SentenceReadouts(config, readouts)
+    model = SentenceReadouts(config, readouts, target())
 
     def step(given: tuple[Params, Array | None], tokens: Tokens) -> Any:
         params, blind = given

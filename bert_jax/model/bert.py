@@ -1,4 +1,4 @@
-"""Whole models: an encoder with a readout and heads."""
+"""Whole models: an encoder with a readout and heads. `target`: the devices that the program is made for."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.model.encoder import Encoder
 from bert_jax.model.heads import Classifier, MaskedLanguageModel
 from bert_jax.model.readout import Readout, reads_first_only
-from bert_jax.types import Array, Tokens
+from bert_jax.types import Array, Target, Tokens
 
 
 def _read(encoder: Encoder, reader: Readout, tokens: Tokens, train: bool) -> Float[Array, "B E"]:
@@ -25,9 +25,10 @@ class SentenceEncoder(nn.Module):
 
     config: BertConfig
     readout: ReadoutConfig
+    target: Target = Target()
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = Encoder(self.config, self.target)
         self.reader = Readout(self.readout, self.config)
 
     def __call__(self, tokens: Tokens, train: bool = False) -> Float[Array, "B E"]:
@@ -42,9 +43,10 @@ class SentenceReadouts(nn.Module):
 
     config: BertConfig
     readouts: tuple[ReadoutConfig, ...]
+    target: Target = Target()
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = Encoder(self.config, self.target)
         self.readers = [Readout(readout, self.config) for readout in self.readouts]
 
     def __call__(self, tokens: Tokens, seen: Bool[Array, "N B L L"] | None = None) -> Float[Array, "B E"]:
@@ -58,9 +60,10 @@ class SequenceClassifier(nn.Module):
     config: BertConfig
     readout: ReadoutConfig
     num_outputs: int
+    target: Target = Target()
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = Encoder(self.config, self.target)
         self.reader = Readout(self.readout, self.config)
         self.classifier = Classifier(self.config, self.num_outputs, self.config.dropout)
 
@@ -80,9 +83,10 @@ class BertForPretraining(nn.Module):
 
     config: BertConfig
     readout: ReadoutConfig
+    target: Target = Target()
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config)
+        self.encoder = Encoder(self.config, self.target)
         self.reader = Readout(self.readout, self.config)
         self.mlm = MaskedLanguageModel(self.config)
         self.nsp = Classifier(self.config, 2)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
-from bert_jax.types import Array, Params, Tokens
+from bert_jax.types import Array, Params, Target, Tokens
 
 
 class Embeddings(nn.Module):
@@ -45,6 +45,7 @@ class SelfAttention(nn.Module):
     """
 
     config: BertConfig
+    target: Target = Target()
 
     @nn.compact
     def __call__(
@@ -60,8 +61,8 @@ class SelfAttention(nn.Module):
         heads = [dense(c, c.hidden_size, name)(of) for name, of in (("query", asking), ("key", x), ("value", x))]
         query, key, value = (h.reshape(*h.shape[:2], c.num_heads, -1) for h in heads)
         # One position's probabilities are no memory to save.
-        if is_fused(c, train) and seen is None and not first_only:
-            mixed = fused_attention(query, key, value, mask, c.causal)
+        if is_fused(c, train, self.target) and seen is None and not first_only:
+            mixed = fused_attention(query, key, value, mask, c.causal, self.target)
         else:
             mixed = self._attend(query, key, value, mask, train, seen)
         return dense(c, c.hidden_size, "output")(mixed.reshape(asking.shape))
@@ -89,18 +90,18 @@ class SelfAttention(nn.Module):
         return jnp.einsum("BHLM,BHMK->BHLK", dropped, value).transpose(0, 2, 1, 3)
 
 
-def is_fused(config: BertConfig, train: bool) -> bool:
+def is_fused(config: BertConfig, train: bool, target: Target) -> bool:
     """Whether attention is one kernel. It has no dropout on probabilities, and on a GPU it wants 16-bit numbers."""
     if config.compute.attention != "auto":
         return config.compute.attention == "fused"
     drops = train and config.attention_dropout > 0
-    wanted = jax.default_backend() == "gpu" and config.compute.dtype == "bfloat16" and not drops
-    return wanted and has_kernel(jax.local_devices()[0], config.hidden_size // config.num_heads)
+    wanted = target.platform == "gpu" and config.compute.dtype == "bfloat16" and not drops
+    return wanted and has_kernel(target, config.hidden_size // config.num_heads)
 
 
-def has_kernel(device: Any, head_width: int) -> bool:
+def has_kernel(target: Target, head_width: int) -> bool:
     """Whether cuDNN has attention for a GPU: from the A100 on (compute capability 8.0), and not on AMD's."""
-    major = str(device.compute_capability).partition(".")[0]
+    major = target.compute_capability.partition(".")[0]
     return major.isdigit() and int(major) >= 8 and head_width % 8 == 0 and head_width <= 128
 
 
@@ -110,9 +111,10 @@ def fused_attention(
     value: Float[Array, "B L H K"],
     mask: Bool[Array, "B L"],
     causal: bool,
+    target: Target,
 ) -> Float[Array, "B Q H K"]:
-    """Attention without its probabilities in memory, where the backend has a kernel for it. Padding is at the end."""
-    kernel: Literal["cudnn"] | None = "cudnn" if jax.default_backend() == "gpu" else None
+    """Attention without its probabilities in memory, where the target has a kernel for it. Padding is at the end."""
+    kernel: Literal["cudnn"] | None = "cudnn" if target.platform == "gpu" else None
     lengths = mask.sum(1, dtype=jnp.int32)
     return jax.nn.dot_product_attention(
         query, key, value, is_causal=causal, key_value_seq_lengths=lengths, implementation=kernel
@@ -126,6 +128,7 @@ class Block(nn.Module):
     """
 
     config: BertConfig
+    target: Target = Target()
 
     @nn.compact
     def __call__(
@@ -137,7 +140,7 @@ class Block(nn.Module):
         first_only: bool = False,
     ) -> Float[Array, "B Q D"]:
         c = self.config
-        attended = SelfAttention(c, name="attention")(x, mask, train, seen, first_only)
+        attended = SelfAttention(c, self.target, name="attention")(x, mask, train, seen, first_only)
         x = x[:, :1] if first_only else x
         x = layer_norm(c, "attention_norm")(x + Dropout(c.dropout)(attended, train))
         hidden = ACTIVATIONS[c.activation](dense(c, c.intermediate_size, "intermediate")(x))
@@ -155,10 +158,11 @@ class Encoder(nn.Module):
     """
 
     config: BertConfig
+    target: Target = Target()
 
     def setup(self) -> None:
         self.embeddings = Embeddings(self.config)
-        self.blocks = [Block(self.config) for _ in range(self.config.num_layers)]
+        self.blocks = [Block(self.config, self.target) for _ in range(self.config.num_layers)]
 
     def __call__(
         self,
@@ -175,11 +179,12 @@ class Encoder(nn.Module):
         params = [self.variables["params"][f"blocks_{i}"] for i in range(self.config.num_layers)]
         drops = train and max(self.config.dropout, self.config.attention_dropout) > 0
         keys = jax.random.split(self.make_rng("dropout"), self.config.num_layers) if drops else [None] * len(params)
-        return (x, *run_blocks(self.config, params, keys, x, tokens.mask, seen, first_only))
+        return (x, *run_blocks(self.config, self.target, params, keys, x, tokens.mask, seen, first_only))
 
 
 def run_blocks(
     config: BertConfig,
+    target: Target,
     params: Sequence[Params],
     keys: Array | Sequence[None],
     x: Float[Array, "B L D"],
@@ -187,8 +192,9 @@ def run_blocks(
     seen: Bool[Array, "N B L L"] | None = None,
     first_only: bool = False,
 ) -> tuple[Float[Array, "B _ D"], ...]:
-    """The output of every block; with keys [N] for dropout, in training; `seen` and `first_only` as `Encoder`."""
-    run = _block(config, train=keys[0] is not None)
+    """The output of every block; with keys [N] for dropout, in training; the rest as `Encoder`."""
+    train = keys[0] is not None
+    run = _block(config, target, train)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
         drawn = None if keys[0] is None else keys
@@ -198,18 +204,18 @@ def run_blocks(
     states: list[Array] = []
     for layer in zip(params, keys, [None] * len(params) if seen is None else seen, strict=True):
         if first_only and len(states) == len(params) - 1:
-            run = _block(config, keys[0] is not None, first_only=True)
+            run = _block(config, target, train, first_only=True)
         x = run(*layer[:2], x, mask, layer[2])
         states.append(x)
     return tuple(states)
 
 
 @lru_cache(maxsize=32)
-def _block(config: BertConfig, train: bool, first_only: bool = False) -> Callable[..., Array]:
+def _block(config: BertConfig, target: Target, train: bool, first_only: bool = False) -> Callable[..., Array]:
     """`(params, key, x, mask, seen) -> x`. Compiled on its own, it is traced once and not once for each layer."""
 
     def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Any:
         rngs = None if key is None else {"dropout": key}
-        return Block(config, parent=None).apply({"params": params}, x, mask, train, seen, first_only, rngs=rngs)
+        return Block(config, target, parent=None).apply({"params": params}, x, mask, train, seen, first_only, rngs=rngs)
 
     return jax.jit(jax.checkpoint(run) if config.compute.remat else run)

@@ -3,9 +3,10 @@
 Products of float32 matrices have the precision that a mapped function is given; JAX's own default is less than float32
 on accelerators.
 
-State has no device axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch
-is cut into equal parts, one for each device. With several hosts, each runs the same program: it holds the state
-on its own devices and gives them its own rows of a batch, and sums inside a step go over the devices of all.
+A mapped step takes a whole batch [B ...] and gives whole results: the axis of devices is added and removed here. State
+has no such axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch is cut into equal
+parts, one for each device. With several hosts, each runs the same program: it holds the state on its own devices and
+gives them its own rows of a batch, and sums inside a step go over the devices of all.
 """
 
 import functools
@@ -24,25 +25,53 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bert_jax.config import Precision
 from bert_jax.errors import InputError
 from bert_jax.parallel import memory
+from bert_jax.types import Target
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
 
 
-def map_train_step(step: Callable[..., Any], precision: Precision = "default") -> Callable[..., Any]:
-    """`step(state, batch, key) -> (state, metrics)`, both equal on every device. The state is donated."""
+class Mapped:
+    """A step over a whole batch [B ...], which is cut into equal parts for the devices.
+
+    Attributes:
+        program: the same step over parts [devices B ...], from `jax.pmap`, to be lowered.
+    """
+
+    def __init__(self, program: Any, batch_place: int, wrap: Callable[[Any], Any] = lambda result: result) -> None:
+        self.program = program
+        self._place = batch_place
+        self._wrap = wrap
+
+    def __call__(self, *args: Any) -> Any:
+        """The results of the step; arguments as the step's own."""
+        return self._wrap(self.program(*self.split(*args)))
+
+    def split(self, *args: Any) -> tuple[Any, ...]:
+        """The arguments of `program`."""
+        place = self._place
+        return (*args[:place], split_batch(args[place]), *args[place + 1 :])
+
+
+def map_train_step(step: Callable[..., Any], precision: Precision = "default") -> Mapped:
+    """`step(state, batch, key) -> (state, metrics)` over a batch [B ...]. The state is donated.
+
+    State and metrics must be equal on every device.
+    """
     step = with_precision(step, precision)
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+    return Mapped(program, 1)
 
 
-def map_eval_step(step: Callable[..., Any], precision: Precision = "highest") -> Callable[..., Any]:
-    """`step(params, batch) -> sums`, equal on every device."""
-    return jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+def map_eval_step(step: Callable[..., Any], precision: Precision = "highest") -> Mapped:
+    """`step(params, batch) -> sums` over a batch [B ...]. The sums must be equal on every device."""
+    return Mapped(jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=None), 1)
 
 
-def map_predict_step(step: Callable[..., Any], precision: Precision = "highest") -> Callable[..., Any]:
-    """`step(params, batch) -> rows`, with each device's rows stacked: [devices B ...]."""
-    return jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+def map_predict_step(step: Callable[..., Any], precision: Precision = "highest") -> Mapped:
+    """`step(params, batch) -> rows` over a batch [B ...], as `PendingRows`: those of all devices here, in order."""
+    program = jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    return Mapped(program, 1, PendingRows)
 
 
 def with_precision(step: Callable[..., Any], precision: Precision) -> Callable[..., Any]:
@@ -61,6 +90,17 @@ def with_precision(step: Callable[..., Any], precision: Precision) -> Callable[.
     return traced
 
 
+class PendingRows:
+    """Rows [B ...] that the devices are at work on. `np.asarray` waits for them; nothing is copied between devices."""
+
+    def __init__(self, parts: jax.Array) -> None:
+        self._parts = parts
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        parts = np.asarray(self._parts)
+        return np.array(parts.reshape(-1, *parts.shape[2:]), dtype, copy=copy)
+
+
 def replicate(tree: Any) -> Any:
     """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
@@ -72,6 +112,11 @@ def add_devices(tree: Any) -> Any:
     return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
 
 
+def device_index() -> jax.Array:
+    """This device's number among those of all hosts, inside a step."""
+    return jax.lax.axis_index(AXIS)
+
+
 def gather_devices(tree: Any) -> tuple[Any, Any]:
     """The rows [B ...] of all devices one after the other, inside a step, and the number of this device's first one."""
     if jax.lax.axis_size(AXIS) == 1:
@@ -81,7 +126,7 @@ def gather_devices(tree: Any) -> tuple[Any, Any]:
 
 
 def split_batch(batch: Any) -> Any:
-    """A leading axis [B ...] to [devices B/devices ...] in every array of a batch."""
+    """A leading axis [B ...] to [devices B/devices ...] in every array of a batch; views of NumPy's arrays."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
@@ -120,6 +165,11 @@ def least_batch() -> int:
 def device_kind() -> tuple[str, int]:
     """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
     return jax.devices()[0].device_kind, jax.device_count()
+
+
+def target() -> Target:
+    """The devices as a model needs to know them when its program is made."""
+    return Target(jax.default_backend(), str(getattr(jax.local_devices()[0], "compute_capability", "")))
 
 
 def prepare_process() -> None:
@@ -162,6 +212,12 @@ def has_peers() -> bool:
 def this_host() -> tuple[int, int]:
     """This host's number, and how many there are."""
     return jax.process_index(), jax.process_count()
+
+
+def rows_of_this_host(batch_size: int) -> slice:
+    """This host's rows of a batch that all hosts share."""
+    host, hosts = this_host()
+    return slice(batch_size * host // hosts, batch_size * (host + 1) // hosts)
 
 
 def is_first_host() -> bool:

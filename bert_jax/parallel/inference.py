@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
-from bert_jax.parallel.devices import split_batch
 from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
 from bert_jax.types import Params
 
@@ -43,7 +42,7 @@ def predict_batches(
     """Batch by batch, which rows [n] and what the step gives for them [n ...]; every row comes once.
 
     Args:
-        predict_step: `(params, tokens) -> [devices B ...]`.
+        predict_step: `(params, tokens) -> [B ...]`, mapped by `parallel.map_predict_step`.
         params: its parameters, or whatever else it takes for them.
         encodings: the rows.
         special: what fills a batch.
@@ -68,7 +67,7 @@ def predict_packs(
     for pack in itertools.chain(packs, [None]):
         if pack is not None:
             tokens = pad_tokens([encodings[i] for i in pack.rows], special, pack.size, pack.length)
-            pending.append((pack.rows, predict_step(params, split_batch(tokens))))
+            pending.append((pack.rows, predict_step(params, tokens)))
         while pending and (pack is None or len(pending) > 1):
             rows, result = pending.pop(0)
-            yield rows, np.asarray(result).reshape(-1, *result.shape[2:])[: len(rows)]
+            yield rows, np.asarray(result)[: len(rows)]

@@ -3,25 +3,31 @@
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.export import Tuned
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import Examples, choose_buckets, encode_split, task_batches
 from bert_jax.model.bert import SequenceClassifier
-from bert_jax.parallel.devices import map_predict_step, map_train_step
+from bert_jax.parallel.devices import target
 from bert_jax.parallel.inference import predict_rows
-from bert_jax.pretrained import Pretrained, check_segments, init_all, init_without_encoder, with_trained_pooler
+from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
-from bert_jax.train.loop import Diverged, fit
-from bert_jax.train.optim import make_optimizer
-from bert_jax.train.step import init_state, make_predict_step, make_train_step, task_objective
+from bert_jax.train.step import task_objective
+from bert_jax.train.trainer import (
+    Outputs,
+    Program,
+    count_steps,
+    initial_params,
+    make_program,
+    train,
+    with_dropout,
+)
 from bert_jax.types import Params
 
 
@@ -32,15 +38,6 @@ class TaskData(NamedTuple):
     train: Examples
     evaluations: dict[str, Examples]
     buckets: tuple[int, ...]
-
-
-class Program(NamedTuple):
-    """What is compiled for a model, shared by all runs that differ in seed or data order only."""
-
-    model: SequenceClassifier
-    optimizer: optax.GradientTransformation
-    train_step: Callable[..., Any]
-    predict_step: Callable[..., Any]
 
 
 def prepare_task(
@@ -56,7 +53,7 @@ def prepare_task(
 
 def num_steps(data: TaskData, config: FinetuneConfig) -> int:
     """Optimizer steps of a run."""
-    return config.epochs * -(-len(data.train.encodings) // config.batch_size)
+    return count_steps(len(data.train.encodings), config.epochs, config.batch_size)
 
 
 def finetune(
@@ -83,20 +80,19 @@ def finetune(
         check_segments(pretrained.config, examples.encodings)
     program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    state = init_state(initial_params(pretrained, program.model, init_key, config.from_scratch), program.optimizer)
+    params = initial_params(pretrained, program.model, init_key, config.from_scratch)
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
-    for step, trained, metrics in fit(program.train_step, state, batches, dropout_key):
-        on_step(step, metrics)
-    logits = {
-        name: predict_rows(
-            program.predict_step, trained.params, e.encodings, e.special, config.eval_batch_size, data.buckets
-        )
-        for name, e in data.evaluations.items()
-    }
-    # A finite loss says nothing of the weights that its own step made.
-    if not all(np.isfinite(rows).all() for rows in logits.values()):
-        raise Diverged(step, "predictions are not finite after the update")
-    on_trained(_tuned(pretrained, data.task, readout, trained.params))
+
+    def evaluate(params: Params) -> Outputs:
+        return {
+            name: predict_rows(
+                program.predict_step, params, e.encodings, e.special, config.eval_batch_size, data.buckets
+            )
+            for name, e in data.evaluations.items()
+        }
+
+    logits, params = train(program, params, batches, dropout_key, evaluate, on_step)
+    on_trained(_tuned(pretrained, data.task, readout, params))
     return logits
 
 
@@ -106,34 +102,13 @@ def _tuned(pretrained: Pretrained, task: Task, readout: ReadoutConfig, params: P
     return Tuned(checkpoint, readout, params.get("reader", {}), params["classifier"], task.classes)
 
 
-def initial_params(
-    pretrained: Pretrained, model: SequenceClassifier, key: jax.Array, from_scratch: bool = False
-) -> Params:
-    """The checkpoint's encoder, and a fresh readout and classifier; its trained pooler where the readout asks.
-
-    From scratch, nothing of the checkpoint is taken.
-    """
-    if from_scratch:
-        return init_all(model, key)
-    fresh = init_without_encoder(model, key)
-    reader = with_trained_pooler(fresh.get("reader", {}), model.readout, pretrained.checkpoint)
-    return {"encoder": pretrained.checkpoint.encoder, "classifier": fresh["classifier"]} | (
-        {"reader": reader} if reader else {}
-    )
-
-
 @lru_cache(maxsize=64)
 def compile_program(
     bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int
 ) -> Program:
     """The mapped steps of a classifier; the same arguments give the same, already compiled ones."""
-    if config.dropout is not None:
-        bert = dataclasses.replace(bert, dropout=config.dropout, attention_dropout=config.dropout)
-    model = SequenceClassifier(bert, readout, num_outputs)
-    optimizer = make_optimizer(config.optim, steps)
-    train_step = map_train_step(make_train_step(task_objective(model), optimizer), config.precision)
-    predict_step = map_predict_step(make_predict_step(model), bert.compute.evaluation_precision)
-    return Program(model, optimizer, train_step, predict_step)
+    model = SequenceClassifier(with_dropout(bert, config.dropout), readout, num_outputs, target())
+    return make_program(model, task_objective(model), config.optim, steps, precision=config.precision)
 
 
 def with_learning_rate(config: FinetuneConfig, rate: float) -> FinetuneConfig:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-from bert_jax.parallel.devices import split_batch
 from bert_jax.train.step import TrainState
 
 Metrics = dict[str, float]
@@ -90,7 +89,7 @@ def fit(
     batch = next(iterator, None)
     running: deque[tuple[int, dict[str, jax.Array]]] = deque()
     while batch is not None:
-        state, metrics = train_step(state, split_batch(batch), key)
+        state, metrics = train_step(state, batch, key)
         step += 1
         running.append((step, metrics))
         wanted = pause(step)

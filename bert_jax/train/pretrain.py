@@ -13,6 +13,7 @@ from bert_jax.checkpoints.checkpoint import Carried, Checkpoint
 from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
+from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
@@ -21,7 +22,8 @@ from bert_jax.parallel.devices import (
     check_batch_size,
     map_eval_step,
     map_train_step,
-    split_batch,
+    rows_of_this_host,
+    target,
     this_host,
 )
 from bert_jax.pretrained import Pretrained
@@ -31,6 +33,7 @@ from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.optim import make_optimizer, schedule
 from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.train.throughput import flops_per_sequence
+from bert_jax.train.trainer import with_dropout
 from bert_jax.types import Params, PretrainBatch
 
 _STAGE = 2
@@ -45,7 +48,7 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
         max_length=max(config.max_length, config.long.max_length if config.long.steps else 0, 128),
         dropout=config.dropout,
         attention_dropout=config.attention_dropout,
-        causal=config.objective.tokens == "ltr",
+        causal=make_objectives(config.objective)[0].causal,
         compute=config.compute,
     )
 
@@ -90,14 +93,14 @@ class Pretraining:
         for corpus in (train, heldout):
             _check_ids(corpus, self.bert.vocab_size)
         self.phases = _phases(config, tokenizer, train)
-        self.model = BertForPretraining(self.bert, config.nsp_readout)
+        self.model = BertForPretraining(self.bert, config.nsp_readout, target())
         self.optimizer = make_optimizer(config.optim, config.steps)
         self._schedule = jax.jit(schedule(config.optim, config.steps))
         self._init_key, self._dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
-        objective = with_tokens(pretrain_objective(self.model))
+        objective = with_tokens(pretrain_objective(self.model, config.objective))
         step = make_train_step(objective, self.optimizer, config.accumulate)
         self._step = map_train_step(step, config.compute.precision)
-        self._eval_step = map_eval_step(_eval_step(self.bert, config.nsp_readout), config.compute.evaluation_precision)
+        self._eval_step = map_eval_step(_eval_step(self.bert, config), config.compute.evaluation_precision)
         self._eval_batches = [] if heldout is None else list(self._held_out(heldout, eval_examples))
 
     def initial_state(self) -> TrainState:
@@ -130,7 +133,7 @@ class Pretraining:
 
     def evaluate(self, params: Params) -> Metrics:
         """Losses and accuracies without dropout, over each held-out example once; empty if there are none."""
-        sums = [self._eval_step(params, split_batch(batch)) for batch in self._eval_batches]
+        sums = [self._eval_step(params, batch) for batch in self._eval_batches]
         totals: dict[str, np.ndarray] = {}
         for name in sums[0] if sums else ():
             totals[name] = np.sum([np.asarray(part[name], np.float64) for part in jax.device_get(sums)], 0)
@@ -143,8 +146,6 @@ class Pretraining:
     def measured(self, step: int, metrics: Metrics) -> Metrics:
         """What is worth a line in the log: a step's metrics, its share of padding and its learning rate."""
         named = {name: value for name, value in metrics.items() if name != "tokens"}
-        if self.config.objective.pairs == "none":
-            named = {name: value for name, value in named.items() if not name.startswith("nsp_")}
         return named | {"padding": 1 - metrics["tokens"], "learning_rate": float(self._schedule(step - 1))}
 
     def pretrained(self, params: Params) -> Pretrained:
@@ -156,7 +157,7 @@ class Pretraining:
         params = jax.device_get(params)
         carried = Carried(pad_token_id=self.tokenizer.special.pad)
         checkpoint = Checkpoint(self.bert, params["encoder"], mlm=params["mlm"], carried=carried)
-        trained = self.config.objective.pairs != "none"
+        trained = make_objectives(self.config.objective)[1].trains_head
         if trained and self.config.nsp_readout == ReadoutConfig("last", "cls", "tanh"):
             checkpoint = checkpoint._replace(pooler=params["reader"]["projection"]["dense"], nsp=params["nsp"])
         return Pretrained(checkpoint, self.tokenizer)
@@ -165,11 +166,10 @@ class Pretraining:
         """This host's rows of the examples, spread over epoch 0; rows of no weight fill the last batch."""
         data = _data(self.config, self.tokenizer, corpus, self.config.max_length)
         size = self.config.batch_size // self.config.accumulate
-        host, hosts = this_host()
         number = min(data.num_examples, limit)
         indices = np.arange(number) * data.num_examples // number
         for start in range(0, number, size):
-            rows = np.arange(start, start + size)[size * host // hosts : size * (host + 1) // hosts]
+            rows = np.arange(start, start + size)[rows_of_this_host(size)]
             batch = data.batch(0, indices[np.minimum(rows, number - 1)])
             real = (rows < number).astype(np.float32)
             yield batch._replace(weights=batch.weights * real, masked_weights=batch.masked_weights * real[:, None])
@@ -232,10 +232,10 @@ def with_tokens(objective: Objective) -> Objective:
     return measured
 
 
-def _eval_step(bert: BertConfig, readout: ReadoutConfig) -> Callable[..., Any]:
+def _eval_step(bert: BertConfig, config: PretrainConfig) -> Callable[..., Any]:
     """`(params, batch) -> {name: (sum, count)}` over all devices, without dropout."""
-    model = BertForPretraining(dataclasses.replace(bert, dropout=0.0, attention_dropout=0.0), readout)
-    objective = pretrain_objective(model)
+    model = BertForPretraining(with_dropout(bert, 0.0), config.nsp_readout, target())
+    objective = pretrain_objective(model, config.objective)
 
     def step(params: Params, batch: PretrainBatch) -> dict[str, Ratio]:
         terms = objective(params, batch, jax.random.key(0))

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bert_jax.config import ObjectiveConfig
+from bert_jax.data.objectives import make_objectives
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
-from bert_jax.parallel.devices import AXIS, add_devices, replicate
+from bert_jax.parallel.devices import add_devices, device_index, replicate
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
 from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
 
@@ -78,7 +80,7 @@ def _total(values: Iterable[Array]) -> Array:
 
 def _sum_of_parts(part: Callable[..., Any], batch: Any, pieces: int) -> Any:
     """The sum of `part(piece, index)` over the pieces of this device's batch, one after the other."""
-    first = jax.lax.axis_index(AXIS) * pieces
+    first = device_index() * pieces
     if pieces == 1:
         return part(batch, first)
     batch = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
@@ -108,28 +110,28 @@ def task_objective(model: SequenceClassifier) -> Objective:
     return objective
 
 
-def pretrain_objective(model: BertForPretraining) -> Objective:
-    """Mean MLM loss over masked slots plus mean NSP loss over pairs (arXiv 1810.04805, appendix A.2)."""
+def pretrain_objective(model: BertForPretraining, config: ObjectiveConfig | None = None) -> Objective:
+    """The mean loss over slots plus the mean loss over pairs (arXiv 1810.04805, appendix A.2); BERT's by default."""
+    parts = make_objectives(config or ObjectiveConfig())
 
     def objective(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:
         logits: Any = model.apply(
             {"params": params}, batch.tokens, batch.masked_positions, train=True, rngs={"dropout": key}
         )
-        mlm = (logits.mlm, batch.masked_ids, batch.masked_weights)
-        nsp = (logits.nsp, batch.is_next, batch.weights)
+        labelled = {name: found for part in parts for name, found in part.labelled(logits, batch).items()}
         return Terms(
-            {"mlm_loss": cross_entropy(*mlm), "nsp_loss": cross_entropy(*nsp)},
-            {"mlm_accuracy": accuracy(*mlm), "nsp_accuracy": accuracy(*nsp)},
+            {f"{name}_loss": cross_entropy(*found) for name, found in labelled.items()},
+            {f"{name}_accuracy": accuracy(*found) for name, found in labelled.items()},
         )
 
     return objective
 
 
-def make_predict_step(model: SequenceClassifier) -> Callable[..., Array]:
-    """`(params, tokens) -> logits [B C]` for `parallel.map_predict_step`."""
+def make_predict_step(model: Any) -> Callable[..., Array]:
+    """`(params, tokens) -> [B ...]`, a model's outputs without dropout, for `parallel.map_predict_step`."""
 
     def step(params: Params, tokens: Any) -> Array:
-        logits: Any = model.apply({"params": params}, tokens)
-        return logits
+        outputs: Any = model.apply({"params": params}, tokens)
+        return outputs
 
     return step

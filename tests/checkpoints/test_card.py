@@ -4,7 +4,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from bert_jax.checkpoints.card import carried_card, plain_card, pretraining_card
-from bert_jax.config import BertConfig, PretrainConfig, VocabConfig
+from bert_jax.config import BertConfig, ObjectiveConfig, PretrainConfig, VocabConfig
+from bert_jax.data.objectives import make_objectives
 from bert_jax.files import plain
 
 LOG = [
@@ -20,7 +21,7 @@ LOG = [
 )
 def test_a_pretraining_says_how_it_was_made_and_how_it_ended(data, tiny: BertConfig) -> None:
     settings = plain({"pretrain": PretrainConfig(steps=20), **data})
-    card = ModelCard(pretraining_card("mine", tiny, settings, LOG))
+    card = ModelCard(pretraining_card("mine", tiny, settings, LOG, "masked tokens", "fill-mask"))
     assert card.data.to_dict()["pipeline_tag"] == "fill-mask" and card.data.library_name == "transformers"
     rows = [line for line in card.text.splitlines() if line.startswith("|")]
     for row in (
@@ -37,8 +38,9 @@ def test_a_pretraining_says_how_it_was_made_and_how_it_ended(data, tiny: BertCon
 
 def test_a_left_to_right_model_is_not_said_to_fill_masks(tiny: BertConfig) -> None:
     settings = plain({"pretrain": PretrainConfig(), "documents": 1})
-    settings["pretrain"]["objective"]["tokens"] = "ltr"
-    assert ModelCard(pretraining_card("mine", tiny, settings, LOG)).data.pipeline_tag == "feature-extraction"
+    tokens, _ = make_objectives(ObjectiveConfig("ltr", "none"))
+    card = ModelCard(pretraining_card("mine", tiny, settings, LOG, tokens.card, tokens.use))
+    assert card.data.pipeline_tag == "feature-extraction" and "on every next token, 2,000 steps" in card.text
 
 
 def test_a_card_goes_where_its_model_goes(tiny: BertConfig, tmp_path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from bert_jax.config import ObjectiveConfig
 from bert_jax.data.counter_rng import bits, uniform
 from bert_jax.data.masking import choose_words, mask_tokens, next_tokens, num_slots
+from bert_jax.data.objectives import make_objectives
 
 VOCABULARY = (5, 1000)
 STARTS = uniform(0, 0, np.arange(1000), 9, 1)[:, 0] < 0.6
@@ -234,4 +235,4 @@ def test_left_to_right_predicts_every_next_token():
     assert out.positions.tolist() == [[0, 1, 2, 3, 4, 5]] * 2
     assert out.targets.tolist() == [[7, 8, 9, 3, 0, 0], [7, 3, 0, 0, 0, 0]]
     assert out.weights.tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0]]
-    assert out.positions.shape[1] == num_slots(7, ObjectiveConfig("ltr", "none"))
+    assert out.positions.shape[1] == make_objectives(ObjectiveConfig("ltr", "none"))[0].num_slots(7)

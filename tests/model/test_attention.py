@@ -12,7 +12,7 @@ from bert_jax.checkpoints.huggingface import load_checkpoint
 from bert_jax.config import BertConfig, ComputeConfig
 from bert_jax.model.attention import attention_maps, without_attention_of_first
 from bert_jax.model.encoder import Encoder, run_blocks
-from bert_jax.types import Tokens
+from bert_jax.types import Target, Tokens
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_the_blocks_compile_to_what_they_did_without_maps(tiny: BertConfig, para
     tokens = make_tokens([9, 5])
     blocks = [params[f"blocks_{i}"] for i in range(3)]
     x = np.zeros((2, 9, tiny.hidden_size), np.float32)
-    lowered = jax.jit(lambda x: run_blocks(tiny, blocks, [None] * 3, x, tokens.mask)).lower(x)
+    lowered = jax.jit(lambda x: run_blocks(tiny, Target(), blocks, [None] * 3, x, tokens.mask)).lower(x)
     # One softmax, over what the padding mask alone hides: neither a second mask nor a kept map is in the program.
     kept = f"tensor<3x2x{tiny.num_heads}x9x9xf32>"
     assert kept not in lowered.as_text()
@@ -135,7 +135,13 @@ def test_the_blocks_compile_to_what_they_did_without_maps(tiny: BertConfig, para
         "9x9xi1"
         in jax.jit(
             lambda x: run_blocks(
-                tiny, blocks, [None] * 3, x, tokens.mask, without_attention_of_first(jnp.array([True] * 3), tokens.mask)
+                tiny,
+                Target(),
+                blocks,
+                [None] * 3,
+                x,
+                tokens.mask,
+                without_attention_of_first(jnp.array([True] * 3), tokens.mask),
             )
         )
         .lower(x)

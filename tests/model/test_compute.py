@@ -1,7 +1,6 @@
 """How a network is computed changes memory, time and rounding, and nothing else."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from bert_jax.config import BertConfig, ComputeConfig, PretrainConfig, ReadoutCo
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.encoder import Encoder, has_kernel
-from bert_jax.types import Tokens
+from bert_jax.types import Target, Tokens
 
 WAYS = {
     "remat": ComputeConfig(remat=True),
@@ -134,7 +133,7 @@ def test_softmax_and_layer_normalisation_are_computed_in_float32(tiny: BertConfi
     ],
 )
 def test_attention_is_fused_only_where_there_is_a_kernel(capability: str, head_width: int, expected: bool) -> None:
-    assert has_kernel(SimpleNamespace(compute_capability=capability), head_width) == expected
+    assert has_kernel(Target("gpu", capability), head_width) == expected
 
 
 def test_fused_attention_in_training_must_not_drop() -> None:

@@ -15,7 +15,7 @@ from bert_jax.config import ComputeConfig, FinetuneConfig, PretrainConfig, Reado
 from bert_jax.evaluate import attention_maps, features, linear
 from bert_jax.files import digest, plain
 from bert_jax.model.bert import BertForPretraining
-from bert_jax.parallel.devices import map_eval_step, map_train_step, split_batch
+from bert_jax.parallel.devices import Mapped, map_eval_step, map_train_step, split_batch
 from bert_jax.pretrained import _embed_step, init_all
 from bert_jax.train import finetune, siamese
 from bert_jax.train.optim import make_optimizer
@@ -29,7 +29,8 @@ ROWS = 4
 
 def precisions(mapped, *args):
     """The precision of every product of floats in a program, lowered for TPU."""
-    text = jax.jit(mapped).trace(*args).lower(lowering_platforms=("tpu",)).as_text()
+    program, parts = (mapped.program, mapped.split(*args)) if isinstance(mapped, Mapped) else (mapped, args)
+    text = jax.jit(program).trace(*parts).lower(lowering_platforms=("tpu",)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line and "xf32>" in line]
     assert products
     return {(re.findall(r"precision = \[(\w+), (\w+)\]", line) or [("none", "none")])[0] for line in products}
@@ -50,12 +51,11 @@ def encoder(tiny, tokens):
 
 
 def test_embedding_features_and_attention_are_float32(tiny, encoder, tokens):
-    batch = split_batch(tokens)
     step = _embed_step(tiny, ReadoutConfig(pooling="mean"))
-    assert precisions(step, {"encoder": encoder, "reader": {}}, batch) == HIGHEST
+    assert precisions(step, {"encoder": encoder, "reader": {}}, tokens) == HIGHEST
     step = features._step(tiny, (CLS, ReadoutConfig("1", "mean")))
-    assert precisions(step, ({"encoder": encoder}, None), batch) == HIGHEST
-    assert precisions(attention_maps._step(tiny), encoder, batch) == HIGHEST
+    assert precisions(step, ({"encoder": encoder}, None), tokens) == HIGHEST
+    assert precisions(attention_maps._step(tiny), encoder, tokens) == HIGHEST
 
 
 @pytest.mark.parametrize("precision", ["default", "highest"])
@@ -63,18 +63,18 @@ def test_fine_tuning_predicts_in_float32_and_trains_as_it_is_told(tiny, tokens, 
     program = finetune.compile_program(tiny, CLS, 2, FinetuneConfig(precision=precision), 10)
     params = init_all(program.model, jax.random.key(0))
     batch = TaskBatch(tokens, np.zeros(ROWS, np.int32), np.ones(ROWS, np.float32))
-    assert precisions(program.predict_step, params, split_batch(tokens)) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), split_batch(batch), jax.random.key(0))
+    assert precisions(program.predict_step, params, tokens) == HIGHEST
+    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 
 @pytest.mark.parametrize("precision", ["default", "highest"])
 def test_sentence_vectors_are_compared_in_float32_and_trained_as_it_is_told(tiny, encoder, tokens, precision):
-    program = siamese.compile_program(tiny, "sts", CLS, SiameseConfig(precision=precision), 0, 10)
+    program, _ = siamese.compile_program(tiny, "sts", CLS, SiameseConfig(precision=precision), 0, 10)
     params = {"encoder": encoder}
     batch = PairBatch(tokens, tokens, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32))
-    assert precisions(program.embed_step, params, split_batch(tokens)) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), split_batch(batch), jax.random.key(0))
+    assert precisions(program.predict_step, params, tokens) == HIGHEST
+    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 
@@ -86,10 +86,10 @@ def test_pretraining_is_evaluated_in_float32_and_trains_as_it_is_told(tiny, toke
     batch = PretrainBatch(tokens, slots, slots, weights, np.ones(ROWS, np.int32), weights[:, 0])
     params = jax.jit(model.init)(jax.random.key(0), tokens, slots)["params"]
     optimizer = make_optimizer(PretrainConfig().optim, 10)
-    evaluation = map_eval_step(_eval_step(bert, CLS), compute.evaluation_precision)
-    assert precisions(evaluation, params, split_batch(batch)) == HIGHEST
+    evaluation = map_eval_step(_eval_step(bert, PretrainConfig()), compute.evaluation_precision)
+    assert precisions(evaluation, params, batch) == HIGHEST
     step = map_train_step(make_train_step(pretrain_objective(model), optimizer), compute.precision)
-    found = precisions(step, init_state(params, optimizer), split_batch(batch), jax.random.key(0))
+    found = precisions(step, init_state(params, optimizer), batch, jax.random.key(0))
     assert found == (HIGHEST if compute.precision == "highest" else DEFAULT)
 
 
@@ -113,5 +113,5 @@ def test_nothing_changes_on_a_cpu(tiny, encoder, tokens):
     plainly = jax.pmap(lambda p, t: model.apply({"params": p}, t), axis_name="data", in_axes=(None, 0))
     step = features._step(tiny, (CLS, ReadoutConfig("1", "mean")))
     params = {"encoder": encoder}
-    ours, theirs = step((params, None), split_batch(tokens)), plainly(params, split_batch(tokens))
-    np.testing.assert_array_equal(ours, theirs)
+    ours, theirs = np.asarray(step((params, None), tokens)), np.asarray(plainly(params, split_batch(tokens)))
+    np.testing.assert_array_equal(ours, theirs.reshape(ours.shape))

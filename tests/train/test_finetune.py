@@ -15,8 +15,10 @@ from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as module
-from bert_jax.train.finetune import finetune, initial_params, num_steps, prepare_task, with_learning_rate
+from bert_jax.train import trainer
+from bert_jax.train.finetune import finetune, num_steps, prepare_task, with_learning_rate
 from bert_jax.train.loop import Diverged
+from bert_jax.train.trainer import initial_params
 from bert_jax.types import Tokens
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] good bad the a film was is quite very book plot and".split()
@@ -99,7 +101,7 @@ def test_two_readouts_see_the_same_batches_from_the_same_weights(pretrained, mon
         seen[readout, seed] = jax.device_get(state.params), list(batches), jax.random.key_data(key)
         return iter([(1, state, {})])
 
-    monkeypatch.setattr(module, "fit", watch)
+    monkeypatch.setattr(trainer, "fit", watch)
     monkeypatch.setattr(module, "predict_rows", lambda *args: np.zeros((21, 2)))
     for readout in (CLS, MEAN):
         for seed in (0, 1):

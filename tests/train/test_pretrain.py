@@ -25,6 +25,7 @@ from bert_jax.parallel.devices import replicate
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as finetuning
+from bert_jax.train import trainer
 from bert_jax.train.finetune import prepare_task
 from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.pretrain import Pretraining, bert_config, check, with_tokens
@@ -149,7 +150,7 @@ def test_a_fine_tuning_with_the_same_seed_begins_with_other_fresh_weights(traine
     data = prepare_task(task, tokenizer, split, {"validation": split}, config)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetuning, "fit", lambda step, state, batches, key: seen.append(state) or iter([(1, state, {})]))
+        patch.setattr(trainer, "fit", lambda step, state, batches, key: seen.append(state) or iter([(1, state, {})]))
         patch.setattr(finetuning, "predict_rows", lambda *args: np.zeros((1, 2)))
         mlp = ReadoutConfig(projection="mlp")
         finetuning.finetune(job.pretrained(trained[1]), data, mlp, config, config_of().seed)

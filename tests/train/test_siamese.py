@@ -21,11 +21,11 @@ from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batches
 from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.heads import PairClassifier
-from bert_jax.parallel.devices import map_train_step, split_batch
+from bert_jax.parallel.devices import least_batch, map_train_step
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, WordPiece
-from bert_jax.train import siamese
+from bert_jax.train import sentence_objectives, siamese
 from bert_jax.train.loop import Diverged
 from bert_jax.train.siamese import PairData, check_saveable, prepare_pairs, train_pairs, trained_model
 from bert_jax.train.step import init_state, make_train_step
@@ -63,11 +63,9 @@ def parts(objective, temperature=0.1):
     head = PairClassifier(BERT, 3)
     vectors = np.zeros((1, BERT.hidden_size), np.float32)
     params |= {"classifier": jax.jit(head.init)(jax.random.key(1), vectors, vectors)["params"]}
-    made = {
-        "nli": lambda: siamese.classification_objective(model, head),
-        "sts": lambda: siamese.cosine_objective(model),
-        "simcse": lambda: siamese.contrastive_objective(model, temperature),
-    }[objective]()
+    made = sentence_objectives.SENTENCE_OBJECTIVES[objective](
+        model, dataclasses.replace(FAST, temperature=temperature), 3
+    )
     return made, params, model
 
 
@@ -77,7 +75,7 @@ def steps(objective, number=3):
     optimizer, found = optax.sgd(0.5), {}
     step, state = map_train_step(make_train_step(made, optimizer)), init_state(params, optimizer)
     for i in range(number):
-        state, values = step(state, split_batch(batch_for(objective)), jax.random.key(0))
+        state, values = step(state, batch_for(objective), jax.random.key(0))
         found |= {f"{objective}.{name}{i}": value for name, value in values.items()}
         if i in (0, number - 1):
             leaves = {jax.tree_util.keystr(path): np.array(x) for path, x in jax.tree.leaves_with_path(state.params)}
@@ -167,11 +165,11 @@ def test_losses_and_gradients_are_torchs(objective):
 
     def ours(u, v):
         with_vectors = lambda *args: (u, v)  # noqa: E731
-        saved, siamese.sentence_vectors = siamese.sentence_vectors, with_vectors
+        saved, sentence_objectives.sentence_vectors = sentence_objectives.sentence_vectors, with_vectors
         try:
             ((_, ratio),) = jax.vmap(lambda _: made(params, batch, None), axis_name="data")(np.zeros(1)).losses.items()
         finally:
-            siamese.sentence_vectors = saved
+            sentence_objectives.sentence_vectors = saved
         return (ratio.sum / ratio.count)[0]
 
     value, gradients = jax.value_and_grad(ours, (0, 1))(u, v)
@@ -319,4 +317,4 @@ if __name__ == "__main__":
         name: np.asarray(x)
         for name, x in ({k: v for o in OBJECTIVES for k, v in steps(o).items()} | whole_run()).items()
     }
-    np.savez(sys.argv[1], devices=jax.local_device_count(), **found)
+    np.savez(sys.argv[1], devices=least_batch(), **found)

@@ -10,7 +10,7 @@ from bert_jax.config import BertConfig, ObjectiveConfig, OptimConfig, ReadoutCon
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
-from bert_jax.parallel.devices import map_train_step, split_batch
+from bert_jax.parallel.devices import least_batch, map_train_step
 from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.losses import Ratio, Terms
@@ -21,7 +21,7 @@ from bert_jax.types import PretrainBatch, TaskBatch, Tokens
 CONFIG = BertConfig(50, 16, 1, 2, 32, 32, dropout=0.0, attention_dropout=0.0)
 READOUT = ReadoutConfig(projection="tanh")
 KEY = jax.random.key(0)
-ROWS, LENGTH = 8 * jax.local_device_count(), 8
+ROWS, LENGTH = 8 * least_batch(), 8
 
 
 def random_tokens(seed=0):
@@ -53,7 +53,7 @@ def gradient(objective, params, batch):
     """What one step of plain gradient descent at rate 1 takes off the parameters, and the step's metrics."""
     optimizer = optax.sgd(1.0)
     step = map_train_step(make_train_step(objective, optimizer))
-    state, metrics = step(init_state(params, optimizer), split_batch(batch), jax.random.key(0))
+    state, metrics = step(init_state(params, optimizer), batch, jax.random.key(0))
     return jax.tree.map(lambda old, new: np.asarray(old) - new, params, state.params), metrics
 
 
@@ -137,7 +137,7 @@ def test_two_steps_give_the_losses_they_always_gave():
 
 def test_dropout_is_new_at_each_step_and_a_function_of_key_and_step():
     data, state, step = tiny_pretraining(0.5, optax.sgd(0.0))
-    batch = split_batch(data.batch(0, np.arange(8)))
+    batch = data.batch(0, np.arange(8))
 
     def losses(key, steps):
         now, found = init_state(state.params, optax.sgd(0.0)), []
@@ -214,7 +214,7 @@ def test_a_step_in_pieces_is_the_whole_step(pieces):
     results = []
     for accumulate in (1, pieces):
         step = map_train_step(make_train_step(pretrain_objective(model), optimizer, accumulate))
-        state, metrics = step(init_state(params, optimizer), split_batch(batch), jax.random.key(0))
+        state, metrics = step(init_state(params, optimizer), batch, jax.random.key(0))
         results.append((state.params, metrics))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), *results)
 
@@ -226,9 +226,9 @@ def test_each_piece_has_the_dropout_that_a_device_would_have_had():
         draw = jax.random.uniform(key)
         return Terms({"loss": Ratio(params.sum() * 0 + draw, jnp.ones(()))}, {"square": Ratio(draw**2, jnp.ones(()))})
 
-    optimizer, devices = optax.sgd(0.0), jax.local_device_count()
+    optimizer, devices = optax.sgd(0.0), least_batch()
     step = map_train_step(make_train_step(objective, optimizer, 4))
-    _, metrics = step(init_state(np.zeros(1, np.float32), optimizer), split_batch(np.zeros(4 * devices)), KEY)
+    _, metrics = step(init_state(np.zeros(1, np.float32), optimizer), np.zeros(4 * devices), KEY)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(KEY, 0), i))(jnp.arange(4 * devices))
     draws = jax.vmap(jax.random.uniform)(keys)
     assert float(metrics["loss"]) == pytest.approx(float(draws.mean()), rel=1e-6)

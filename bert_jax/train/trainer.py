@@ -1,0 +1,120 @@
+"""One trainer: a model, an objective and batches to trained parameters and their predictions.
+
+Fine-tuning and the training of sentence vectors add their data, their objective and their evaluation.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from bert_jax.config import BertConfig, OptimConfig, Precision
+from bert_jax.parallel.devices import map_predict_step, map_train_step
+from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
+from bert_jax.train.loop import Diverged, Metrics, fit
+from bert_jax.train.optim import make_optimizer
+from bert_jax.train.step import Objective, init_state, make_predict_step, make_train_step
+from bert_jax.types import Params
+
+Outputs = dict[str, np.ndarray]
+"""Outputs of a model [rows ...] by the name of their evaluation set."""
+
+
+class Program(NamedTuple):
+    """The compiled steps of a model, shared by all runs that differ in seed or data order only.
+
+    model: as it is trained. predict_step: `(params, tokens) -> [B ...]`, by the model as it is evaluated.
+    """
+
+    model: Any
+    optimizer: optax.GradientTransformation
+    train_step: Callable[..., Any]
+    predict_step: Callable[..., Any]
+
+
+def make_program(
+    model: Any,
+    objective: Objective,
+    optim: OptimConfig,
+    steps: int,
+    evaluated: Any | None = None,
+    precision: Precision = "default",
+) -> Program:
+    """Map the steps of a model over the devices; nothing is compiled before the first batch.
+
+    Args:
+        model: over tokens, with a readout.
+        objective: what to minimise.
+        optim: how.
+        steps: of a run, for the schedule of the learning rate.
+        evaluated: the model to evaluate with, if it is another one with the same parameters.
+        precision: of float32 products in training.
+    """
+    optimizer = make_optimizer(optim, steps)
+    train_step = map_train_step(make_train_step(objective, optimizer), precision)
+    predict_step = make_predict_step(model if evaluated is None else evaluated)
+    return Program(
+        model, optimizer, train_step, map_predict_step(predict_step, model.config.compute.evaluation_precision)
+    )
+
+
+def train(
+    program: Program,
+    params: Params,
+    batches: Iterable[Any],
+    key: jax.Array,
+    evaluate: Callable[[Params], Outputs],
+    on_step: Callable[[int, Metrics], None],
+) -> tuple[Outputs, Params]:
+    """Take a step for every batch, then predict: predictions, and the trained parameters on the devices.
+
+    Args:
+        program: from `make_program`.
+        params: initial ones; they are copied.
+        batches: one or more.
+        key: for dropout, together with the step.
+        evaluate: predictions of some parameters.
+        on_step: called after each step with its number, from 1, and its metrics.
+
+    Raises:
+        Diverged: the loss of a step, or a prediction, is not finite.
+    """
+    for step, state, metrics in fit(program.train_step, init_state(params, program.optimizer), batches, key):
+        on_step(step, metrics)
+    outputs = evaluate(state.params)
+    # A finite loss says nothing of the weights that its own step made.
+    if not all(np.isfinite(rows).all() for rows in outputs.values()):
+        raise Diverged(step, "predictions are not finite after the update")
+    return outputs, state.params
+
+
+def initial_params(pretrained: Pretrained, model: Any, key: jax.Array, from_scratch: bool = False) -> Params:
+    """The checkpoint's encoder with a fresh readout and heads; its trained pooler where the readout asks.
+
+    From scratch, nothing of the checkpoint is taken.
+
+    Raises:
+        InputError: the readout needs weights that the checkpoint lacks.
+    """
+    if from_scratch:
+        return init_all(model, key)
+    fresh = init_without_encoder(model, key)
+    reader = with_trained_pooler(fresh.pop("reader", {}), model.readout, pretrained.checkpoint)
+    return {"encoder": pretrained.checkpoint.encoder} | fresh | ({"reader": reader} if reader else {})
+
+
+def count_steps(rows: int, epochs: int, batch_size: int) -> int:
+    """Optimizer steps of some epochs, the last batch of each with what is left.
+
+    >>> count_steps(17, 2, 8)
+    6
+    """
+    return epochs * -(-rows // batch_size)
+
+
+def with_dropout(bert: BertConfig, rate: float | None) -> BertConfig:
+    """The architecture with another dropout rate everywhere; None leaves its own."""
+    return bert if rate is None else dataclasses.replace(bert, dropout=rate, attention_dropout=rate)
