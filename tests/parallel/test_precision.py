@@ -86,7 +86,7 @@ def test_pretraining_is_evaluated_in_float32_and_trains_as_it_is_told(tiny, toke
     batch = PretrainBatch(tokens, slots, slots, weights, np.ones(ROWS, np.int32), weights[:, 0])
     params = jax.jit(model.init)(jax.random.key(0), tokens, slots)["params"]
     optimizer = make_optimizer(PretrainConfig().optim, 10)
-    evaluation = map_eval_step(_eval_step(bert, PretrainConfig()), compute.evaluation_precision)
+    evaluation = map_eval_step(_eval_step(bert, PretrainConfig(nsp_readout=CLS)), compute.evaluation_precision)
     assert precisions(evaluation, params, batch) == HIGHEST
     step = map_train_step(make_train_step(pretrain_objective(model), optimizer), compute.precision)
     found = precisions(step, init_state(params, optimizer), batch, jax.random.key(0))
