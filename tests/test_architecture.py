@@ -11,7 +11,14 @@ FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 LAYERS = (
     ("bert_jax.errors", "bert_jax.types", "bert_jax.parallel.memory"),
     ("bert_jax.spec", "bert_jax.analysis.statistics", "bert_jax.files"),
-    ("bert_jax.config", "bert_jax.study.store", "bert_jax.checkpoints.provenance"),
+    (
+        "bert_jax.config",
+        "bert_jax.study.store",
+        "bert_jax.checkpoints.provenance",
+        "bert_jax.analysis.bootstrap",
+        "bert_jax.analysis.crossed",
+    ),
+    ("bert_jax.analysis.estimates", "bert_jax.analysis.power"),
     ("bert_jax.data", "bert_jax.model", "bert_jax.analysis.comparison", "bert_jax.checkpoints.card"),
     ("bert_jax.checkpoints.exchange",),
     ("bert_jax.train.losses", "bert_jax.evaluate.metrics", "bert_jax.train.optim", "bert_jax.parallel.devices"),
@@ -74,6 +81,7 @@ ONLY_IN = {
     "pandas": (
         "bert_jax.analysis.comparison",
         "bert_jax.analysis.figures",
+        "bert_jax.analysis.power",
         "bert_jax.analysis.report",
         "bert_jax.analysis.claims.frames",
         *_CLAIMS,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bert_jax.analysis.statistics import Difference, Scorer, checked, scorer
+from bert_jax.analysis.statistics import Difference, Scorer, checked, reader_means, scorer
 from bert_jax.errors import InputError
 
 CELLS = 2_000_000
@@ -48,6 +48,7 @@ def paired_bootstraps(
     pairs: Sequence[tuple[int, int]],
     labels: np.ndarray,
     *,
+    readers: Sequence[int] | None = None,
     groups: np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -60,13 +61,14 @@ def paired_bootstraps(
         sides: [M S N] predictions of M sides.
         pairs: which of them to compare.
         labels: [N].
+        readers: [S] which reader, to be drawn as a whole, each seed belongs to; by default every seed is one.
         groups: [N] the group of each example.
     """
     sides, labels = checked(metric, sides, labels, groups)
-    score = scorer(metric, sides, labels, groups)
+    score = _by_reader(scorer(metric, sides, labels, groups), readers)
     point = score(np.ones((1, len(labels)), int))[0].mean(-1)
     draws: list[list[np.ndarray]] = [[] for _ in pairs]
-    for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed):
+    for picks, scores in _resampled(score, len(set(readers or range(sides.shape[1]))), len(labels), resamples, seed):
         for drawn, (a, b) in zip(draws, pairs, strict=True):
             drawn.append(_seed_mean(scores[:, b] - scores[:, a], picks))
     return [
@@ -93,16 +95,17 @@ def intervals(
     sides: np.ndarray,
     labels: np.ndarray,
     *,
+    readers: Sequence[int] | None = None,
     groups: np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
     """The 95% interval of each side's mean score, all on the same draws; arguments as in `paired_bootstraps`."""
     sides, labels = checked(metric, sides, labels, groups)
-    score = scorer(metric, sides, labels, groups)
+    score = _by_reader(scorer(metric, sides, labels, groups), readers)
     draws = [
         np.stack([_seed_mean(side, picks) for side in scores.swapaxes(0, 1)])
-        for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed)
+        for picks, scores in _resampled(score, len(set(readers or range(sides.shape[1]))), len(labels), resamples, seed)
     ]
     low, high = np.quantile(np.concatenate(draws, 1), [0.025, 0.975], axis=1)
     return list(zip(low.tolist(), high.tolist(), strict=True))
@@ -119,6 +122,10 @@ def _resampled(
     for start in range(0, resamples, size):
         chunk = picks[start : start + size]
         yield chunk, score(_draw_counts(example_rng, len(chunk), num_examples))
+
+
+def _by_reader(score: Scorer, readers: Sequence[int] | None) -> Scorer:
+    return lambda counts: reader_means(score(counts), readers, 2)
 
 
 def _draw_counts(rng: np.random.Generator, resamples: int, num_examples: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from bert_jax.analysis.statistics import Difference, checked, influence, scorer
+from bert_jax.analysis.statistics import Difference, checked, influence, reader_means, scorer
 
 LEVEL = 0.95
 """Coverage of an interval."""
@@ -100,10 +100,7 @@ def measure(
     sides, labels = checked(metric, sides, labels, groups)
     scores = scorer(metric, sides, labels, groups)(np.ones((1, len(labels)), int))[0]
     influences = influence(metric, sides, labels, groups)
-    if readers is None:
-        return Measured(scores, influences)
-    members = [np.asarray(readers) == reader for reader in dict.fromkeys(readers)]
-    return Measured(*(np.stack([of[:, member].mean(1) for member in members], 1) for of in (scores, influences)))
+    return Measured(reader_means(scores, readers, 1), reader_means(influences, readers, 1))
 
 
 def components(scores: np.ndarray, influences: np.ndarray) -> Components:

@@ -4,7 +4,7 @@ Predictions are [..., N], resamples are counts [R N] of how often each example w
 examples, R resamples, C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +92,14 @@ def influence(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.nda
         share = weight * len(labels) / member.sum()
         found[:, member] = share * INFLUENCES[name](flat[:, member], labels[member])
     return found.reshape(sides.shape)
+
+
+def reader_means(values: np.ndarray, readers: Sequence[int] | None, axis: int) -> np.ndarray:
+    """Values of K runs along an axis, averaged over the runs of each of their readers [K]; unchanged without any."""
+    if readers is None:
+        return values
+    members = [np.flatnonzero(np.asarray(readers) == reader) for reader in dict.fromkeys(readers)]
+    return np.stack([values.take(member, axis).mean(axis) for member in members], axis)
 
 
 def _group_members(groups: np.ndarray, over: str) -> tuple[list[np.ndarray], np.ndarray]:

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from bert_jax.analysis.comparison import differences, grid, summarise
+from bert_jax.analysis.crossed import measure
 from bert_jax.analysis.figures import draw
 from bert_jax.analysis.report import write_report
-from bert_jax.analysis.statistics import paired_bootstrap
 from bert_jax.errors import InputError
 from bert_jax.study.store import ResultStore, Row, read_rows, run_id
 
@@ -89,7 +89,8 @@ def test_difference_is_that_of_the_seeds_which_finished_on_both_sides(runs):
     a, b = (np.stack([answers(right) for right in side]) for side in ((70, 72), (80, 78)))
     assert (line["reference"], line["readout"], line["pairs"]) == (CLS, MEAN, 2)
     figures = [line[name] for name in ("difference", "low", "high", "p")]
-    np.testing.assert_allclose(figures, np.array(paired_bootstrap("accuracy", a, b, LABELS)) * [100, 100, 100, 1])
+    expected = measure("accuracy", np.stack([a, b]), LABELS).difference(0, 1).test()
+    np.testing.assert_allclose(figures, np.array(expected) * [100, 100, 100, 1])
     assert line["difference"] == pytest.approx(8) and line["p_adjusted"] == line["p"]
 
 
@@ -190,7 +191,7 @@ def test_the_table_says_what_it_must(runs, capsys, monkeypatch):
 
 def test_the_terminal_loses_no_column_where_it_is_narrow(runs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    runs.add("last/attention(num_heads=4)/none", 70, None).add("-2/mylab.poolers.Gated(temperature=2.0)/mlp", 60, 61)
+    runs.add("last/attention(num_heads=4)/none", 70, None).add("-2/mylab.poolers.Gated(temperature=2.0)/mlp", 62, 63)
     write_report(runs.folder)
     header = next(line for line in capsys.readouterr().out.splitlines() if "Readout" in line)
     assert header.split() == ["Task", "Readout", "Score", "Difference", "p", "Runs", "Time"]
