@@ -7,6 +7,7 @@ seeds, and seeds, examples, both, or collapsed runs as what makes scores vary. P
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -43,7 +44,14 @@ SPREADS: dict[str, Spread] = {
 }
 POSITIVE = 0.65
 """Share of class 1, the majority."""
-HEAD = ("metric", "what matters", "seeds", "Obuchowski-Rockette", "multi-bootstrap", "t over seeds", "one readout")
+METHODS = {
+    "crossed": "Obuchowski-Rockette",
+    "bootstrap": "multi-bootstrap",
+    "t": "t over seeds",
+    "single": "one readout",
+}
+"""What is counted, and its title in the table: intervals of differences by three methods; of a single readout's mean by
+the first."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,22 @@ def main(config: Coverage) -> None:
                 rows.append({"metric": metric, "matter": matter, "seeds": seeds} | cover(config, metric, matter, seeds))
                 note(" ".join(str(value) for value in rows[-1].values()))
     seconds = round(time.process_time())
-    print(markdown(HEAD, [[_text(value) for value in list(row.values())[: len(HEAD)]] for row in rows]))
+    print(tabulate(rows))
     content = {"machine": machine, "cpu_seconds": seconds, "settings": _settings(config), "rows": rows}
     if config.out is not None:
         config.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def tabulate(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table with a line for each metric and each thing that matters, numbers of seeds in its cells."""
+    seeds = list(dict.fromkeys(row["seeds"] for row in rows))
+    title = " / ".join(map(str, seeds))
+    lines = {}
+    for metric, matter in dict.fromkeys((row["metric"], row["matter"]) for row in rows):
+        alike = [row for row in rows if (row["metric"], row["matter"]) == (metric, matter)]
+        lines[metric, matter] = [" / ".join(f"{row[name]:.0f}" for row in alike) for name in METHODS]
+    head = ["metric", "what matters", *(f"{name}: {title}" for name in METHODS.values())]
+    return markdown(head, [[*key, *cells] for key, cells in lines.items()])
 
 
 def cover(config: Coverage, metric: str, matter: str, seeds: int) -> dict[str, float]:
@@ -140,10 +160,6 @@ def t_interval(differences: np.ndarray) -> tuple[float, float]:
 
 def _share(bounds: np.ndarray, truth: float) -> float:
     return float(np.mean((bounds[:, 0] <= truth) & (truth <= bounds[:, 1])))
-
-
-def _text(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _settings(config: Coverage) -> dict[str, Any]:
