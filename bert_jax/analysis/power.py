@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     both: tuple[int, int] | None
     """Readers and examples where neither alone suffices: on twice the examples, or four times ..."""
     smallest: float
-    """The smallest difference that the present size finds with that power."""
+    """The smallest difference that the present size finds with that power; NaN where it finds none."""
 
 
 def resize(components: Components, readers: int, examples: float) -> Components:
@@ -73,9 +73,6 @@ def plan(components: Components, effect: float) -> Plan:
     def by_examples(number: int) -> float:
         return _chance(components, effect, number, readers)
 
-    def by_effect(step: int) -> float:
-        return power(resize(components, readers, examples), step / MOST)
-
     enough_readers = _first(by_readers, 2, MOST) if readers > 1 else None
     enough_examples = _first(by_examples, 2, MOST * examples)
     both = None
@@ -83,9 +80,14 @@ def plan(components: Components, effect: float) -> Plan:
         sizes = (2**times * examples for times in range(1, MOST.bit_length()))
         tried = ((_first(partial(_chance, components, effect, size), 2, MOST), size) for size in sizes)
         both = next(((number, size) for number, size in tried if number is not None), None)
-    smallest = _first(by_effect, 1, 2 * MOST)
-    found = math.nan if smallest is None else smallest / MOST
-    return Plan(by_readers(readers), enough_readers, enough_examples, both, found)
+    return Plan(by_readers(readers), enough_readers, enough_examples, both, smallest(components))
+
+
+def smallest(components: Components) -> float:
+    """The smallest difference that the present size finds with a power of `WANTED`, to a tenth of a point."""
+    present = resize(components, components.readers, components.examples)
+    step = _first(lambda step: power(present, step / MOST), 1, 2 * MOST)
+    return math.nan if step is None else step / MOST
 
 
 def _chance(components: Components, effect: float, examples: int, readers: int) -> float:
@@ -128,14 +130,14 @@ def _needed(found: Plan, readers: str) -> str:
 
 def describe(compared: pd.DataFrame, points: float) -> str:
     """One sentence on all differences of a table; empty without any."""
-    plans = [plan(components, points / 100) for components in compared["components"].dropna()]
-    if not plans:
+    present = [resize(one, one.readers, one.examples) for one in compared["components"].dropna()]
+    if not present:
         return ""
-    chances = [100 * found.power for found in plans]
-    found = [each.smallest for each in plans if not math.isnan(each.smallest)]
+    chances = [100 * power(one, points / 100) for one in present]
+    found = [100 * least for least in map(smallest, present) if not math.isnan(least)]
     text = f"Power: a true difference of {points:g} points would be significant (p < 0.05, not corrected) in "
     text += f"{_range(chances, '.0f')}% of repetitions of this run"
-    text += f"; 80% takes a difference of {_range([100 * each for each in found], '.1f')} points" if found else ""
+    text += f"; 80% takes a difference of {_range(found, '.1f')} points" if found else ""
     return f"{text} (seeds and examples for it: experiments.report --detect)."
 
 

@@ -50,6 +50,7 @@ SELECTED = {
 }
 """What is said of a rate that was chosen, by what it was chosen on."""
 WITHOUT = "Without degenerate"
+"""The column of differences without degenerate runs."""
 WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""
 
@@ -184,10 +185,10 @@ def _change(line: pd.Series, which: str = "") -> str:
 
 def _without(line: pd.Series) -> str:
     """The difference without degenerate runs, where there are any."""
-    if not line["pairs"] > line["pairs_kept"]:
+    kept = line["pairs_kept"]
+    if not line["pairs"] > max(kept, 1):
         return ""
-    kept = int(line["pairs_kept"])
-    return f"{_change(line, '_kept')} of {_plural(kept, 'pair')}" if kept else "no pair left"
+    return f"{_change(line, '_kept')} of {_plural(int(kept), 'pair')}" if kept else "no pair left"
 
 
 def _troubles(line: pd.Series) -> list[str]:
@@ -284,7 +285,9 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
             f"{_plural(number, 'comparison')} (Holm)."
         )
         if (compared["pairs"] > compared["pairs_kept"]).any():
-            notes.append(f"{WITHOUT}: the difference of the pairs of which no run is degenerate, p not corrected.")
+            notes.append(
+                f"{WITHOUT}, or after a semicolon: the difference of those pairs of which no run is degenerate."
+            )
     notes += _level_notes(summary, compared, method)
     notes.append("Runs: those that finished; degenerate ones are no better than the majority baseline.")
     notes.append("Time: mean wall time of a run.")

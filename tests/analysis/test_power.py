@@ -27,9 +27,11 @@ def average(found):
     )._replace(readers=found[0].readers, examples=found[0].examples)
 
 
-@pytest.mark.parametrize(("matter", "seeds", "size"), [("seeds", 5, 200), ("both", 10, 150), ("examples", 4, 300)])
-def test_predicted_power_is_the_share_of_significant_repetitions(matter, seeds, size):
-    effect = 0.5
+@pytest.mark.parametrize(
+    ("matter", "seeds", "size", "effect"),
+    [("seeds", 5, 200, 0.5), ("both", 10, 150, 0.25), ("examples", 4, 300, 0.25)],
+)
+def test_predicted_power_is_the_share_of_significant_repetitions(matter, seeds, size, effect):
     # Predicted from a run of another size, of the same population.
     small = average(list(repeat(matter, 3, 100, effect)))
     found = list(repeat(matter, seeds, size, effect))
