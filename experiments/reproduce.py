@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bert_jax.analysis.estimates import DEFAULT, METHODS, Estimate
+from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Estimate, are_few
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
 from bert_jax.files import plain, writing
@@ -260,6 +260,8 @@ def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
     notes = [f"Difference: 95% interval by {METHODS[DEFAULT]}, over {over}; *: p < 0.05, corrected (Holm)."]
     if "examples" in levels and _is_random(table):
         notes.append("Where there is one run of each, an interval is over examples only.")
+    if are_few(gap.every.components for gap in gaps.values()):
+        notes.append(FEW)
     if any(gap.has_degenerate for gap in gaps.values()):
         notes.append("After a semicolon the same of the pairs of which no run is degenerate, and how many they are.")
     if any(is_pretrained_here(encoder, config) for encoder in table.encoders) and "pretrainings" not in levels:

@@ -23,7 +23,7 @@ from bert_jax.analysis.comparison import (
     short_names,
     summarise,
 )
-from bert_jax.analysis.estimates import DEFAULT, METHODS, Method
+from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Method, are_few
 from bert_jax.analysis.figures import (
     REGIMES,
     SIGNIFICANT,
@@ -306,8 +306,8 @@ def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) 
     notes = [f"{text}{'' if 'pretrainings' in levels else '; of this one encoder, not of others pretrained alike'}."]
     if "examples" in levels:
         notes.append("With one seed, an interval is over examples only and says nothing about other seeds.")
-    if (compared["pairs"][compared["over"] == "seeds"].isin([2, 3])).any() and method == DEFAULT:
-        notes.append("With two or three seeds a 95% interval holds the truth in 87 to 96% of cases.")
+    if method == DEFAULT and are_few(compared["components"].dropna()):
+        notes.append(FEW)
     return notes
 
 

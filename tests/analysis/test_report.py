@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 
 from bert_jax.analysis.comparison import differences, grid, summarise
 from bert_jax.analysis.crossed import measure
-from bert_jax.analysis.estimates import METHODS
+from bert_jax.analysis.estimates import FEW, METHODS
 from bert_jax.analysis.figures import draw
 from bert_jax.analysis.report import write_report
 from bert_jax.errors import InputError
@@ -175,6 +175,7 @@ def test_the_table_says_what_its_intervals_are_over_and_by_which_method(runs, ri
         tables[method] = (runs.folder / "table.md").read_text()
         assert METHODS[method] in tables[method] and "of this one encoder" in tables[method]
         assert ("over seeds and examples" in tables[method]) == (over == "seeds")
+    assert (FEW in tables["obuchowski-rockette"]) == (over == "seeds") and FEW not in tables["multi-bootstrap"]
     intervals = [text.split("+5.0 ")[1][:12] for text in tables.values()]
     assert intervals[0] != intervals[1]
 
