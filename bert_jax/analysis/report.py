@@ -95,7 +95,7 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
         _print(table, protocol, notes)
     if detect is not None:
         planned = power.tabulate(compared, detect)
-        print(f"\nTo find a difference of {detect:g} points:\n\n{planned.to_markdown(index=False)}")
+        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
 
 
 def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
