@@ -135,8 +135,8 @@ def describe(compared: pd.DataFrame, points: float) -> str:
         return ""
     chances = [100 * power(one, points / 100) for one in present]
     found = [100 * least for least in map(smallest, present) if not math.isnan(least)]
-    text = f"Power: a true difference of {points:g} point{'s' * (points != 1)} would be significant (p < 0.05, not corrected) in "
-    text += f"{_range(chances, '.0f')}% of repetitions of this run"
+    text = f"Power: a true difference of {points:g} point{'s' * (points != 1)} would be significant (p < 0.05, not "
+    text += f"corrected) in {_range(chances, '.0f')}% of repetitions of this run"
     text += f"; 80% takes a difference of {_range(found, '.1f')} points" if found else ""
     return f"{text} (seeds and examples for it: experiments.report --detect)."
 
