@@ -55,6 +55,7 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
         readouts=config.readouts(),
         seeds=seeds,
         learning_rates=config.learning_rates,
+        select=config.select,
         name=_name(config),
         labels={"suite": config.suite, "train_rows": config.train_rows},
         model_of=model_of if config.save_models else None,

@@ -1,5 +1,6 @@
 """The cells of a table: what is run for them, and what is found for them in the rows of run folders."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.analysis.comparison import Cell, grid
-from bert_jax.analysis.statistics import RESAMPLED, Difference, paired_bootstrap
+from bert_jax.analysis.estimates import DEFAULT, Estimate, Key, Method, estimate
+from bert_jax.analysis.statistics import RESAMPLED
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.checkpoints.provenance import tunings
 from bert_jax.errors import InputError
@@ -21,7 +23,7 @@ from bert_jax.study.pair_sources import SYNTHETIC, PairSource, read_pairs
 from bert_jax.study.regime import Regime
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.sources import Source, TaskSplits, read_task
-from bert_jax.study.store import Row, read_predictions, read_rows
+from bert_jax.study.store import Row, read_rows
 from bert_jax.tasks.suites import SUITES
 from bert_jax.train.log import read_log
 from experiments.pretrain import pretrain_encoder
@@ -45,13 +47,15 @@ class Job(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured for a cell. rows: by seed, each with its run folder; values: the metric x 100, by seed.
+    """What was measured for a cell. rows: the runs that finished, by pretraining and seed; folders: of each by its id;
+    values: the metric x 100, by seed, no two pretrainings having one.
 
     reason: why there is nothing.
     """
 
     values: dict[int, float] = {}  # noqa: RUF012 - never written to
-    rows: dict[int, tuple[Path, Row]] = {}  # noqa: RUF012
+    rows: dict[Key, Row] = {}  # noqa: RUF012
+    folders: dict[str, Path] = {}  # noqa: RUF012
     degenerate: int = 0
     failed: int = 0
     reason: str = ""
@@ -65,6 +69,11 @@ class Measured(NamedTuple):
     def says_nothing(self) -> bool:
         """True where all that finished is degenerate: a difference to it is not judged."""
         return 0 < len(self.values) == self.degenerate
+
+    @property
+    def trained(self) -> dict[Key, Row]:
+        """The runs that are better than the majority baseline on their task's first evaluation set."""
+        return {key: row for key, row in self.rows.items() if not row.is_degenerate(next(iter(row.majority)))}
 
 
 # What there is to measure.
@@ -237,6 +246,7 @@ def _run_columns(job: Job, regime: Regime) -> None:
             readouts=list(dict.fromkeys(line.readout for line in job.lines)),
             seeds=job.seeds,
             learning_rates=job.config.learning_rates,
+            select=job.config.select,
             labels={"suite": suite, "train_rows": job.config.train_rows},
         )
         run_grid(grid)
@@ -260,15 +270,17 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
         return _perplexity(table, config, line)
     measured = stand_in(column, config)
     assert measured is not None, "`missing` gives the reason where nothing stands in"
-    found: dict[str, tuple[Path, Row]] = {}
+    rows: list[Row] = []
+    folders: dict[str, Path] = {}
     for seed in range(config.pretrain_seeds):
         folder = _out(config, line, seed)
-        if folder.is_dir():
-            found |= {row.id: (folder, row) for row in read_rows(folder) if _fits(row, measured, line)}
-    if not found:
+        its_own = [row for row in read_rows(folder) if _fits(row, measured, line)] if folder.is_dir() else []
+        rows += [dataclasses.replace(row, pretraining=seed) for row in its_own]
+        folders |= {row.id: folder for row in its_own}
+    if not rows:
         return Measured(reason="not run yet")
-    cell = next(iter(grid([row for _, row in found.values()]).values()))[str(line.readout)]
-    return _measured(cell, measured, {row: folder for row, (folder, _) in found.items()})
+    cell = next(iter(grid(rows).values()))[str(line.readout)]
+    return _measured(cell, measured, folders)
 
 
 def _fits(row: Row, column: Column, line: Line) -> bool:
@@ -279,10 +291,9 @@ def _fits(row: Row, column: Column, line: Line) -> bool:
 def _measured(cell: Cell, column: Column, folders: dict[str, Path]) -> Measured:
     evaluation = column.evaluation or next(iter(cell.rows[0].majority))
     metric = column.metric or cell.rows[0].metric
-    values = {seed: 100 * row.metrics[evaluation][metric] for seed, row in cell.ok.items()}
-    rows = {seed: (folders[row.id], row) for seed, row in cell.ok.items()}
+    values = {seed: 100 * row.metrics[evaluation][metric] for (_, seed), row in cell.ok.items()}
     degenerate = sum(row.is_degenerate(evaluation) for row in cell.ok.values())
-    return Measured(values, rows, degenerate, len(cell.rows) - len(cell.ok))
+    return Measured(values, cell.ok, folders, degenerate, len(cell.rows) - len(cell.ok))
 
 
 def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
@@ -299,16 +310,32 @@ def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
     return Measured(values, reason="" if values else "not run yet")
 
 
-def difference(reference: Measured, other: Measured, column: Column, resamples: int) -> Difference | None:
-    """How much better a line is than another, in points, paired by seed; None where they share no seed."""
-    seeds = [seed for seed in reference.rows if seed in other.rows]
-    if not seeds:
+class Gap(NamedTuple):
+    """The difference of two cells: of all runs that both have, and without those of which one is degenerate."""
+
+    every: Estimate
+    kept: Estimate | None
+    verdict: bool
+    """False where all runs of a side are degenerate: such a difference is not judged."""
+
+    @property
+    def has_degenerate(self) -> bool:
+        """Whether a run was left out."""
+        return self.kept is None or self.kept.runs < self.every.runs
+
+
+def difference(reference: Measured, other: Measured, column: Column, method: Method = DEFAULT) -> Gap | None:
+    """How much better a line is than another, paired by pretraining and seed; None where they share no run."""
+    if not reference.rows:
         return None
-    first = reference.rows[seeds[0]][1]
+    first = next(iter(reference.rows.values()))
     metric, evaluation = column.metric or first.metric, column.evaluation or next(iter(first.majority))
-    if metric not in RESAMPLED:
+    if metric.partition("_")[0] not in RESAMPLED:
         return None
-    loaded = [[read_predictions(*side.rows[seed])[evaluation] for seed in seeds] for side in (reference, other)]
-    a, b = (np.stack([predictions for predictions, _ in side]) for side in loaded)
-    found = paired_bootstrap(metric, a, b, loaded[0][0][1], resamples=resamples)
-    return Difference(100 * found.mean, 100 * found.low, 100 * found.high, found.p_value)
+    where = reference.folders | other.folders
+    every, kept = (
+        estimate(sides, evaluation, where, method, metric=metric)
+        for sides in ((reference.rows, other.rows), (reference.trained, other.trained))
+    )
+    verdict = not (reference.says_nothing or other.says_nothing)
+    return None if every is None else Gap(every, kept, verdict)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import tyro
 
+from bert_jax.analysis.estimates import DEFAULT, Method
 from bert_jax.analysis.report import write_report
+from bert_jax.errors import InputError
 from experiments.cli import run
 
 
@@ -15,11 +17,21 @@ class ReportConfig:
 
     folder: tyro.conf.Positional[Path]
     """A folder that an experiment wrote with --out."""
+    interval: Method = DEFAULT
+    """How intervals and p-values are made. obuchowski-rockette holds from about three seeds on; multi-bootstrap is
+    that of MultiBERTs, too short with few seeds and too long where examples matter most. Nothing of it is stored."""
+    detect: float | None = None
+    """Print what it takes to find a difference of so many points: the power of this run, and seeds or examples for
+    80%."""
+
+    def __post_init__(self) -> None:
+        if self.detect is not None and not 0 < self.detect <= 100:
+            raise InputError(f"--detect {self.detect}: it must be more than 0 and at most 100 points")
 
 
 def main(config: ReportConfig) -> None:
     """Report on `config.folder`."""
-    write_report(config.folder)
+    write_report(config.folder, method=config.interval, detect=config.detect)
 
 
 if __name__ == "__main__":

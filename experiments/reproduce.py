@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from bert_jax.analysis.comparison import num_resamples
+from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Estimate, are_few
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
 from bert_jax.files import plain, writing
@@ -22,6 +22,7 @@ from bert_jax.study.run import name_encoder
 from experiments import what_is_in_cls
 from experiments.cells import (
     SYNTHETIC,
+    Gap,
     Measured,
     chosen_columns,
     chosen_lines,
@@ -104,7 +105,8 @@ def report(table: Table, config: Reproduce) -> None:
     """Print the table and write it to table.md in the run folder."""
     found = collect(table, config)
     heading, frame, notes = protocol(table, config), _frame(table, config, found), _notes(table, config, found)
-    compared = _compare(found)
+    gaps = _gaps(found)
+    compared, notes = _compare(gaps), notes + _gap_notes(table, config, gaps)
     parts = [heading, frame.to_markdown(index=False, disable_numparse=True)]
     if not compared.empty:
         parts += [f"Difference to {found.lines[0].title}:", compared.to_markdown(index=False)]
@@ -216,24 +218,61 @@ def _text(cell: Measured, digits: int) -> str:
     return text + (f" ({', '.join(troubles)})" if troubles else "")
 
 
-def _compare(found: Found) -> pd.DataFrame:
-    """Every line's difference to the first, with the interval of the paired bootstrap and Holm's p."""
+Gaps = dict[tuple[str, str], Gap]
+"""(line, column) -> its difference to the first line."""
+
+
+def _gaps(found: Found) -> Gaps:
     first, *others = found.lines
-    made, resamples = [], num_resamples(len(others) * len(found.columns))
-    for line in others:
-        for column in found.columns:
-            reference, cell = (found.cells[title][column.title] for title in (first.title, line.title))
-            gap = difference(reference, cell, column, resamples)
-            if gap is not None:
-                verdict = not (reference.says_nothing or cell.says_nothing)
-                made.append((line.title, column.title, gap, verdict))
-    adjusted = adjust(np.array([gap.p_value for *_, gap, _ in made]))
+    pairs = ((line.title, column) for line in others for column in found.columns)
+    cells = found.cells
+    made = {
+        (title, column.title): difference(cells[first.title][column.title], cells[title][column.title], column)
+        for title, column in pairs
+    }
+    return {key: gap for key, gap in made.items() if gap is not None}
+
+
+def _compare(gaps: Gaps) -> pd.DataFrame:
+    """Every line's difference to the first, with its interval; a star where Holm's p is below 0.05."""
+    adjusted = adjust(np.array([gap.every.figures.p_value for gap in gaps.values()]))
     texts: dict[str, dict[str, str]] = {}
-    for (title, heading, gap, verdict), p in zip(made, adjusted, strict=True):
-        star = "*" if verdict and p < 0.05 else ""
-        texts.setdefault(title, {})[heading] = f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]{star}"
-    frame = pd.DataFrame([{"": title} | cells for title, cells in texts.items()])
-    return frame.fillna("")
+    for ((title, heading), gap), p in zip(gaps.items(), adjusted, strict=True):
+        text = _change(gap.every) + ("*" if gap.verdict and p < 0.05 else "")
+        if gap.has_degenerate:
+            text += f"; {_change(gap.kept)} of {gap.kept.runs}" if gap.kept else "; no pair left"
+        texts.setdefault(title, {})[heading] = text
+    return pd.DataFrame([{"": title} | cells for title, cells in texts.items()]).fillna("")
+
+
+def _change(found: Estimate) -> str:
+    gap = found.in_points()
+    return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
+
+
+def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
+    """How the intervals of differences are made, and what they are over."""
+    if not gaps:
+        return []
+    levels = {gap.every.level for gap in gaps.values()}
+    over = " or ".join(level for level in ("pretrainings", "seeds") if level in levels)
+    over = f"{over} and examples" if over else "examples"
+    notes = [
+        f"Difference: 95% interval by {METHODS[DEFAULT]}, over {over}; *: p < 0.05, corrected (Holm), "
+        "where no side is degenerate in all its runs."
+    ]
+    if "examples" in levels and _is_random(table):
+        notes.append("Where there is one run of each, an interval is over examples only.")
+    if are_few(gap.every.components for gap in gaps.values()):
+        notes.append(FEW)
+    if any(gap.has_degenerate for gap in gaps.values()):
+        notes.append("After a semicolon the same of the pairs of which no run is degenerate, and how many they are.")
+    if any(is_pretrained_here(encoder, config) for encoder in table.encoders) and "pretrainings" not in levels:
+        notes.append(
+            "One pretraining of each encoder: differences are between these encoders, not between kinds of pretraining "
+            "(--pretrain-seeds)."
+        )
+    return notes
 
 
 def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
@@ -250,16 +289,6 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
         notes += [f"{line.title}: some cells are not run yet."] if "not run yet" in reasons else []
     if table.published_on and config.scale == "base":
         notes += [f"No difference is shown: {'; '.join(refusals(table, config))}."] if refusals(table, config) else []
-    if any(is_pretrained_here(encoder, config) for encoder in table.encoders) and config.pretrain_seeds == 1:
-        notes.append("One pretraining of each encoder: intervals say nothing about others (--pretrain-seeds).")
-    if len(found.lines) > 1:
-        notes.append(
-            "Difference: 95% interval of a multi-bootstrap over seeds and examples; *: p < 0.05, corrected (Holm), "
-            "where no side is degenerate in all its runs."
-        )
-    notes += ["Fewer than 10 seeds: intervals are too short where seeds matter more than examples."] * (
-        config.seeds < 10 and _is_random(table)
-    )
     return notes + list(table.notes)
 
 

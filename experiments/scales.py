@@ -75,7 +75,9 @@ class Reproduce:
     """Pretrainings of each encoder. With several, seed s starts from the one with seed s modulo their number, so that
     intervals are over pretrainings too."""
     learning_rates: tuple[float, ...] = ()
-    """Rates to try in fine-tuning; the best on the evaluation set is reported."""
+    """Rates to try in fine-tuning, of which one is reported."""
+    select: Literal["heldout", "evaluation"] = "heldout"
+    """What chooses among several rates: a tenth of the training rows, or the set that is scored, as in papers."""
     train_rows: int | None = None
     """Train and probe on so many rows only: the first, or evenly spread ones where folds stand for a dev set."""
     finetune: FinetuneConfig = FinetuneConfig()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from bert_jax.analysis.claims.claim_report import write_claims
-from bert_jax.analysis.claims.frames import ABOUT, read_about
+from bert_jax.analysis.claims.frames import ABOUT, read_about, split_name
 from bert_jax.analysis.report import write_report
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.config import ReadoutConfig
@@ -55,7 +55,7 @@ def main(config: ClsRun) -> None:
     check_batch_sizes(config.probe)
     check_batch_sizes(config.finetune, "--finetune.")
     encoders = {name: str(resolve(place)) for name, place in config.named_encoders().items()}
-    encoders = encoders or dict.fromkeys(config.pretrainings, "")
+    encoders = encoders or dict.fromkeys(config.own_encoders(), "")
     for place in filter(None, encoders.values()):
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
@@ -90,11 +90,13 @@ def start(args: Sequence[str]) -> None:
 def _pretrained(config: ClsRun, name: str) -> Path:
     """The synthetic language's own encoder of one kind; made if it is not there yet."""
     objective, readout = config.pretrain.objective, config.pretrain.nsp_readout
-    if name == "none":
+    kind, number = split_name(name)
+    if kind == "none":
         objective = dataclasses.replace(objective, pairs="none")
-    if name == "nsp-mean":
+    if kind == "nsp-mean":
         readout = dataclasses.replace(readout, pooling="mean")
-    pretrain = dataclasses.replace(config.pretrain, objective=objective, nsp_readout=readout)
+    seed = config.pretrain.seed + number
+    pretrain = dataclasses.replace(config.pretrain, objective=objective, nsp_readout=readout, seed=seed)
     return own_encoder(dataclasses.replace(config, pretrain=pretrain), config.out / name / "pretraining")
 
 

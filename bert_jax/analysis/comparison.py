@@ -1,36 +1,39 @@
 """What rows say of readouts: scores with their intervals, and paired differences, as data frames.
 
-Scores are the headline metric of each task times 100. A learning rate that was one of several is chosen
-per task and readout by the mean score on the task's first evaluation set.
+Scores are the headline metric of each task times 100. A learning rate that was one of several is chosen per task and
+readout, on held-out training rows where runs were scored on them and on the first evaluation set elsewhere.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bert_jax.analysis.statistics import adjust, intervals, paired_bootstraps
-from bert_jax.errors import InputError, unknown
-from bert_jax.study.store import Row, read_predictions
+from bert_jax.analysis.estimates import (
+    DEFAULT,
+    Estimate,
+    Key,
+    Method,
+    Where,
+    estimate,
+    finished,
+    num_resamples,
+)
+from bert_jax.analysis.statistics import adjust
+from bert_jax.errors import unknown
+from bert_jax.study.store import Row
 
-RESAMPLES = 1000
-RESAMPLES_PER_COMPARISON = 100
-"""The smallest p-value is 2 / (resamples + 1); times the number of comparisons it must still be able to be small."""
-
-
-def num_resamples(comparisons: int) -> int:
-    """Of the bootstrap, for each of so many comparisons that are corrected together."""
-    return max(RESAMPLES, RESAMPLES_PER_COMPARISON * comparisons)
-
-
+HELD_OUT = "heldout"
+"""Where the details of a row have its metrics on training rows that were held out to choose a rate."""
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """What the second evaluation set of a task adds to its title; any other adds its own name."""
 IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]
-FIGURES = ["difference", "low", "high", "p", "verdict"]
+FIGURES = ["difference", "low", "high", "p"]
+KEPT = ["pairs_kept", *(f"{name}_kept" for name in FIGURES)]
+"""The same without pairs of which a run is degenerate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +42,17 @@ class Cell:
 
     rows: tuple[Row, ...]
     rates_tried: int
+    selected_on: str = ""
+    """What the rate was chosen on: heldout or evaluation."""
 
     @property
-    def ok(self) -> dict[int, Row]:
-        """The runs that did not fail, by seed."""
-        return {row.seed: row for row in sorted(self.rows, key=lambda row: row.seed) if row.ok}
+    def ok(self) -> dict[Key, Row]:
+        """The runs that did not fail, by pretraining and seed."""
+        return finished(self.rows)
+
+    def trained(self, evaluation: str) -> dict[Key, Row]:
+        """The runs that are better than the majority baseline."""
+        return {key: row for key, row in self.ok.items() if not row.is_degenerate(evaluation)}
 
 
 Grid = dict[str, dict[str, Cell]]
@@ -66,19 +75,20 @@ def by_regime(rows: list[Row]) -> dict[str, list[Row]]:
     return {regime: [row for row in rows if row.regime == regime] for regime in dict.fromkeys(r.regime for r in rows)}
 
 
-def summarise(rows: list[Row], folder: Path) -> pd.DataFrame:
+def summarise(rows: list[Row], where: Where, method: Method = DEFAULT) -> pd.DataFrame:
     """One line per regime, task, evaluation set and readout.
 
     Of the runs that finished: seeds (how many), mean, sd (between seeds, n - 1; NaN with one), low and high (the 95%
-    interval of the mean over seeds and examples) and degenerate (how many). Of all: failed (how many), majority
-    (the baseline), learning_rate (the one chosen of rates_tried) and seconds (mean wall time of a run). anisotropy is
+    interval of the mean), over (what the interval is over: pretrainings, seeds or examples) and degenerate (how many).
+    With several pretrainings seeds counts the runs of all. Of all: failed (how many), majority (the baseline),
+    learning_rate (the one chosen of rates_tried, on selected_on) and seconds (mean wall time of a run). anisotropy is
     NaN where rows do not say it.
     """
     lines = []
     for of_regime in by_regime(rows).values():
         for cells, evaluation in evaluations(grid(of_regime)):
-            bounds = _intervals(list(cells.values()), evaluation, folder)
-            lines += [_summary(cell, evaluation, *bounds[readout]) for readout, cell in cells.items()]
+            found = [estimate([cell.ok], evaluation, where, method) for cell in cells.values()]
+            lines += [_summary(*each, evaluation) for each in zip(cells.values(), found, strict=True)]
     return pd.DataFrame(lines)
 
 
@@ -100,15 +110,20 @@ def references(readouts: list[str]) -> dict[str, str]:
     return {readout: f"{layers}/{first}/{projection}" for readout, (layers, _, projection) in parts.items()}
 
 
-def differences(rows: list[Row], folder: Path, reference: str | None = None, together: int = 0) -> pd.DataFrame:
-    """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY` and `FIGURES`.
+def differences(
+    rows: list[Row], where: Where, reference: str | None = None, together: int = 0, method: Method = DEFAULT
+) -> pd.DataFrame:
+    """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY`, `FIGURES`, `KEPT`.
 
     Only seeds that finished on both sides are compared, and `pairs` says how many; with none the figures are NaN.
-    p_adjusted is that of `correct`.
+    p_adjusted is that of `correct`. `over` is what the interval is over, and
+    `components` the `Components` of the difference, not times 100.
 
     Args:
+        where: the folders of the rows.
         reference: a readout; by default what `references` says.
         together: comparisons that the caller corrects together, if they are more than those of the frame.
+        method: how intervals are made.
 
     Raises:
         InputError: no row has the reference, or runs of one task were scored on different labels.
@@ -124,8 +139,9 @@ def differences(rows: list[Row], folder: Path, reference: str | None = None, tog
             others = [readout for readout in cells if to[readout] != readout and to[readout] in cells]
             compare.append(([(cells[to[readout]], cells[readout]) for readout in others], evaluation))
     resamples = num_resamples(max(together, sum(len(pairs) for pairs, _ in compare)))
-    lines = [line for pairs, evaluation in compare for line in _differences(pairs, evaluation, folder, resamples)]
-    return correct(pd.DataFrame(lines, columns=IDENTITY + FIGURES))
+    lines = [_difference(a, b, evaluation, where, method, resamples) for pairs, evaluation in compare for a, b in pairs]
+    frame = pd.DataFrame(lines, columns=[*IDENTITY, *FIGURES, *KEPT, "over", "components", "verdict"])
+    return correct(frame)
 
 
 def correct(frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,18 +159,25 @@ def may_judge(sides: Iterable[Sequence[Row]], evaluation: str) -> bool:
 
 
 def _choose_rate(rows: list[Row]) -> Cell:
+    """The runs at the best of several rates, by their mean score on held-out training rows where all runs have it, and
+    on the first evaluation set elsewhere."""
     evaluation = next(iter(rows[0].majority))
+    held_out = all(HELD_OUT in row.details for row in rows if row.ok) and any(row.ok for row in rows)
     rates: dict[float | None, list[Row]] = {}
     for row in rows:
         rates.setdefault(row.learning_rate, []).append(row)
+
     # A failed run counts as the majority baseline, so that a rate that often fails is not chosen for its luck.
+    def score(row: Row) -> float:
+        return float(row.details[HELD_OUT][row.metric]) if held_out and row.ok else row.score(evaluation)
 
     def merit(rate: float | None) -> tuple[float, int]:
-        mean = np.mean([row.score(evaluation) for row in rates[rate]])
+        mean = np.mean([score(row) for row in rates[rate]])
         return float(np.nan_to_num(mean, nan=-1)), sum(row.ok for row in rates[rate])
 
     best = max(rates, key=merit)
-    return Cell(tuple(rates[best]), len(rates))
+    selected_on = ("heldout" if held_out else "evaluation") if len(rates) > 1 else ""
+    return Cell(tuple(rates[best]), len(rates), selected_on)
 
 
 def evaluations(cells: Grid) -> Iterator[tuple[dict[str, Cell], str]]:
@@ -170,34 +193,7 @@ def label(row: Row, evaluation: str) -> str:
     return row.title if evaluation == first else f"{row.title}-{SUFFIXES.get(evaluation, evaluation)}"
 
 
-def _stack(rows: list[Row], evaluation: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(predictions [S N], labels [N])."""
-    loaded = [read_predictions(folder, row)[evaluation] for row in rows]
-    labels = loaded[0][1]
-    for row, (_, others) in zip(rows, loaded, strict=True):
-        if not np.array_equal(labels, others):
-            raise InputError(f"{folder}: runs {rows[0].id} and {row.id} were scored on different {evaluation} labels")
-    return np.stack([predictions for predictions, _ in loaded]), labels
-
-
-def _intervals(cells: list[Cell], evaluation: str, folder: Path) -> dict[str, tuple[float, float]]:
-    """readout -> the interval of its mean; cells with the same seeds share their draws."""
-    found = {cell.rows[0].name: (math.nan, math.nan) for cell in cells}
-    for seeds in dict.fromkeys(tuple(cell.ok) for cell in cells if cell.ok):
-        alike = [cell for cell in cells if tuple(cell.ok) == seeds]
-        first, (sides, labels) = alike[0].rows[0], _sides(alike, seeds, evaluation, folder)
-        bounds = intervals(first.metric, sides, labels, groups=first.groups())
-        found |= {cell.rows[0].name: bound for cell, bound in zip(alike, bounds, strict=True)}
-    return found
-
-
-def _sides(cells: list[Cell], seeds: Sequence[int], evaluation: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(predictions [M S N] of some seeds of each cell, labels [N])."""
-    predictions, labels = _stack([cell.ok[seed] for cell in cells for seed in seeds], evaluation, folder)
-    return predictions.reshape(len(cells), len(seeds), -1), labels
-
-
-def _summary(cell: Cell, evaluation: str, low: float, high: float) -> dict[str, Any]:
+def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> dict[str, Any]:
     first, ok = cell.rows[0], list(cell.ok.values())
     scores = 100 * np.array([row.score(evaluation) for row in ok])
     return {
@@ -210,38 +206,32 @@ def _summary(cell: Cell, evaluation: str, low: float, high: float) -> dict[str, 
         "seeds": len(ok),
         "mean": scores.mean() if ok else math.nan,
         "sd": scores.std(ddof=1) if len(ok) > 1 else math.nan,
-        "low": 100 * low,
-        "high": 100 * high,
+        "low": found.in_points().low if found else math.nan,
+        "high": found.in_points().high if found else math.nan,
+        "over": found.level if found else "",
         "majority": 100 * first.majority[evaluation][first.metric],
         "degenerate": sum(row.is_degenerate(evaluation) for row in ok),
         "failed": len(cell.rows) - len(ok),
         "learning_rate": first.learning_rate,
         "rates_tried": cell.rates_tried,
+        "selected_on": cell.selected_on,
         "seconds": np.mean([row.seconds for row in cell.rows]),
         "anisotropy": np.mean([row.details.get("anisotropy", math.nan) for row in cell.rows]),
     }
 
 
-def _differences(pairs: list[tuple[Cell, Cell]], evaluation: str, folder: Path, resamples: int) -> list[dict[str, Any]]:
-    """A line for each pair (reference, other) of cells of one task; pairs with the same seeds share their draws."""
-    shared = [tuple(seed for seed in a.ok if seed in b.ok) for a, b in pairs]
-    figures: list[list[float | bool]] = [[math.nan] * 4 + [False] for _ in pairs]
-    for seeds in dict.fromkeys(filter(None, shared)):
-        alike = [i for i, common in enumerate(shared) if common == seeds]
-        cells = list(dict.fromkeys(cell for i in alike for cell in pairs[i]))
-        sides, labels = _sides(cells, seeds, evaluation, folder)
-        places = [(cells.index(pairs[i][0]), cells.index(pairs[i][1])) for i in alike]
-        first = cells[0].rows[0]
-        found = paired_bootstraps(first.metric, sides, places, labels, groups=first.groups(), resamples=resamples)
-        for i, difference in zip(alike, found, strict=True):
-            verdict = may_judge(([cell.ok[seed] for seed in seeds] for cell in pairs[i]), evaluation)
-            figures[i] = [*(100 * value for value in difference[:3]), difference.p_value, verdict]
-    lines = []
-    for (a, b), seeds, values in zip(pairs, shared, figures, strict=True):
-        first = b.rows[0]
-        names = [first.regime, label(first, evaluation), first.task, evaluation, first.name, a.rows[0].name]
-        lines.append(dict(zip(IDENTITY + FIGURES, [*names, len(seeds), *values], strict=True)))
-    return lines
+def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method, resamples: int) -> dict[str, Any]:
+    """Cell b of a task minus its reference a, with all runs and without those that are degenerate."""
+    first, nothing = b.rows[0], [0, *[math.nan] * len(FIGURES)]
+    found = estimate([a.ok, b.ok], evaluation, where, method, resamples=resamples)
+    kept = estimate([a.trained(evaluation), b.trained(evaluation)], evaluation, where, method, resamples=resamples)
+    names = [first.regime, label(first, evaluation), first.task, evaluation, first.name, a.rows[0].name]
+    figures = [[one.runs, *one.in_points()] if one else nothing for one in (found, kept)]
+    line = dict(zip([*IDENTITY, *FIGURES, *KEPT], [*names, *figures[0], *figures[1]], strict=True))
+    shared = [key for key in a.ok if key in b.ok]
+    verdict = bool(shared) and may_judge(([cell.ok[key] for key in shared] for cell in (a, b)), evaluation)
+    details = {"over": found.level, "components": found.components} if found else {"over": "", "components": None}
+    return line | details | {"verdict": verdict}
 
 
 def short_names(readouts: list[str]) -> dict[str, str]:

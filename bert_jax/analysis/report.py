@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bert_jax.analysis import power
 from bert_jax.analysis.comparison import (
     differences,
     is_grid,
@@ -22,6 +23,7 @@ from bert_jax.analysis.comparison import (
     short_names,
     summarise,
 )
+from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Method, are_few
 from bert_jax.analysis.figures import (
     SIGNIFICANT,
     draw,
@@ -39,14 +41,30 @@ from bert_jax.study.store import (
     read_rows,
 )
 
+DETECT = 1.0
+"""Points of a difference whose chance to be found is told below a table."""
+SELECTED = {
+    "heldout": "Where several learning rates were tried, the rate was chosen on held-out training rows.",
+    "evaluation": "Where several learning rates were tried, the rate was chosen on the evaluation set, as in papers: "
+    "scores are the best of several tries.",
+}
+"""What is said of a rate that was chosen, by what it was chosen on."""
+WITHOUT = "Without degenerate"
+"""The column of differences without degenerate runs."""
 WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""
 
 
-def write_report(folder: Path, show: bool = True) -> None:
+def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, detect: float | None = None) -> None:
     """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if it is to be shown.
 
     A grid of layers and poolings is drawn as heatmap.png; only with several regimes is there figure.png as well.
+
+    Args:
+        folder: the run folder.
+        show: whether to print the table.
+        method: how intervals are made.
+        detect: print also what it takes to find a difference of so many points.
 
     Raises:
         InputError: the folder has no finished run, is damaged or cannot be written.
@@ -56,11 +74,12 @@ def write_report(folder: Path, show: bool = True) -> None:
     if not rows:
         reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
         raise InputError(f"{folder} has no finished run to report{reasons}")
-    summary, compared = summarise(rows, folder), differences(rows, folder)
+    summary, compared = summarise(rows, folder, method), differences(rows, folder, method=method)
     regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
     several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
     make = _side_by_side if several else _map if mapped else _table
-    table, notes = make(summary, compared, absent), _notes(summary, compared) + _absent_notes(absent)
+    notes = [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
+    table, notes = make(summary, compared, absent), list(filter(None, notes))
     protocol = _protocol(rows, experiment)
     if several or mapped:
         notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
@@ -74,6 +93,9 @@ def write_report(folder: Path, show: bool = True) -> None:
             figure.savefig(folder / name, dpi=150)
     if show:
         _print(table, protocol, notes)
+    if detect is not None:
+        planned = power.tabulate(compared, detect)
+        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
 
 
 def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
@@ -86,6 +108,7 @@ def _table(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.
     names = short_names(list(summary["readout"].unique()))
     table = pd.DataFrame([_texts(line, names) for _, line in _merge(summary, compared).iterrows()])
     empty = [name for name in ("Difference", "p") if compared.empty]
+    empty += [WITHOUT] * (not table[WITHOUT].any())
     empty += ["Rate"] * (table["Rate"].nunique() == 1) + ["Anisotropy"] * (not table["Anisotropy"].any())
     table = table.drop(columns=empty)
     missing = [{"Task": title, "Score": "absent"} for tasks in absent.values() for title in tasks]
@@ -139,7 +162,7 @@ def _cell(line: pd.Series) -> str:
     text = _score(line)
     if line["pairs"] > 0:
         star = "*" if line["p_adjusted"] < SIGNIFICANT else ""
-        text += f" ({_change(line)}{star})"
+        text += f" ({_change(line)}{star}{'; ' * bool(_without(line))}{_without(line)})"
     return ", ".join(filter(None, [text, *_troubles(line)]))
 
 
@@ -154,9 +177,18 @@ def _score(line: pd.Series) -> str:
     return f"{line['mean']:.{digits}f}{sd}" if line["seeds"] else ""
 
 
-def _change(line: pd.Series) -> str:
+def _change(line: pd.Series, which: str = "") -> str:
     digits = _digits(line)
-    return f"{line['difference']:+.{digits}f} [{line['low']:.{digits}f}, {line['high']:.{digits}f}]"
+    difference, low, high = (line[f"{name}{which}"] for name in ("difference", "low", "high"))
+    return f"{difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _without(line: pd.Series) -> str:
+    """The difference without degenerate runs, where there are any."""
+    kept = line["pairs_kept"]
+    if not line["pairs"] > max(kept, 1):
+        return ""
+    return f"{_change(line, '_kept')} of {_plural(int(kept), 'pair')}" if kept else "no pair left"
 
 
 def _troubles(line: pd.Series) -> list[str]:
@@ -173,6 +205,7 @@ def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
         "Score": _score(line),
         "Difference": _change(line) if paired else "",
         "p": "" if math.isnan(line["p_adjusted"]) else f"{line['p_adjusted']:.3f}",
+        WITHOUT: _without(line),
         "Runs": ", ".join([str(line["seeds"]), *_troubles(line)]),
         "Rate": _rate(line["learning_rate"]),
         "Anisotropy": "" if math.isnan(line["anisotropy"]) else f"{line['anisotropy']:.3f}",
@@ -239,16 +272,21 @@ def _wide_note(rows: list[Row]) -> str:
     )
 
 
-def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
     """What the reader must know to read the table."""
     notes = ["Score: the metric times 100, mean \N{PLUS-MINUS SIGN} s.d. over the runs that finished."]
     if not compared.empty:
         to, number = compared["reference"].unique(), int(compared["p"].notna().sum())
         reference = to[0] if len(to) == 1 else f"{to[0].split('/')[1]} at the same layers"
         notes.append(
-            f"Difference: to {reference}, paired by seed, with the 95% interval of a multi-bootstrap over seeds "
-            f"and examples; p is corrected for {_plural(number, 'comparison')} (Holm)."
+            f"Difference: to {reference}, paired by seed, with the 95% interval; p is corrected for "
+            f"{_plural(number, 'comparison')} (Holm)."
         )
+        if (compared["pairs"] > compared["pairs_kept"]).any():
+            notes.append(
+                f"{WITHOUT}, or after a semicolon: the difference of those pairs of which no run is degenerate."
+            )
+    notes += _level_notes(summary, compared, method)
     unjudged = ((compared["pairs"] > 0) & ~compared["verdict"].eq(True)).any()
     notes.append(
         "Runs: those that finished; degenerate ones are no better than the majority baseline"
@@ -257,14 +295,21 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     notes.append("Time: mean wall time of a run.")
     if summary["anisotropy"].notna().any():
         notes.append("Anisotropy: the mean cosine of the vectors of two different texts of the set.")
-    if (summary["rates_tried"] > 1).any():
-        notes.append("Where several learning rates were tried, the rate was chosen on the evaluation set.")
+    return notes + [SELECTED[on] for on in SELECTED if (summary["selected_on"] == on).any()]
+
+
+def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
+    """How intervals are made, what they are over, and what they say nothing about."""
     # Without training nothing depends on a seed.
-    pairs = compared["pairs"][(compared["pairs"] > 0) & compared["regime"].map(has_seeds)]
-    if (pairs == 1).any():
+    seeded = [frame[frame["regime"].map(has_seeds).astype(bool)] for frame in (summary, compared)]
+    levels = {level for frame in seeded for level in frame["over"] if level}
+    over = [level for level in ("pretrainings", "seeds") if level in levels]
+    text = f"Intervals: {METHODS[method]}, over {' or '.join(over)}{' and ' * bool(over)}examples"
+    notes = [f"{text}{'' if 'pretrainings' in levels else '; of this one encoder, not of others pretrained alike'}."]
+    if "examples" in levels:
         notes.append("With one seed, an interval is over examples only and says nothing about other seeds.")
-    if ((pairs > 1) & (pairs < 10)).any():
-        notes.append("With fewer than 10 seeds, intervals are too short where seeds matter more than examples.")
+    if method == DEFAULT and are_few(compared["components"].dropna()):
+        notes.append(FEW)
     return notes
 
 

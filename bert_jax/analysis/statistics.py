@@ -1,11 +1,10 @@
-"""Is one readout better than another, or was it the seeds and the examples?
+"""Metrics that are computed on many resamples at once, and how much each example moves them; corrections of p-values.
 
-The multi-bootstrap of Sellam et al. 2022 (MultiBERTs, arXiv 2106.16163, section 3), paired: a resample
-draws seeds and, independently, evaluation examples with replacement, and both sides are scored on the
-same draw. S seeds, N examples, R resamples, C classes.
+Predictions are [..., N], resamples are counts [R N] of how often each example was drawn. K rows of predictions, N
+examples, R resamples, C classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +12,6 @@ import numpy as np
 from bert_jax.errors import InputError, unknown
 from bert_jax.evaluate.metrics import OVER_GROUPS
 from bert_jax.rounding import is_constant
-
-CELLS = 2_000_000
-"""How many (resample, example) cells to hold at once; bounds the memory, and changes no result."""
 
 
 class Difference(NamedTuple):
@@ -25,99 +21,6 @@ class Difference(NamedTuple):
     low: float
     high: float
     p_value: float
-
-
-def paired_bootstrap(
-    metric: str, a: np.ndarray, b: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> Difference:
-    """How much better b scores than a, over seeds and examples.
-
-    The score of a resample is the metric on its N examples, averaged over its S seeds. The interval is
-    the 2.5th to 97.5th percentile; p = 2 min(#(difference <= 0) + 1, #(difference >= 0) + 1) / (R + 1), at most 1.
-    With one seed only examples are resampled, and the answer says nothing about other seeds. With few seeds that
-    matter more than the examples, the interval is too short: in simulations of no effect a 95% interval covers it in
-    75% of cases with 3 seeds, 83% with 5, 91% with 10 and 94% with 20. Where examples matter more it is too long.
-
-    Args:
-        metric: a name in `RESAMPLED`.
-        a, b: [S N] predictions, row for row from the same seeds.
-        labels: [N] classes or scores.
-        resamples: R.
-        seed: decides the draws; the same seed gives the same result.
-
-    Raises:
-        InputError: the metric is unknown, or the shapes do not agree.
-    """
-    if np.shape(a) != np.shape(b) or np.shape(a)[1:] != np.shape(labels):
-        shapes = f"{np.shape(a)}, {np.shape(b)} and {np.shape(labels)}"
-        raise InputError(f"expected predictions [S N] twice and labels [N], at least one of each, not {shapes}")
-    return paired_bootstraps(metric, np.stack([a, b]), [(0, 1)], labels, resamples=resamples, seed=seed)[0]
-
-
-def paired_bootstraps(
-    metric: str,
-    sides: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    labels: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> list[Difference]:
-    """`paired_bootstrap` of several pairs of sides (a, b), all on the same draws.
-
-    Args:
-        metric: a name in `RESAMPLED`; or one with `_mean` or `_wmean` after it, the average of the metric over groups
-            of examples, weighted by their sizes with `_wmean`.
-        sides: [M S N] predictions of M sides.
-        pairs: which of them to compare.
-        labels: [N].
-        groups: [N] the group of each example.
-    """
-    sides, labels = _checked(metric, sides, labels, groups)
-    score = _scorer(metric, sides, labels, groups)
-    point = score(np.ones((1, len(labels)), int))[0].mean(-1)
-    draws: list[list[np.ndarray]] = [[] for _ in pairs]
-    for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed):
-        for drawn, (a, b) in zip(draws, pairs, strict=True):
-            drawn.append(_seed_mean(scores[:, b] - scores[:, a], picks))
-    return [
-        _difference(float(point[b] - point[a]), np.concatenate(drawn))
-        for drawn, (a, b) in zip(draws, pairs, strict=True)
-    ]
-
-
-def _difference(mean: float, draws: np.ndarray) -> Difference:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    tail = min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1
-    return Difference(mean, float(low), float(high), min(1.0, float(2 * tail / (len(draws) + 1))))
-
-
-def interval(
-    metric: str, predictions: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """The 95% interval of one side's mean score, over seeds and examples; arguments as in `paired_bootstrap`."""
-    return intervals(metric, np.asarray(predictions)[None], labels, resamples=resamples, seed=seed)[0]
-
-
-def intervals(
-    metric: str,
-    sides: np.ndarray,
-    labels: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> list[tuple[float, float]]:
-    """The 95% interval of each side's mean score, all on the same draws; arguments as in `paired_bootstraps`."""
-    sides, labels = _checked(metric, sides, labels, groups)
-    score = _scorer(metric, sides, labels, groups)
-    draws = [
-        np.stack([_seed_mean(side, picks) for side in scores.swapaxes(0, 1)])
-        for picks, scores in _resampled(score, sides.shape[1], len(labels), resamples, seed)
-    ]
-    low, high = np.quantile(np.concatenate(draws, 1), [0.025, 0.975], axis=1)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def adjust(p_values: np.ndarray) -> np.ndarray:
@@ -132,9 +35,14 @@ def adjust(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _checked(
+def checked(
     metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions [M S N] and labels [N] as arrays.
+
+    Raises:
+        InputError: the metric is unknown or lacks its groups, or the shapes do not agree.
+    """
     name, _, over = metric.partition("_")
     if name not in RESAMPLED or over not in ("", *OVER_GROUPS):
         raise unknown("metric", metric, RESAMPLED)
@@ -148,30 +56,15 @@ def _checked(
     return sides, labels
 
 
-def _resampled(
-    score: "Scorer", num_seeds: int, num_examples: int, resamples: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Chunks of resamples: (seeds drawn [r S], the sides' scores [r M S])."""
-    seed_key, example_key = np.random.SeedSequence(seed).spawn(2)
-    picks = np.random.default_rng(seed_key).integers(num_seeds, size=(resamples, num_seeds))
-    example_rng = np.random.default_rng(example_key)
-    size = max(1, CELLS // num_examples)
-    for start in range(0, resamples, size):
-        chunk = picks[start : start + size]
-        yield chunk, score(_draw_counts(example_rng, len(chunk), num_examples))
-
-
-def _scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> "Scorer":
-    """Counts [R N] to scores [R M S]."""
+def scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> "Scorer":
+    """Return a function from counts [R N] to scores [R M S]; arguments as `checked` returns them."""
     name, _, over = metric.partition("_")
     flat = sides.reshape(-1, sides.shape[2])
     if not over:
         whole = RESAMPLED[name](flat, labels)
         return lambda counts: whole(counts).reshape(len(counts), *sides.shape[:2])
-    assert groups is not None, "_checked refuses a metric over groups where there are none"
-    members = [groups == group for group in np.unique(groups)]
-    sizes = np.array([member.sum() for member in members])
-    weights = OVER_GROUPS[over](sizes)
+    assert groups is not None, "`checked` refuses a metric over groups where there are none"
+    members, weights = _group_members(groups, over)
     parts = [RESAMPLED[name](flat[:, member], labels[member]) for member in members]
 
     def score(counts: np.ndarray) -> np.ndarray:
@@ -181,15 +74,36 @@ def _scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarr
     return score
 
 
-def _draw_counts(rng: np.random.Generator, resamples: int, num_examples: int) -> np.ndarray:
-    """[R N]: how often each resample of N examples holds each example."""
-    drawn = rng.integers(num_examples, size=(resamples, num_examples))
-    drawn += np.arange(resamples)[:, None] * num_examples
-    return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+def influence(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """[M S N]: N times the derivative of each score by the weight of each example; their mean is 0.
+
+    The covariance over examples of two scores is the sum of the products of their influences over N (N - 1): the
+    infinitesimal jackknife (Jaeckel 1972; Efron 1982, chapter 6). Arguments as `checked` returns them.
+    """
+    name, _, over = metric.partition("_")
+    flat = sides.reshape(-1, sides.shape[2])
+    if not over:
+        return INFLUENCES[name](flat, labels).reshape(sides.shape)
+    assert groups is not None, "`checked` refuses a metric over groups where there are none"
+    found = np.empty(flat.shape)
+    for member, weight in zip(*_group_members(groups, over), strict=True):
+        share = weight * len(labels) / member.sum()
+        found[:, member] = share * INFLUENCES[name](flat[:, member], labels[member])
+    return found.reshape(sides.shape)
 
 
-def _seed_mean(scores: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(scores, picks, axis=1).mean(axis=1)
+def reader_means(values: np.ndarray, readers: Sequence[int] | None, axis: int) -> np.ndarray:
+    """Values of K runs along an axis, averaged over the runs of each of their readers [K]; unchanged without any."""
+    if readers is None:
+        return values
+    members = [np.flatnonzero(np.asarray(readers) == reader) for reader in dict.fromkeys(readers)]
+    return np.stack([values.take(member, axis).mean(axis) for member in members], axis)
+
+
+def _group_members(groups: np.ndarray, over: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Which examples are in each group [N], and the weights of the groups."""
+    members = [groups == group for group in np.unique(groups)]
+    return members, OVER_GROUPS[over](np.array([member.sum() for member in members]))
 
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -318,3 +232,64 @@ RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
     "spearman": _spearman,
 }
 """Metrics by name: from predictions [S N] and labels [N] to a function that scores many resamples at once."""
+
+
+def _accuracy_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    correct = (predictions == labels).astype(float)
+    return correct - correct.mean(-1, keepdims=True)
+
+
+def _f1_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    said, true = predictions == 1, labels == 1
+    hits, total = (said & true).astype(float), said.astype(float) + true
+    mean = total.mean(-1, keepdims=True)
+    score = _divide(2 * hits.mean(-1, keepdims=True), mean)
+    return _divide(2 * hits - score * total, np.broadcast_to(mean, hits.shape))
+
+
+def _mcc_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    classes = np.union1d(predictions, labels)
+    x, y = (values[..., None] == classes for values in (predictions, labels))
+    x, y = x - x.mean(-2, keepdims=True), y - y.mean(-2, keepdims=True)
+    return _ratio_influence(*((a * b).sum(-1) for a, b in ((x, y), (x, x), (y, y))))
+
+
+def _pearson_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    x, y = _standardised(predictions), _standardised(labels)
+    return _ratio_influence(x * y, x * x, y * y)
+
+
+def _spearman_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """An example counts with its own ranks, and by what it adds to the ranks of all above it.
+
+    With weights r instead of counts, a ranker sums the r of the examples below; that of those above is minus it.
+    """
+    ones, rank_y = np.ones((1, len(labels))), _ranker(labels)
+    y = rank_y(ones)
+    found = []
+    for row in predictions:
+        rank_x = _ranker(row)
+        x = rank_x(ones)
+        products = x * y - rank_x(y) - rank_y(x), x * x - 2 * rank_x(x), y * y - 2 * rank_y(y)
+        # Each of these moments is of the third degree in the weights, where a covariance is of the first.
+        found.append(3 * _ratio_influence(*products)[0])
+    return np.stack(found)
+
+
+def _ratio_influence(xy: np.ndarray, xx: np.ndarray, yy: np.ndarray) -> np.ndarray:
+    """Of mean(xy) / sqrt(mean(xx) mean(yy)), all [K N]; 0 where a variance is 0."""
+    moments = [values.mean(-1, keepdims=True) for values in (xy, xx, yy)]
+    constant = (moments[1] < 1e-14) | (moments[2] < 1e-14)
+    c, x, y = (np.where(constant, 1.0, moment) for moment in moments)
+    found = xy / np.sqrt(x * y) - c / np.sqrt(x * y) * (xx / x + yy / y) / 2
+    return np.where(constant, 0.0, found)
+
+
+INFLUENCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": _accuracy_influence,
+    "f1": _f1_influence,
+    "mcc": _mcc_influence,
+    "pearson": _pearson_influence,
+    "spearman": _spearman_influence,
+}
+"""Metrics by name: from predictions [K N] and labels [N] to what `influence` says, [K N]."""

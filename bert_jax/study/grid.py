@@ -37,6 +37,8 @@ class Grid:
     seeds: Sequence[int] = (0,)
     learning_rates: Sequence[float] = ()
     """Rates of regimes that train; by default the one in their settings."""
+    select: str = "evaluation"
+    """Rows that choose among several rates: heldout, a tenth of the training rows, or evaluation, those scored on."""
     blinds: Sequence[Blind | None] = (None,)
     """Ways of taking attention from [CLS]."""
     name: str | None = None
@@ -97,6 +99,7 @@ def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) 
                 regime.settings,
                 settings.optim.learning_rate if regime.trains else None,
                 blind,
+                regime.holds_out and grid.select == "heldout" and len(grid.learning_rates) > 1,
                 _labels(grid, splits[task.name]),
             )
 

@@ -63,6 +63,7 @@ class Regime:
         why_not: the reason why it has nothing to say of a task, or None.
         has_seeds: False where nothing is random, so that there is one run for each cell.
         trains: True where weights are trained by steps: it has learning rates, and models that can be kept.
+        holds_out: True where it can leave a tenth of the training rows out to choose a learning rate on them.
         suite: where its tasks come from unless a table says otherwise.
         offered: True where an ablation offers it.
         section: name of its settings, where it shares those of another regime.
@@ -78,6 +79,7 @@ class Regime:
     why_not: Callable[[Task], str | None] = _fits_every_task
     has_seeds: bool = True
     trains: bool = False
+    holds_out: bool = False
     suite: str = "glue"
     offered: bool = False
     section: str = ""

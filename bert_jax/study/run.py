@@ -83,6 +83,8 @@ class Run:
     """Peak learning rate; None where nothing is trained by steps."""
     blind: Blind | None = None
     """Blocks in which attention is taken from [CLS]; by default none."""
+    held_out: bool = False
+    """True if a tenth of the training rows is not trained on but chooses the learning rate."""
     labels: Mapping[str, Any] = field(default_factory=dict)
     """Entries of `LABELS` for the row."""
 
@@ -100,6 +102,7 @@ class Run:
             "learning_rate": self.learning_rate,
             "seed": self.seed,
             "blind": self.blind,
+            **({"held_out": True} if self.held_out else {}),
         }
         describes = {"encoder": self.encoder.name, "tuned_before": self.encoder.tuned_before, **self.labels}
         assert set(describes) <= set(LABELS), describes

@@ -91,7 +91,10 @@ class Row:
     """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
     the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
     kind of pair -> how many have which probability, in ten bins. `duplicates`: evaluation -> how many rows have texts
-    that are in the training split too."""
+    that are in the training split too. `heldout`: metric -> value on training rows that were held out to choose a
+    learning rate."""
+    pretraining: int = 0
+    """Which of several pretrainings of one kind the run started from; with the seed it makes the run's pair."""
 
     @property
     def name(self) -> str:

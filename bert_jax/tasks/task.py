@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.errors import InputError
+
 
 @dataclass(frozen=True)
 class Task:
@@ -83,6 +85,29 @@ class Split(NamedTuple):
             None if self.b is None else self.b[:rows],
             None if self.labels is None else self.labels[:rows],
         )
+
+    def take(self, places: np.ndarray) -> "Split":
+        """The rows at some places."""
+        a, b = ([side[i] for i in places] if side is not None else None for side in (self.a, self.b))
+        assert a is not None, "every row has a first text"
+        return Split(a, b, None if self.labels is None else self.labels[places])
+
+
+def hold_out(split: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
+    """The rows without a random part of them, and that part; both in file order, and the same for every run.
+
+    A learning rate that is chosen on the part is not chosen on what it is scored on.
+
+    Raises:
+        InputError: there are too few rows to leave one on each side.
+    """
+    rows = len(split.a)
+    number = max(1, round(fraction * rows))
+    if not 0 < number < rows:
+        raise InputError(f"{rows} training rows are too few to hold {fraction:g} of them out; use --select evaluation")
+    held = np.zeros(rows, bool)
+    held[np.random.default_rng(seed).permutation(rows)[:number]] = True
+    return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 
 def count_duplicates(task: Task, train: Split, evaluation: Split) -> int:

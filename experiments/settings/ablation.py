@@ -48,8 +48,10 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
     """How the readouts are compared: finetune trains all weights; probe fits a linear head on frozen vectors; sts takes
     the cosine of two of them, on tasks of pairs with scores. Several stand side by side in the report."""
     learning_rates: tuple[float, ...] = ()
-    """Rates to try for every readout; the best on the evaluation set is reported, and the table says so.
-    By default the one of finetune.optim."""
+    """Rates to try for every readout, of which one is reported. By default the one of finetune.optim."""
+    select: Literal["heldout", "evaluation"] = "heldout"
+    """What chooses among several rates: heldout is a tenth of the training rows, which is then not trained on;
+    evaluation is the set that is scored, as in papers, and the table says so."""
     save_models: bool = False
     """Keep the model of every run, under models/ID, for transformers or, by its readout, for sentence-transformers."""
 

@@ -31,10 +31,13 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     out: Path
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
-    """NAME=DIRECTORY_OR_HUB_ID of each encoder. Without any, the synthetic language's own are pretrained first."""
+    """NAME=DIRECTORY_OR_HUB_ID of each encoder. NAME#0, NAME#1, ... are several pretrainings of one kind, over which
+    intervals are then. Without any, the synthetic language's own are pretrained first."""
     pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
     """Without --encoders, what to pretrain: none has only masked words; nsp reads next-sentence prediction from [CLS],
     nsp-mean from the mean. The first is what the others are compared with in (d)."""
+    pretrain_seeds: int = 1
+    """Pretrainings of each of these kinds."""
     parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
     """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout:
     probes with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e).
@@ -72,7 +75,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("seeds", "num_pairs", "texts"):
+        for field in ("seeds", "pretrain_seeds", "num_pairs", "texts"):
             if getattr(self, field) < 1:
                 raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")
         for field in ("tasks", "parts", "positions", "pretrainings"):
@@ -112,6 +115,12 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         if len({name for name, _, _ in named}) < len(named):
             raise InputError("--encoders gives one name twice")
         return {name: place for name, _, place in named}
+
+    def own_encoders(self) -> list[str]:
+        """The names of the encoders that are pretrained where none were given: NAME, or NAME#0, NAME#1, ..."""
+        if self.pretrain_seeds == 1:
+            return list(self.pretrainings)
+        return [f"{kind}#{number}" for kind in self.pretrainings for number in range(self.pretrain_seeds)]
 
     def sts(self) -> StsConfig:
         """The settings of similarity without training."""

@@ -9,9 +9,11 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from bert_jax.analysis.comparison import differences, grid, summarise
+from bert_jax.analysis.crossed import measure
+from bert_jax.analysis.estimates import FEW, METHODS
 from bert_jax.analysis.figures import draw
 from bert_jax.analysis.report import write_report
-from bert_jax.analysis.statistics import adjust, paired_bootstrap
+from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError
 from bert_jax.files import digest
 from bert_jax.study.store import ResultStore, Row, read_rows
@@ -33,10 +35,21 @@ class Runs:
     def __init__(self, folder):
         self.folder, self.store = folder, ResultStore(folder, EXPERIMENT)
 
-    def add(self, readout, *rights, task="rte", rate=5e-5, evaluations=("validation",), labels=LABELS):
-        """One run per seed with so many right answers; None for a run that failed."""
+    def add(
+        self,
+        readout,
+        *rights,
+        task="rte",
+        rate=5e-5,
+        evaluations=("validation",),
+        labels=LABELS,
+        held=(),
+        pretraining=0,
+    ):
+        """One run per seed with so many right answers; None for a run that failed. held: as many of 100 on held-out
+        training rows."""
         for seed, right in enumerate(rights):
-            config = {"readout": readout, "task": task, "rate": rate, "seed": seed}
+            config = {"readout": readout, "task": task, "rate": rate, "seed": seed, "pretraining": pretraining}
             failed = right is None
             found = {} if failed else {name: (answers(right), labels) for name in evaluations}
             row = Row(
@@ -58,6 +71,8 @@ class Runs:
                 },
                 majority={name: {"accuracy": 0.6} for name in evaluations},
                 config=config,
+                details={"heldout": {"accuracy": held[seed] / 100}} if held and not failed else {},
+                pretraining=pretraining,
             )
             self.store.append(row, found)
         return self
@@ -90,7 +105,8 @@ def test_difference_is_that_of_the_seeds_which_finished_on_both_sides(runs):
     a, b = (np.stack([answers(right) for right in side]) for side in ((70, 72), (80, 78)))
     assert (line["reference"], line["readout"], line["pairs"]) == (CLS, MEAN, 2)
     figures = [line[name] for name in ("difference", "low", "high", "p")]
-    np.testing.assert_allclose(figures, np.array(paired_bootstrap("accuracy", a, b, LABELS)) * [100, 100, 100, 1])
+    expected = measure("accuracy", np.stack([a, b]), LABELS).difference(0, 1).test()
+    np.testing.assert_allclose(figures, np.array(expected) * [100, 100, 100, 1])
     assert line["difference"] == pytest.approx(8) and line["p_adjusted"] == line["p"]
 
 
@@ -123,6 +139,72 @@ def test_the_rate_with_the_best_mean_is_chosen_and_the_report_says_so(runs, caps
 def test_a_rate_is_not_chosen_for_the_one_run_that_survived_it(runs):
     runs.add(CLS, 90, None, None, None, rate=1e-3).add(CLS, 80, 80, 80, 80, rate=5e-5)
     assert runs.summary()["learning_rate"].tolist() == [5e-5]
+
+
+def test_a_rate_is_chosen_on_held_out_rows_where_all_runs_have_them(runs, capsys):
+    runs.add(CLS, 70, 72, rate=2e-5, held=(90, 90)).add(CLS, 80, 79, rate=5e-5, held=(60, 61))
+    runs.add(CLS, 99, None, None, rate=1e-3, held=(99, 0, 0))
+    (line,) = runs.summary().to_dict("records")
+    assert (line["learning_rate"], line["mean"], line["selected_on"]) == (2e-5, 71, "heldout")
+    write_report(runs.folder)
+    text = (runs.folder / "table.md").read_text()
+    assert "chosen on held-out training rows" in text and "on the evaluation set" not in text
+    runs.add(CLS, 85, rate=1e-4)
+    (line,) = runs.summary().to_dict("records")
+    assert (line["learning_rate"], line["selected_on"]) == (1e-4, "evaluation")
+
+
+def test_pretrainings_are_what_an_interval_is_over_where_there_are_several(runs):
+    gaps = {0: (4, 6), 1: (10, 12), 2: (7, 7)}
+    for pretraining, (one, other) in gaps.items():
+        runs.add(CLS, 70, 72, pretraining=pretraining).add(MEAN, 70 + one, 72 + other, pretraining=pretraining)
+    (line,) = runs.compared().to_dict("records")
+    assert (line["over"], line["pairs"], line["difference"]) == ("pretrainings", 6, pytest.approx(46 / 6))
+    assert line["components"].readers == 3
+    assert line["components"].between == pytest.approx(np.var([0.05, 0.11, 0.07], ddof=1))
+    assert set(runs.summary()["over"]) == {"pretrainings"}
+    write_report(runs.folder, show=False)
+    assert "over pretrainings and examples." in (runs.folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize(("rights", "over"), [((70, 72, 74), "seeds"), ((70,), "examples")])
+def test_the_table_says_what_its_intervals_are_over_and_by_which_method(runs, rights, over):
+    runs.add(CLS, *rights).add(MEAN, *(right + 5 for right in rights))
+    assert runs.compared()["over"].tolist() == [over]
+    tables = {}
+    for method in METHODS:
+        write_report(runs.folder, show=False, method=method)
+        tables[method] = (runs.folder / "table.md").read_text()
+        assert METHODS[method] in tables[method] and "of this one encoder" in tables[method]
+        assert ("over seeds and examples" in tables[method]) == (over == "seeds")
+    assert (FEW in tables["obuchowski-rockette"]) == (over == "seeds") and FEW not in tables["multi-bootstrap"]
+    intervals = [text.split("+5.0 ")[1][:12] for text in tables.values()]
+    assert intervals[0] != intervals[1]
+
+
+def test_a_difference_is_also_given_without_degenerate_runs(runs):
+    runs.add(CLS, 70, 60, 74, 76).add(MEAN, 75, 80, 59, 80)
+    (line,) = runs.compared().to_dict("records")
+    assert (line["pairs"], line["pairs_kept"]) == (4, 2)
+    assert (line["difference"], line["difference_kept"]) == (pytest.approx(3.5), pytest.approx(4.5))
+    write_report(runs.folder, show=False)
+    text = (runs.folder / "table.md").read_text()
+    assert "Without degenerate" in text and "+4.5 [" in text and "of 2 pairs" in text
+
+
+def test_no_interval_goes_beyond_what_the_metric_can_be(runs):
+    runs.add(CLS, 99, 61).add(MEAN, 40, 100)
+    summary, compared = runs.summary(), runs.compared()
+    assert summary["high"].max() == 100 and summary["low"].min() == 0
+    assert compared["low"].min() == -100 and compared["high"].max() == 100
+
+
+def test_what_it_takes_to_find_a_difference_is_told(runs, capsys):
+    runs.add(CLS, 70, 72, 71).add(MEAN, 74, 79, 76)
+    write_report(runs.folder, detect=3.0)
+    out = capsys.readouterr().out
+    assert "To find a difference of 3 points" in out and "For 80%" in out and "seeds" in out
+    assert "Power: a true difference of 3 points" in (runs.folder / "table.md").read_text()
 
 
 def test_another_evaluation_set_is_a_line_of_its_own(runs):
@@ -191,7 +273,7 @@ def test_the_table_says_what_it_must(runs, capsys, monkeypatch):
 
 def test_the_terminal_loses_no_column_where_it_is_narrow(runs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    runs.add("last/attention(num_heads=4)/none", 70, None).add("-2/mylab.poolers.Gated(temperature=2.0)/mlp", 60, 61)
+    runs.add("last/attention(num_heads=4)/none", 70, None).add("-2/mylab.poolers.Gated(temperature=2.0)/mlp", 62, 63)
     write_report(runs.folder)
     header = next(line for line in capsys.readouterr().out.splitlines() if "Readout" in line)
     assert header.split() == ["Task", "Readout", "Score", "Difference", "p", "Runs", "Time"]

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from bert_jax.analysis import statistics
-from bert_jax.analysis.statistics import RESAMPLED, adjust, interval, paired_bootstrap
+from bert_jax.analysis import bootstrap
+from bert_jax.analysis.bootstrap import interval, paired_bootstrap
+from bert_jax.analysis.statistics import RESAMPLED, adjust
 from bert_jax.errors import InputError
 from bert_jax.evaluate.metrics import is_degenerate
 
@@ -70,7 +71,7 @@ def test_the_result_depends_on_the_seed_and_on_nothing_else(monkeypatch):
     b = a[:, ::-1]
     first = paired_bootstrap("spearman", a, b, labels, resamples=300, seed=1)
     assert paired_bootstrap("spearman", a, b, labels, resamples=300, seed=2) != first
-    monkeypatch.setattr(statistics, "CELLS", 7 * len(labels))
+    monkeypatch.setattr(bootstrap, "CELLS", 7 * len(labels))
     np.testing.assert_allclose(paired_bootstrap("spearman", a, b, labels, resamples=300, seed=1), first, atol=1e-12)
 
 

@@ -14,7 +14,7 @@ from bert_jax.errors import InputError
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.pretrained import Pretrained
 from bert_jax.study import regimes
-from bert_jax.study.store import read_rows
+from bert_jax.study.store import ResultStore, Row, read_rows, run_id
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 from experiments import cells, reproduce, scales
@@ -326,3 +326,46 @@ def test_the_list_names_every_table_and_what_it_needs(capsys, monkeypatch):
     out = " ".join(capsys.readouterr().out.split())
     for words in (*tables(), "--glue-dir", "--senteval-dir", "--corpus", "H100", "2 CPU cores"):
         assert words in out
+
+
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1], 50))
+
+
+def measured(folder, name, gaps, pretrainings):
+    """A cell of accuracies 70 + gap, by seed; seed s is of pretraining s modulo their number."""
+    rows, folders = {}, {}
+    store = ResultStore(folder, {"name": name})
+    for seed, gap in enumerate(gaps):
+        wrong = np.random.default_rng(seed).permutation(100)[70 + gap :]
+        found = {"validation": (np.where(np.isin(np.arange(100), wrong), 1 - LABELS, LABELS), LABELS)}
+        config = {"name": name, "seed": seed}
+        scores = {"validation": {"accuracy": (70 + gap) / 100}}
+        majority, sizes = {"validation": {"accuracy": 0.5}}, {"validation": 100}
+        fixed = ("toy", "Toy", "accuracy", False, name, None, seed, "ok", None, 1.0, 10)
+        row = Row(run_id(config), *fixed, sizes, scores, majority, config, pretraining=seed % pretrainings)
+        store.append(row, found)
+        rows[row.pretraining, seed], folders[row.id] = row, folder
+    return cells.Measured({seed: 70.0 + gap for seed, gap in enumerate(gaps)}, rows, folders)
+
+
+@pytest.mark.parametrize(("pretrainings", "level"), [(1, "seeds"), (3, "pretrainings")])
+def test_the_readers_of_a_difference_are_the_pretrainings_where_there_are_several(tmp_path, pretrainings, level):
+    gaps = [2, 9, 5, 4, 9, 6]
+    reference = measured(tmp_path / "a", "a", [0] * 6, pretrainings)
+    gap = cells.difference(reference, measured(tmp_path / "b", "b", gaps, pretrainings), Column("Toy", "toy"))
+    assert gap.every.level == level and gap.every.in_points().mean == pytest.approx(np.mean(gaps))
+    means = np.reshape(gaps, (2, 3)).mean(0) if pretrainings == 3 else gaps
+    assert gap.every.components.between == pytest.approx(np.var(np.array(means) / 100, ddof=1))
+    own = scales.defaults(tables()["nsp-pooling"], "tiny")
+    config = dataclasses.replace(own, seeds=6, pretrain_seeds=pretrainings)
+    notes = " ".join(reproduce._gap_notes(tables()["nsp-pooling"], config, {("b", "Toy"): gap}))
+    assert f"over {level} and examples" in notes
+    assert ("not between kinds of pretraining" in notes) == (level == "seeds")
+
+
+def test_a_cells_difference_is_also_given_without_degenerate_runs(tmp_path):
+    reference, other = measured(tmp_path / "a", "a", [0, -25, 0], 1), measured(tmp_path / "b", "b", [4, 3, 6], 1)
+    gap = cells.difference(reference, other, Column("Toy", "toy"))
+    assert gap.has_degenerate and gap.kept.runs == 2 and gap.kept.in_points().mean == pytest.approx(5)
+    (line,) = reproduce._compare({("b", "Toy"): gap}).to_dict("records")
+    assert line["Toy"].startswith("+12.7 [") and "; +5.0 [" in line["Toy"] and line["Toy"].endswith("of 2")

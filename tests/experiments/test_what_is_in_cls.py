@@ -165,6 +165,43 @@ def test_the_same_command_runs_nothing_again_and_a_third_encoder_joins(out, worl
     assert set(frames.by_layer(out)["encoder"]) == {"deep", "flat", "third"}
 
 
+def test_several_pretrainings_of_a_kind_are_one_encoder_and_what_intervals_are_over(world, tmp_path):
+    places = {"deep#0": world / "deep", "deep#1": tmp_path / "a" / "deep", "flat#0": world / "flat"}
+    places |= {"flat#1": tmp_path / "b" / "flat"}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    write_deep(places["deep#1"])
+    write_encoder(places["flat#1"])
+    flags = ["--parts", "layers", "--tasks", "glue/cola", "--positions", "cls", "mean"]
+    out = tmp_path / "out"
+    encoders = [f"{name}={place}" for name, place in places.items()]
+    line = ["--encoders", *encoders, "--glue-dir", str(world / "glue"), "--out", str(out)]
+    run(what_is_in_cls.main, named(ClsRun), ["cls-real", *line, *SMALL, *flags])
+    frame = frames.positions(out)
+    assert set(frame["encoder"]) == {"deep", "flat"} and set(frame["over"]) == {"pretrainings"}
+    single = frames.single_sentences(out)
+    flat = single[single["encoder"] == "flat"]
+    assert set(flat["difference_over"]) == {"pretrainings"} and set(flat["pairs"]) == {2}
+    rows = [read_rows(out / name / "layers") for name in places]
+    means = [100 * row.score("validation") for of in rows[2:] for row in of if row.readout == "1/cls/none"]
+    assert flat[flat["pooling"] == "cls"]["mean"].item() == pytest.approx(np.mean(means)) and len(means) == 2
+    page = (out / "claims.md").read_text()
+    assert "over pretrainings of a kind" in page and "between these two" not in page
+
+
+def test_own_encoders_of_several_pretrainings_have_seeds_and_names_of_their_own(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(what_is_in_cls, "pretrain_encoder", lambda run: made.append(run))
+    config = ClsRun(("synthetic/keyword",), tmp_path, pretrain_seeds=2)
+    assert config.own_encoders() == ["none#0", "none#1", "nsp#0", "nsp#1"]
+    for name in config.own_encoders():
+        what_is_in_cls._pretrained(config, name)
+    assert [(run.pretrain.seed, run.pretrain.objective.pairs == "none") for run in made] == [
+        (0, True), (1, True), (0, False), (1, False),
+    ]  # fmt: skip
+    assert len({run.out for run in made}) == 4
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -19,6 +19,7 @@ from bert_jax.analysis.claims.claim_figures import (
     draw_positions,
     draw_single,
 )
+from bert_jax.analysis.estimates import DEFAULT, METHODS
 from bert_jax.errors import InputError
 from bert_jax.evaluate.attention_maps import TARGETS
 from bert_jax.files import writing
@@ -26,12 +27,17 @@ from bert_jax.study.regimes import regime_title
 
 PAGE = "claims.md"
 NOTE = (
-    "Scores and differences are the metric times 100. In brackets the 95% interval of a paired bootstrap over "
-    "examples, and over seeds where there are several; a star where p, corrected by Holm's method for all comparisons "
-    "of its table, is below 0.05. Degenerate runs are no better than the majority baseline; where all of a side are, "
-    "the difference has no star. Probes have one seed: their intervals say nothing about another pretraining of the "
-    "encoder."
+    "Scores and differences are the metric times 100. In brackets the 95% interval by "
+    f"{METHODS[DEFAULT]}; a star where p, corrected by Holm's method for all comparisons of its table, is below 0.05. "
+    "After a semicolon the difference of the pairs of which no run is degenerate, where some are. "
+    "Degenerate runs are no better than the majority baseline; where all of a side are, the difference has no star."
 )
+LEVELS = {
+    "pretrainings": "Intervals are over pretrainings of a kind, each averaged over its seeds, and examples.",
+    "seeds": "Intervals are over seeds of fine-tuning and examples, of one pretraining: they say nothing of another.",
+    "examples": "Intervals are over examples only: they say nothing of other seeds or another pretraining.",
+}
+"""What is said of what the intervals of a table are over."""
 
 
 def write_claims(out: Path) -> None:
@@ -99,7 +105,7 @@ def _knockout(out: Path) -> Iterator[Section]:
     lines = _pivot(named, ["encoder", "label", "taken"], "pooling", _cell)
     text = (
         "[CLS] may attend to nothing but itself in some blocks; a fresh probe of the last layer is fitted each time. "
-        "In brackets what is lost."
+        f"In brackets what is lost. {_described(frame)}"
     )
     yield "(a) [CLS] without attention", text, lines, "a-knockout.png", draw_knockout(frame)
 
@@ -109,7 +115,7 @@ def _positions(out: Path) -> Iterator[Section]:
     if frame.empty:
         return
     lines = _pivot(_with_regimes(frame), ["encoder", "label", "regime"], "pooling", _cell)
-    text = "The last layer read from one position; in brackets the difference to [CLS]."
+    text = f"The last layer read from one position; in brackets the difference to [CLS]. {_described(frame)}"
     yield "(b) Would another word serve?", text, lines, "b-positions.png", draw_positions(frame)
     layers = frames.by_layer(out)
     if layers.empty:
@@ -144,9 +150,11 @@ def _single(out: Path) -> Iterator[Section]:
     lines = _pivot(named, ["label", "regime", "encoder"], "pooling", _cell)
     first = frame["encoder"].iloc[0]
     text = (
-        f"Tasks of a single sentence, before (probe) and after fine-tuning; in brackets the difference to {first}. One "
-        "pretraining of each kind: a difference is between these encoders, not yet between kinds."
+        f"Tasks of a single sentence, before (probe) and after fine-tuning; in brackets the difference to {first}. "
+        f"{_described(frame, 'difference_over')}"
     )
+    if {"seeds", "examples"} & set(frame["difference_over"]):
+        text += " A difference of single encoders is between these two, not between kinds of pretraining."
     yield "(d) Single sentences", text, lines, "d-single.png", draw_single(frame)
 
 
@@ -155,7 +163,7 @@ def _averages(out: Path) -> Iterator[Section]:
     if frame.empty:
         return
     lines = _pivot(_with_regimes(frame), ["encoder", "label"], "regime", _change).fillna("")
-    text = "Mean minus [CLS] at the last layer, in every regime."
+    text = f"Mean minus [CLS] at the last layer, in every regime. {_described(frame)}"
     yield "(e) An average makes sense, too", text, lines, "e-averages.png", draw_averages(frame)
 
 
@@ -168,6 +176,16 @@ _SECTIONS: tuple[Callable[[Path], Iterator[Section]], ...] = (
     _single,
     _averages,
 )
+
+
+def _described(frame: pd.DataFrame, column: str = "over") -> str:
+    """What the intervals of a frame are over; for several kinds of them, in which regimes."""
+    found = frame[frame[column].isin(list(LEVELS))]
+    levels = found.groupby(column, sort=False)["regime"].unique()
+    if len(levels) == 1:
+        return LEVELS[levels.index[0]]
+    named = ((level, ", ".join(regime_title(regime) for regime in regimes)) for level, regimes in levels.items())
+    return " ".join(f"{regimes}: {LEVELS[str(level)][0].lower()}{LEVELS[str(level)][1:]}" for level, regimes in named)
 
 
 def _pivot(frame: pd.DataFrame, keys: list[str], columns: str, cell: Callable[[Any], str]) -> pd.DataFrame:
@@ -214,4 +232,10 @@ def _troubles(line: Any) -> list[str]:
 
 def _change(line: Any) -> str:
     star = "*" if line["p_adjusted"] < 0.05 else ""
-    return f"{line['difference']:+.1f} [{line['difference_low']:.1f}, {line['difference_high']:.1f}]{star}"
+    text = _interval(line, "") + star
+    return text + (f"; {_interval(line, '_kept')}" if line["pairs"] > line["pairs_kept"] > 0 else "")
+
+
+def _interval(line: Any, which: str) -> str:
+    difference, low, high = (line[f"difference{name}{which}"] for name in ("", "_low", "_high"))
+    return f"{difference:+.1f} [{low:.1f}, {high:.1f}]"

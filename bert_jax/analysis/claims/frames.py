@@ -1,10 +1,12 @@
 """What the rows of `experiments.what_is_in_cls` say of five claims about [CLS], as data frames.
 
 A folder holds for each encoder a folder with its parts: run folders called layers, knockout, finetune, cosine and
-pairs, and attention with a file per task. Scores and differences are the headline metric times 100; a difference
-has a 95% interval of the paired bootstrap, and its p is that of `comparison.correct` over its frame.
+pairs, and attention with a file per task. Encoders called KIND#0, KIND#1, ... are pretrainings of one kind: in a frame
+they are one encoder, and intervals are over them. Scores and differences are the headline metric times 100; a
+difference has a 95% interval, and its p is that of `comparison.correct` over its frame.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -14,30 +16,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_jax.analysis.comparison import (
-    correct,
-    differences,
-    may_judge,
-    num_resamples,
-    summarise,
-)
-from bert_jax.analysis.statistics import paired_bootstrap
+from bert_jax.analysis.comparison import correct, differences, may_judge, summarise
+from bert_jax.analysis.estimates import Where, estimate, finished
 from bert_jax.errors import InputError
 from bert_jax.files import read_json
-from bert_jax.study.store import Row, read_predictions, read_rows
+from bert_jax.study.store import Row, read_rows
 
 ABOUT = "about.json"
 """encoders: the names of those that have a folder, in order. tasks: name -> title, texts (one or two) and needs."""
-_TOGETHER = 100
-"""Comparisons in a frame, about: they are of several folders and corrected together."""
 _BLIND = re.compile(r"(.*) blind\((\d+),(\d+)\)")
 
 
 class Part(NamedTuple):
-    """The rows of one encoder's run folder."""
+    """The rows of one kind of encoder, of one pretraining or several, and the run folder of each row by its id."""
 
     encoder: str
-    folder: Path
+    folder: dict[str, Path]
     rows: list[Row]
 
     @property
@@ -64,14 +58,27 @@ def read_about(out: Path) -> dict[str, Any]:
         raise InputError(f"{out} is no folder of what_is_in_cls: {ABOUT} is of another form ({error!r})") from None
 
 
+def split_name(encoder: str) -> tuple[str, int]:
+    """The kind of an encoder and which pretraining of it it is.
+
+    >>> split_name("nsp#2"), split_name("nsp")
+    (('nsp', 2), ('nsp', 0))
+    """
+    kind, _, number = encoder.rpartition("#")
+    return (kind, int(number)) if kind and number.isdecimal() else (encoder, 0)
+
+
 def read_part(out: Path, name: str) -> list[Part]:
-    """One part of all encoders that have it."""
-    found = []
+    """One part of all kinds of encoders that have it."""
+    found: dict[str, Part] = {}
     for encoder in read_about(out)["encoders"]:
         folder = out / encoder / name
         if (folder / "results.jsonl").exists() and (rows := read_rows(folder)):
-            found.append(Part(encoder, folder, rows))
-    return found
+            kind, pretraining = split_name(encoder)
+            part = found.setdefault(kind, Part(kind, {}, []))
+            part.rows.extend(dataclasses.replace(row, pretraining=pretraining) for row in rows)
+            part.folder.update({row.id: folder for row in rows})
+    return list(found.values())
 
 
 def by_layer(out: Path, part: str = "layers") -> pd.DataFrame:
@@ -84,16 +91,19 @@ def by_layer(out: Path, part: str = "layers") -> pd.DataFrame:
 
 
 def attention(out: Path) -> list[dict[str, Any]]:
-    """How [CLS] attends, a dictionary per encoder and task: encoder, title, texts, and arrays shares [N H 3],
-    entropy [N H] and evenness [N H]."""
-    found = []
+    """How [CLS] attends, a dictionary per kind of encoder and task: encoder, title, texts, and arrays shares [N H 3],
+    entropy [N H] and evenness [N H], the means of its pretrainings."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for encoder in read_about(out)["encoders"]:
         for path in sorted((out / encoder / "attention").glob("*.json")):
             content = read_json(path, remedy="delete it, and give the command again")
             if "shares" in content:
-                arrays = {name: np.array(content[name]) for name in ("shares", "entropy", "evenness")}
-                found.append(content | arrays | {"encoder": encoder})
-    return found
+                found.setdefault((split_name(encoder)[0], path.stem), []).append(content)
+    names = ("shares", "entropy", "evenness")
+    return [
+        alike[0] | {name: np.mean([one[name] for one in alike], 0) for name in names} | {"encoder": kind}
+        for (kind, _), alike in found.items()
+    ]
 
 
 def knocked_out(out: Path) -> pd.DataFrame:
@@ -149,15 +159,21 @@ def heads(out: Path) -> pd.DataFrame:
     frames = []
     for found in read_part(out, "pairs"):
         if rows := [row for row in found.rows if row.regime == "head"]:
-            counts = {row.name: row.details["probability"] for row in rows}
+            counts = {readout: _total(rows, readout) for readout in dict.fromkeys(row.name for row in rows)}
             frame = _compared(rows, found.folder, rows[0].name)
             frames.append(_named(frame.assign(probability=frame["readout"].map(counts)), found.encoder))
     return _with_readout(_joined(frames))
 
 
+def _total(rows: Sequence[Row], readout: str) -> dict[str, list[int]]:
+    """The counts of a head's probabilities, summed over pretrainings."""
+    counts = [row.details["probability"] for row in rows if row.readout == readout]
+    return {kind: np.sum([one[kind] for one in counts], 0).tolist() for kind in counts[0]}
+
+
 def single_sentences(out: Path) -> pd.DataFrame:
     """[CLS] and mean at the last layer on tasks of one sentence, probed and fine-tuned, each with its difference to
-    the first encoder (same readout, seeds and examples)."""
+    the first encoder (same readout, pretraining, seeds and examples)."""
     lines, tasks = [], read_about(out)["tasks"]
     for name in ("layers", "finetune"):
         parts = read_part(out, name)
@@ -173,46 +189,43 @@ def single_sentences(out: Path) -> pd.DataFrame:
     return _corrected(_with_readout(_joined(lines)))
 
 
-def _between(first: Part, other: Part, line: Any) -> dict[str, float | bool]:
+CHANGE = ["difference", "difference_low", "difference_high", "p"]
+"""Columns of a difference. `difference_over` is what its interval is over, `pairs` how many runs it is of; the first
+three with `_kept` after them are of the `pairs_kept` of which no run is degenerate."""
+_KEPT = ["pairs", "pairs_kept", "difference_kept", "difference_low_kept", "difference_high_kept"]
+_NONE = dict.fromkeys([*CHANGE, *_KEPT], math.nan) | {"difference_over": "", "verdict": False}
+
+
+def _between(first: Part, other: Part, line: Any) -> dict[str, Any]:
     """The difference of a cell to that of another encoder."""
-    names = ("difference", "difference_low", "difference_high", "p")
-    missing: dict[str, float | bool] = dict.fromkeys(names, math.nan) | {"verdict": False}
-    if first is other:
-        return missing
     pooling = line.readout.split("/")[1]
-    sides = []
-    for part in (first, other):
-        rows = [row for row in part.at(part.last) if row.task == line.task and row.readout.split("/")[1] == pooling]
-        sides.append({row.seed: row for row in rows if row.ok})
-    seeds = sorted(set(sides[0]) & set(sides[1]))
-    if not seeds:
-        return missing
-    loaded = [
-        [read_predictions(part.folder, side[seed])[line.evaluation] for seed in seeds]
-        for part, side in zip((first, other), sides, strict=True)
+    rows = [
+        [row for row in part.at(part.last) if row.task == line.task and row.readout.split("/")[1] == pooling]
+        for part in (first, other)
     ]
-    labels = loaded[0][0][1]
-    if any(not np.array_equal(labels, pair[1]) for side in loaded for pair in side):
-        raise InputError(f"{first.folder} and {other.folder}: {line.label} was scored on different labels")
-    a, b = (np.stack([pair[0] for pair in side]) for side in loaded)
-    found = paired_bootstrap(line.metric, a, b, labels, resamples=num_resamples(_TOGETHER))
-    verdict = may_judge(([side[seed] for seed in seeds] for side in sides), line.evaluation)
-    figures = (100 * found.mean, 100 * found.low, 100 * found.high, found.p_value, verdict)
-    return dict(zip(missing, figures, strict=True))
+    trained = [[row for row in side if not row.is_degenerate(line.evaluation)] for side in rows]
+    found, kept = (
+        None if first is other else estimate([*map(finished, sides)], line.evaluation, first.folder | other.folder)
+        for sides in (rows, trained)
+    )
+    if found is None:
+        return _NONE
+    verdict = may_judge(map(list, rows), line.evaluation)
+    figures = dict(zip(CHANGE, found.in_points(), strict=True)) | {"difference_over": found.level, "pairs": found.runs}
+    without = [kept.runs, *kept.in_points()[:3]] if kept else [0, *[math.nan] * 3]
+    return _NONE | {"verdict": verdict} | figures | dict(zip(_KEPT[1:], without, strict=True))
 
 
-def _compared(rows: list[Row], folder: Path, reference: str) -> pd.DataFrame:
+def _compared(rows: list[Row], folder: Where, reference: str) -> pd.DataFrame:
     """Scores with their differences to a reference, and the interval of each under its own name."""
     summary = summarise(rows, folder)
     if reference not in set(summary["readout"]):
-        nothing = dict.fromkeys(("difference", "difference_low", "difference_high", "p"), math.nan)
-        return summary.assign(**nothing, verdict=False)
-    compared = differences(rows, folder, reference, _TOGETHER)
-    compared = compared.rename(columns={"low": "difference_low", "high": "difference_high"})
+        return summary.assign(**_NONE)
+    compared = differences(rows, folder, reference)
+    names = {f"{name}{which}": f"difference_{name}{which}" for name in ("low", "high") for which in ("", "_kept")}
+    compared = compared.rename(columns=names | {"over": "difference_over"})
     keys = ["regime", "task", "evaluation", "readout"]
-    return summary.merge(
-        compared[[*keys, "difference", "difference_low", "difference_high", "p", "verdict"]], "left", on=keys
-    )
+    return summary.merge(compared[[*keys, *_NONE]], "left", on=keys).fillna({"difference_over": "", "verdict": False})
 
 
 def _corrected(frame: pd.DataFrame) -> pd.DataFrame:
