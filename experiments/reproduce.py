@@ -40,7 +40,7 @@ from experiments.tables.table import NONE, Column, Line, Table
 
 CLAIMS = "what-is-in-cls"
 """No table but five claims with a measurement and a figure each: an experiment of its own."""
-RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "train_rows")
+RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "select", "train_rows")
 """Settings that decide a number; where one is not the source's, no difference to it is shown."""
 
 

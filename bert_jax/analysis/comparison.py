@@ -24,10 +24,8 @@ from bert_jax.analysis.estimates import (
 )
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import unknown
-from bert_jax.study.store import Row
+from bert_jax.study.store import HELD_OUT, Row
 
-HELD_OUT = "heldout"
-"""Where the details of a row have its metrics on training rows that were held out to choose a rate."""
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """What the second evaluation set of a task adds to its title; any other adds its own name."""
 IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]

@@ -41,6 +41,8 @@ Absent = dict[str, dict[str, str]]
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
 LABELS = ("encoder", "suite", "train", "train_rows", "tuned_before")
 """Entries of a config that describe a run and decide nothing: the digests beside them stand for the same."""
+HELD_OUT = "heldout"
+"""Training rows that choose a learning rate: as an evaluation set, and in the details of a row."""
 DATA = "data"
 """Entry of an experiment: task -> split -> digest. Tasks may be added to it; those that are there must not change."""
 

@@ -17,13 +17,10 @@ from bert_jax.study.cards import finetuning_card
 from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
-from bert_jax.study.store import Predictions, Row
+from bert_jax.study.store import HELD_OUT, Predictions, Row
 from bert_jax.tasks.task import Split, Task, hold_out
 from bert_jax.train.finetune import TaskData, finetune, num_steps, prepare_task
 from bert_jax.train.loop import Diverged
-
-HELD_OUT = "heldout"
-"""Name of the training rows that choose a learning rate, as an evaluation set and in the details of a row."""
 
 
 def _why_not(task: Task) -> str | None:
