@@ -9,7 +9,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -173,7 +173,7 @@ class ResultStore:
             raise ValueError(f"row {row.id} is in {self.folder / RESULTS} already")
         if list(predictions) != list(row.metrics):
             raise ValueError(f"predictions for {list(predictions)}, metrics for {list(row.metrics)}")
-        line = json.dumps(plain(row), allow_nan=False).encode() + b"\n"
+        line = _line(row)
         with writing(self.folder):
             if predictions:
                 write_whole(_predictions_path(self.folder, row.id), lambda file: _savez(file, predictions))
@@ -296,6 +296,15 @@ def _savez(file: IO[bytes], predictions: Predictions) -> None:
     for name, (answers, labels) in predictions.items():
         arrays |= {f"{name}/predictions": np.asarray(answers), f"{name}/labels": np.asarray(labels)}
     np.savez_compressed(file, **arrays)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows to a new file of results, whole or not at all."""
+    write_whole(path, lambda file: file.writelines(map(_line, rows)))
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(plain(row), allow_nan=False).encode() + b"\n"
 
 
 def _append_line(path: Path, line: bytes) -> None:
