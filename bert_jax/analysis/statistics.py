@@ -255,7 +255,7 @@ def _mcc_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _pearson_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    x, y = _standardised(predictions), _standardised(labels)
+    x, y = _standardised(predictions), _standardised(labels[None])
     return _ratio_influence(x * y, x * x, y * y)
 
 

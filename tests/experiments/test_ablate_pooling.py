@@ -174,6 +174,20 @@ def test_a_run_that_diverges_is_recorded_and_the_grid_goes_on(world, tmp_path):
     assert len(ablate(world, tmp_path / "out", tasks="cola", poolings="cls", seeds=1, learning_rates="1e30 1e-3")) == 2
 
 
+def test_a_rate_is_chosen_on_rows_that_are_neither_trained_on_nor_scored(world, tmp_path):
+    rates = {"tasks": "cola", "poolings": "cls", "seeds": 1, "learning_rates": "1e-3 2e-3"}
+    rows = ablate(world, tmp_path / "heldout", **rates)
+    held = max(1, round(TRAIN / 10))
+    for row in rows:
+        assert row.train_examples == TRAIN - held and list(row.evaluation_examples) == ["validation"]
+        assert set(row.details["heldout"]) == set(row.metrics["validation"])
+    assert "chosen on held-out training rows" in (tmp_path / "heldout" / "table.md").read_text()
+    others = ablate(world, tmp_path / "evaluation", select="evaluation", **rates)
+    assert {row.train_examples for row in others} == {TRAIN} and not any(row.details for row in others)
+    assert not {row.id for row in rows} & {row.id for row in others}
+    assert "chosen on the evaluation set" in (tmp_path / "evaluation" / "table.md").read_text()
+
+
 # Mistakes ---------------------------------------------------------------------------------------------------------
 
 
