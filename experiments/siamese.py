@@ -21,7 +21,7 @@ MODELS = "models"
 
 
 def main(config: SiameseRun) -> None:
-    """Run what is missing of the grid, then report. Mistakes are found before anything is trained."""
+    """Execute the missing runs of the grid, then write the report. User errors are raised before any training."""
     prepare_process()
     check_batch_sizes(config.siamese, "--siamese.")
     folder = find_encoder(config.encoder)

@@ -18,7 +18,7 @@ from experiments.settings.frozen import StsRun
 
 
 def main(config: StsRun) -> None:
-    """Run what is missing of the grid, then report. Mistakes are found before the encoder reads anything."""
+    """Execute the missing runs of the grid, then write the report. User errors are raised before the encoder runs."""
     prepare_process()
     check_batch_sizes(config.sts)
     folder = find_encoder(config.encoder)
