@@ -1,7 +1,7 @@
-"""Ablate the readout: one encoder, several readouts and tasks; fine-tuned over several seeds, probed, or as it is.
+"""Ablate the readout of one encoder on several tasks: fine-tuned over several seeds, probed, or zero-shot.
 
 Ends with a table of every readout on every task, the paired differences with 95% intervals, and a figure.
-An interrupted run goes on where it was when the same command is given again.
+The same command continues an interrupted run.
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """Train sentence vectors on pairs of sentences (Sentence-BERT, SimCSE) with several readouts, and compare them.
 
 Ends with a table of the Spearman correlation of the cosine with human scores, and paired differences between readouts.
-An interrupted run goes on where it was when the same command is given again.
+The same command continues an interrupted run.
 """
 
 import re

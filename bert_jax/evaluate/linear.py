@@ -122,8 +122,8 @@ def _solve(x: Array, targets: Array, rows: Array, bound: Array, decay: Array, st
     models = rows.shape[1]
     state = _State(start, start, jnp.ones(models), jnp.full(models, jnp.inf), jnp.array(0))
     small = TOLERANCE * jnp.sqrt(rows.sum(0))
-    return lax.while_loop(partial(_is_going, small), step, state).weights
+    return lax.while_loop(partial(_has_not_converged, small), step, state).weights
 
 
-def _is_going(small: Array, state: _State) -> Array:
+def _has_not_converged(small: Array, state: _State) -> Array:
     return (state.moved > small).any() & (state.step < MAX_STEPS)

@@ -57,15 +57,16 @@ class SelfAttention(nn.Module):
         first_only: bool = False,
     ) -> Float[Array, "B Q D"]:
         c = self.config
-        asking = x[:, :1] if first_only else x
-        heads = [dense(c, c.hidden_size, name)(of) for name, of in (("query", asking), ("key", x), ("value", x))]
+        attending = x[:, :1] if first_only else x
+        inputs = {"query": attending, "key": x, "value": x}
+        heads = [dense(c, c.hidden_size, name)(states) for name, states in inputs.items()]
         query, key, value = (h.reshape(*h.shape[:2], c.num_heads, -1) for h in heads)
         # The probabilities of a single position take too little memory to be worth a fused kernel.
         if is_fused(c, train) and seen is None and not first_only:
             mixed = fused_attention(query, key, value, mask, c.causal)
         else:
             mixed = self._attend(query, key, value, mask, train, seen)
-        return dense(c, c.hidden_size, "output")(mixed.reshape(asking.shape))
+        return dense(c, c.hidden_size, "output")(mixed.reshape(attending.shape))
 
     def _attend(
         self,
@@ -192,9 +193,8 @@ def run_blocks(
     run = _block(config, train=keys[0] is not None)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
-        drawn = None if keys[0] is None else keys
-        over = (stacked, drawn, seen)
-        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, over)
+        layers = (stacked, None if keys[0] is None else keys, seen)
+        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, layers)
         return (*outputs[:-1], outputs[-1][:, :1] if first_only else outputs[-1])
     states: list[Array] = []
     for layer in zip(params, keys, [None] * len(params) if seen is None else seen, strict=True):

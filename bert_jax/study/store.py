@@ -263,7 +263,7 @@ def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) 
     old = read_experiment(folder)
     if DATA in experiment and DATA not in old and (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
         raise InputError(
-            f"{folder} was written by an older version, whose rows do not say which data they are of. It can still be "
+            f"{folder} was written by an older version, whose rows lack digests of their data. It can still be "
             "reported; for new runs use another --out"
         )
     optional = {name for name in sections if (name in old) != (name in experiment)}

@@ -75,7 +75,7 @@ def _protocol(splits: TaskSplits, config: SiameseConfig) -> str:
 
 def _save(bench: Bench, splits: TaskSplits, run: Run, trained: Trained) -> None:
     """Write the model directory with the history of its trainings."""
-    assert bench.model_of is not None, "the caller asks for models"
+    assert bench.model_of is not None, "only called if models are kept"
     before = read_history(bench.encoder)
     before = before or [{"objective": "tuned", "train": [name]} for name in tunings(bench.encoder)]
     entry = {"objective": splits.task.name, "train": list(splits.train_names), "settings": run.config}
