@@ -48,7 +48,7 @@ def start(
 
 
 def output(folder: Path, process: BaseProcess) -> str:
-    """What a process has printed."""
+    """Output of a process."""
     return (folder / f"output-{process.pid}.txt").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What rounding alone can do is no signal, and what is signal is left as it is."""
+"""Differences within rounding are removed, and larger ones are left unchanged."""
 
 import numpy as np
 import pytest

@@ -51,7 +51,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(encoder: Path, folder: Path, *modules: torch.nn.Module, pooling: object = "mean") -> Path:
-    """What sentence-transformers saves of an encoder, a pooling and more modules."""
+    """Save an encoder, a pooling and more modules with sentence-transformers."""
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 

@@ -55,7 +55,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(source, tmp_path_factory):
-    """That folder as a corpus."""
+    """Corpus prepared from `source`."""
     out = tmp_path_factory.mktemp("prepared") / "out"
     for progress in prepare([str(source)], out, CONFIG, VOCAB, workers=1):
         assert 0 < progress.done <= progress.total

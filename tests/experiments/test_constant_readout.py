@@ -72,7 +72,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(world, tmp_path_factory):
-    """What is measured with several batch sizes, on one device and on eight."""
+    """Results with several batch sizes, on one device and on eight."""
     root = Path(__file__).parents[2]
     flags = "--xla_force_host_platform_device_count=8"
     path = os.pathsep.join([str(root), str(root / "tests")])

@@ -203,7 +203,7 @@ def test_a_real_model_in_sentence_transformers(minilm, tmp_path):
         ("--to torch", "--to"),
         ("--to sentence-transformers --pooling gem", "pooling gem cannot be saved"),
         ("--to sentence-transformers --pooling mean+cls", "concatenates as 'cls + mean'; ask for it"),
-        ("--to sentence-transformers --layers mix", "layers mix: its weights are learned, and no training has learned"),
+        ("--to sentence-transformers --layers mix", "layers mix: its weights have not been trained"),
         ("--to sentence-transformers --layers mix(0,1) --pooling cls", "write avg(0,1,...), which a fresh mix"),
         ("--to huggingface --pad-vocab-to 0", "--pad-vocab-to 0: it must be at least 1"),
         ("--to huggingface --max-length 2", "--max-length 2: at least 3 are needed"),

@@ -96,7 +96,7 @@ def test_the_corpus_teaches_every_word_of_the_tasks(corpus):
 
 
 def test_neighbouring_sentences_share_far_more_than_random_ones(corpus):
-    """What next-sentence prediction can learn: people and things, as words and as scenes."""
+    """The signal for next-sentence prediction: shared people and things, as words and as scenes."""
     scene = {name: name for names in lex.NAMES.values() for name in names}
     for place in lex.SCENES:
         for noun in (place.place, *place.people, *place.kinds, *grammar.things(place)):
@@ -198,7 +198,7 @@ def test_key_words_come_once_and_at_many_places():
 
 
 def roles(sentence: str) -> dict[str, str]:
-    """Who passes what on to whom, with one word for each pair of synonyms."""
+    """Parse a sentence to agent, verb, thing and recipient, with one word for each pair of synonyms."""
     core = sentence.removesuffix(" .")
     for time in lex.TIMES:
         core = core.removeprefix(time + " ").removesuffix(" " + time)
@@ -279,7 +279,7 @@ def test_entailment_labels_follow_the_claims():
 
 
 def unigrams(task: Task, columns: str = "ab") -> np.ndarray:
-    """Whether logistic regression on bags of words, for a pair also on how they differ, gets each validation row."""
+    """Correctness [rows] of logistic regression on bags of words, and their differences, on the validation rows."""
     splits = [read(task, split) for split in ROWS]
     columns = columns[: len(task.texts)]
     count = CountVectorizer(token_pattern=r"\S+").fit([text for name in columns for text in getattr(splits[0], name)])

@@ -120,7 +120,7 @@ def strings(rng: np.random.Generator) -> Iterator[str]:
         yield "".join(str(part) + str(rng.choice(["", " "])) for part in parts)
 
 
-def same(ours: Tokenizer, theirs: Any, texts: list[str], where: object) -> None:
+def assert_same(ours: Tokenizer, theirs: Any, texts: list[str], where: object) -> None:
     pairs = texts[1:] + texts[:1]
     assert [ours.encode(text) for text in texts] == theirs(texts)["input_ids"], where
     assert [ours.encode(a, b) for a, b in zip(texts, pairs, strict=True)] == theirs(texts, pairs)["input_ids"], where
@@ -140,10 +140,10 @@ def test_ids_are_those_of_transformers_over_all_settings(tmp_path: Path) -> None
         except InputError as error:
             assert str(folder) in str(error) and "cannot be told apart" in str(error)
             continue
-        same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
         saved = write(tmp_path / f"{number}-saved")
         save_for_transformers(ours, saved, 512)
-        same(ours, transformers.AutoTokenizer.from_pretrained(saved), texts, saved)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(saved), texts, saved)
         assert load_tokenizer(saved).pieces(texts) == ours.pieces(texts), saved
         if json.loads((saved / "tokenizer_config.json").read_text())["tokenizer_class"] == "BertTokenizer":
             (saved / "tokenizer.json").unlink()
@@ -310,7 +310,7 @@ def test_every_id_is_the_number_of_its_line(kind: str, tmp_path: Path) -> None:
         assert (again.pieces(texts), again.vocab_size) == (expected, ours.vocab_size)
     transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[parity]'")
     for folder in (tmp_path / "first", saved, alone):
-        same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", ""])
