@@ -13,10 +13,10 @@ import pytest
 
 from bert_jax.config import ComputeConfig, FinetuneConfig, PretrainConfig, ReadoutConfig, SiameseConfig
 from bert_jax.evaluate import attention_maps, features, linear
+from bert_jax.files import digest, plain
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import map_eval_step, map_train_step, split_batch
 from bert_jax.pretrained import _embed_step, init_all
-from bert_jax.files import digest, plain
 from bert_jax.train import finetune, siamese
 from bert_jax.train.optim import make_optimizer
 from bert_jax.train.pretrain import _eval_step
