@@ -50,8 +50,8 @@ class Added(NamedTuple):
         for id_, token in self.stated.items():
             if (found := tokenizer.token_to_id(token.content)) != id_:
                 raise InputError(
-                    f"{file.parent}: the added token {token.content!r} is said to have the id {id_}, where the "
-                    f"vocabulary {'has no place for it' if found is None else f'makes it {found}'}: give it that id"
+                    f"{file.parent}: the added token {token.content!r} is listed with the id {id_}, but the "
+                    f"vocabulary {'cannot hold it' if found is None else f'gives it {found}'}: list it with that id"
                 )
 
 
@@ -64,8 +64,8 @@ def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
             other = forms.setdefault(form, token.content)
             if not form or other != token.content:
                 raise InputError(
-                    f"{file.parent}: the added token {token.content!r} is {form!r} when it is normalised"
-                    f"{f', as {other!r} is' if form else ''}, and cannot be told apart: set its normalized to false"
+                    f"{file.parent}: the added token {token.content!r} becomes {form!r} when it is normalised"
+                    f"{f', as does {other!r}' if form else ''}, and cannot be told apart: set its normalized to false"
                 )
 
 

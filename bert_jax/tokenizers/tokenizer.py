@@ -41,7 +41,7 @@ class SpecialIds(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """One input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
+    """An input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
 
     ids: list[int]
     segments: list[int]

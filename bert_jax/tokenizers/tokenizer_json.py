@@ -58,13 +58,13 @@ def _check(proto: Any) -> None:
         f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
         not in (trainer.UNIGRAM, trainer.BPE),
         "its pieces end and do not begin with a space": trainer.treat_whitespace_as_suffix,
-        "its pieces go over spaces": not trainer.split_by_whitespace,
-        "it has bytes for pieces": trainer.byte_fallback,
+        "its pieces extend across spaces": not trainer.split_by_whitespace,
+        "it has pieces for bytes": trainer.byte_fallback,
         "it has symbols defined by a user": bool(trainer.user_defined_symbols),
         "its spaces are not escaped": not proto.normalizer_spec.escape_whitespaces,
     }
     if found := [problem for problem, there in problems.items() if there]:
-        raise InputError(f"this SentencePiece model has no equal tokenizer.json: {'; '.join(found)}")
+        raise InputError(f"this SentencePiece model cannot be converted to an equal tokenizer.json: {'; '.join(found)}")
 
 
 def _normalizer(proto: Any) -> normalizers.Normalizer:

@@ -31,7 +31,7 @@ _WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) 
 
 _BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LxmertTokenizer")
 """Classes of transformers that equal BertTokenizer and are rebuilt from a vocabulary, also with the suffix Fast."""
-_AS_IT_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+_USED_AS_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of transformers that use a tokenizer.json as is."""
 
 _HIGHEST = 1 << 24
@@ -72,18 +72,18 @@ def read_parts(file: Path, cased: bool | None = None) -> Parts:
     _refuse_unknown(config, settings)
     found = _class(file, settings)
     if file.suffix != ".json":
-        if found in _AS_IT_IS:
+        if found in _USED_AS_IS:
             raise InputError(f"{config}: tokenizer_class {found} needs a tokenizer.json, and there is none")
         return _build(file, read_vocabulary(file), settings, _decide_case(file, settings, cased), read_added(file, {}))
     library, content = _read_json(file)
     is_bare = not config.is_file() and not file.with_name("config.json").is_file()
-    if found in _AS_IT_IS or is_bare:
-        added = None if is_bare else read_added(file, content, usual=found not in _AS_IT_IS)
-        return _as_it_is(file, library, cased, added)
+    if found in _USED_AS_IS or is_bare:
+        added = None if is_bare else read_added(file, content, usual=found not in _USED_AS_IS)
+        return _use_as_is(file, library, cased, added)
     described = json.loads(library.to_str())
     if other := differences(described):
         raise InputError(
-            f"{file} has {'; '.join(other)}, which transformers' {found} passes over. If the file is right, say "
+            f"{file} has {'; '.join(other)}, which transformers' {found} ignores. If the file is right, set "
             f'"tokenizer_class": "PreTrainedTokenizerFast" in {CONFIG}'
         )
     stated = settings if cased is None else settings | {"do_lower_case": not cased}
@@ -167,14 +167,14 @@ def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     except Exception as error:  # the library raises plain Exception
         raise InputError(f"{file} is not a readable tokenizer: {error}") from error
     if (highest := max(library.get_vocab().values(), default=0)) > _HIGHEST:
-        raise InputError(f"{file}: an id is {highest}, and no vocabulary is as large as that")
+        raise InputError(f"{file}: its highest id is {highest}, too large for a vocabulary; get the file again")
     return library, content
 
 
 def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:
     for field, honoured in _FIXED.items():
         if field in settings and settings[field] not in honoured:
-            raise InputError(f"{config}: {field} {settings[field]!r} cannot be honoured; {honoured[0]!r} can")
+            raise InputError(f"{config}: {field} {settings[field]!r} is not supported; only {honoured[0]!r} is")
     for field in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if settings.get(field) not in (True, False, None):
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
@@ -185,10 +185,12 @@ def _class(file: Path, settings: Mapping[str, Any]) -> str:
     config = file.with_name("config.json")
     named = settings.get("tokenizer_class") or (json_object(config) if config.is_file() else {}).get("tokenizer_class")
     name = str(named or "BertTokenizer")
-    plain = name if name in _AS_IT_IS else name.removesuffix("Fast")
-    if plain not in (*_BERT, *_AS_IT_IS):
+    plain = name if name in _USED_AS_IS else name.removesuffix("Fast")
+    if plain not in (*_BERT, *_USED_AS_IS):
         where = file.with_name(CONFIG) if settings.get("tokenizer_class") else config
-        raise InputError(f"{where}: tokenizer_class {name} is not BERT's; known are {', '.join((*_BERT, *_AS_IT_IS))}")
+        raise InputError(
+            f"{where}: tokenizer_class {name} is not BERT's; known are {', '.join((*_BERT, *_USED_AS_IS))}"
+        )
     return plain
 
 
@@ -270,7 +272,7 @@ def _build(
     return Parts(tokenizer, names, case[1])
 
 
-def _as_it_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, added: Added | None) -> Parts:
+def _use_as_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, added: Added | None) -> Parts:
     """Return a tokenizer.json as is; `added` is None if it is the only file, and then only its ids are checked."""
     casing = f"case as {file.name} says"
     if cased is not None:
