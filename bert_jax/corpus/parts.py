@@ -27,7 +27,7 @@ class Rows(NamedTuple):
     """Folder of the prepared data set."""
     first: int
     last: int
-    """Exclusive."""
+    """End of the range, exclusive."""
 
 
 class TextBlock(NamedTuple):

@@ -45,18 +45,18 @@ class TextConfig:
     text_field: str = "text"
     """The field of a JSON line, or the feature of a TFDS row, that holds the text."""
     documents: Documents = "auto"
-    """auto: as the kind of text has it, which its first bytes show; blank-lines: plain text with blank lines between
-    documents, whatever it looks like; file: each file is a document."""
+    """auto: by the kind of text, detected from the first bytes; blank-lines: plain text with blank lines between
+    documents, without detection; file: each file is a document."""
     sentences: Literal["split", "lines"] = "split"
-    """split: a line is a paragraph, cut into sentences by rules; lines: a line is a sentence."""
+    """split: a line is a paragraph, split into sentences by rules; lines: a line is a sentence."""
     deduplicate: bool = False
-    """Leave out every document whose text came before."""
+    """Leave out documents whose text occurred before."""
     heldout: float = 0.005
-    """Share of the documents that go to shards of their own, to evaluate on; a hash of the text decides."""
+    """Share of the documents held out for evaluation in separate shards, chosen by a hash of the text."""
     on_bad_text: Literal["stop", "skip"] = "stop"
-    """skip leaves out documents that are not valid UTF-8 and counts them."""
+    """stop: raise an error for a document that is not valid UTF-8; skip: leave it out and count it."""
     block_megabytes: float = 8
-    """Text that becomes one part of the corpus, and that a worker has in memory."""
+    """Megabytes of text in one part of the corpus, which a worker holds in memory."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout < 1:
@@ -101,7 +101,9 @@ def prepare(
     settings = describe(config, vocab, given)
     with shards.locked(out):
         if shards.claim(out, settings):
-            raise InputError(f"{out} holds this corpus, and it is finished; to prepare it again, remove the folder")
+            raise InputError(
+                f"{out} already holds this corpus, and it is finished; to prepare it again, remove the folder"
+            )
         if not _has_tokenizer(out):
             for position in _make_tokenizer(sources, out, config, vocab, workers):
                 yield Progress("vocabulary", position, total)

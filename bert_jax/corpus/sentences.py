@@ -19,7 +19,7 @@ _INLINE = frozenset("a abbr b big cite code em font i math nowiki s small span s
 _LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
 _META_LINK = re.compile(r"\[\[(?:Category|File|Image):[^\[\]]*\]\]")
 _FORMULA = re.compile(r"\bformula_\d+\b")
-_HOLLOW = re.compile(r"\([,;: ]*\)")
+_EMPTY_BRACKETS = re.compile(r"\([,;: ]*\)")
 """Brackets that are empty after cleaning."""
 
 _LETTER = re.compile(r"[^\W\d_]")
@@ -39,7 +39,7 @@ _BEFORE_NUMBERS = frozenset(
     "sept oct nov dec b d r".split()
 )
 """Words that do not end a sentence if a number follows."""
-_PERHAPS = frozenset("inc ltd co corp bros jr sr esq ph.d u.s.c univ dept est ave blvd rd etc ed eds".split())
+_LIKE_INITIALS = frozenset("inc ltd co corp bros jr sr esq ph.d u.s.c univ dept est ave blvd rd etc ed eds".split())
 """Words that, like initials, end a sentence only if the next word is a typical first word."""
 _FIRST = frozenset(
     "the this these those that there they then he she it we you i in on at by for from with after before during when "
@@ -82,7 +82,7 @@ def clean(line: str) -> str:
     if "formula_" in line:
         line = _FORMULA.sub(" ", line)
     if "(" in line:
-        line = _HOLLOW.sub(" ", line)
+        line = _EMPTY_BRACKETS.sub(" ", line)
     if line is not plain:
         line = " ".join(_CONTROL.sub("", line).split())  # an entity may encode a control character
     return line if "||" not in line and (line[:1].isalpha() or _LETTER.search(line)) else ""
@@ -156,7 +156,7 @@ def as_last(word: str) -> int:
     bare = bare[:-1].lstrip(_OPENING).lower()
     if bare in _TITLES:
         return _NEVER
-    if bare in _PERHAPS or _is_initials(bare):
+    if bare in _LIKE_INITIALS or _is_initials(bare):
         return _IF_FIRST if bare in _BEFORE_NUMBERS else _IF_FIRST_OR_NUMBER
     return _UNLESS_NUMBER if bare in _BEFORE_NUMBERS else _ALWAYS
 

@@ -82,7 +82,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
     """
     found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
     if found and SETTINGS not in found:
-        raise InputError(f"{folder} holds something that is no corpus; use another --out")
+        raise InputError(f"{folder} holds files that are not a corpus; use another --out")
     if found == {SETTINGS}:
         # The run that started here did not get as far as a tokenizer.
         (folder / SETTINGS).unlink()

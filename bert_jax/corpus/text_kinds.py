@@ -59,8 +59,8 @@ def kind_of(name: str, head: bytes, documents: Documents) -> Kind:
     start = head.lstrip()
     if _is_binary(head) or _MARKUP.match(start):
         raise InputError(
-            f"{name} is of no kind that is known: text must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
-            "with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar"
+            f"{name} is not a known kind of text: it must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
+            "text with blank lines between documents; uncompressed or as .gz, .xz, .zst or .bz2, also inside .tar"
         )
     if b"\r" in start and b"\n" not in start:
         raise InputError(f"{name}: its lines end with a carriage return alone; convert it: tr '\\r' '\\n' < FILE > NEW")
@@ -90,7 +90,7 @@ def spans(kind: Kind, data: bytes) -> list[tuple[int, int]]:
     found, start = [], 0
     separators = _SEPARATORS[kind].finditer(data) if kind != "file" else ()
     for end, after in [*(match.span() for match in separators), (len(data),) * 2]:
-        # Data may begin with white space that was cut from the separator before it.
+        # Data may begin with white space that belongs to the separator before it.
         start = _skip_space(data, start, end)
         if start < end:
             found.append((start, end))
@@ -160,7 +160,7 @@ def _refuse_data(name: str, text: str, is_whole: bool) -> None:
     plain = "; if it is plain text, with blank lines between documents: --documents blank-lines"
     if _is_list(text.strip(), is_whole):
         raise InputError(
-            f"{name} is a JSON array of something else than objects; make it JSON lines, each such as "
+            f"{name} is a JSON array, but not of objects; make it JSON lines, each such as "
             f'{{"text": "..."}},\nof which --text-field names the field{plain}'
         )
     table = _find_table(text, is_whole)

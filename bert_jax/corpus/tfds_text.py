@@ -27,7 +27,9 @@ def find_rows(name: str) -> TextSource:
         prepare(builder)
     except InputError as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{reason}\nCheck the network, or point TFDS_DATA_DIR to where it is prepared") from error
+        raise InputError(
+            f"{reason}\nCheck the network, or set TFDS_DATA_DIR to the folder where it is prepared"
+        ) from error
     except ImportError as error:
         raise InputError(f"{name}: TFDS needs more packages to prepare it: {error}") from error
     if _SPLIT not in builder.info.splits:

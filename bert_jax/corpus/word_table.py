@@ -14,7 +14,7 @@ _SLOTS = 21
 CAPACITY = 1 << (_SLOTS - 1)
 """Capacity in words: half the slots, so that lookups need about two probes."""
 _BASE = 0x9E3779B97F4A7C15
-_OF_BYTES = np.random.default_rng(0).integers(1, 1 << 63, 256, np.uint64)
+_BYTE_CODES = np.random.default_rng(0).integers(1, 1 << 63, 256, np.uint64)
 
 
 class FoundWords(NamedTuple):
@@ -90,7 +90,7 @@ def _hash(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Hash each word [N] uint64: a polynomial of its bytes modulo 2^64, as a difference of prefix sums of the text."""
     up, down = _powers(_BASE, len(text)), _powers(pow(_BASE, -1, 1 << 64), len(text))
     sums = np.zeros(len(text) + 1, np.uint64)
-    np.cumsum(_OF_BYTES[text] * up[: len(text)], out=sums[1:])
+    np.cumsum(_BYTE_CODES[text] * up[: len(text)], out=sums[1:])
     hashes = (sums[ends] - sums[starts]) * down[starts]
     # Mix all bits into the upper ones, which select the slot, and avoid 0, which marks an empty slot.
     return (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)

@@ -66,8 +66,8 @@ def start_workers(count: int) -> Iterator[Workers]:
         yield Workers(pool, count)
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process ended on its own, out of memory perhaps: take fewer with --workers; "
-            "the same command goes on where it was"
+            "a worker process ended unexpectedly, perhaps out of memory: use fewer --workers; "
+            "the same command resumes the run"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -77,10 +77,10 @@ def _initialize() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core per process
     gc.disable()  # text processing creates millions of objects but no cycles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the parent handles it
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     # A killed parent sends no signal, and its workers would wait for work forever.
     parent = multiprocessing.parent_process()
     assert parent is not None
