@@ -96,7 +96,7 @@ def pretraining_card(
     summary = (
         f"A BERT pretrained from random initialisation with bert_jax on {tokens}, "
         f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
-        "By itself it gives hidden states; it is to be fine-tuned."
+        "It outputs hidden states and is meant to be fine-tuned."
     )
     return make_card(name, "fill-mask" if masked else "feature-extraction", summary, config, sections)
 

@@ -52,10 +52,10 @@ _DERIVED = {"bert.embeddings.position_ids", *_TIED}
 
 _ROOT = "embeddings.word_embeddings.weight"
 """A tensor that every encoder has and no head has; it reveals the prefix of all names."""
-_BARE = ("embeddings.", "encoder.", "pooler.")
+_UNPREFIXED = ("embeddings.", "encoder.", "pooler.")
 """Prefixes of the names in a `BertModel` saved by itself."""
 
-_BESIDE = "beside:"
+_OUTSIDE = "outside:"
 """Mark of names without the prefix of the encoder."""
 
 ENCODER_ALONE = "load(..., encoder_only=True) or `convert --encoder-only` takes it"
@@ -165,10 +165,10 @@ def canonical(tensors: Tensors, path: Path) -> Tensors:
     for name, tensor in tensors.items():
         inner = name.removeprefix(prefix)
         if prefix and inner == name:
-            renamed[_BESIDE + name] = tensor
+            renamed[_OUTSIDE + name] = tensor
             continue
         inner = inner.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        renamed[f"bert.{inner}" if not is_named and inner.startswith(_BARE) else inner] = tensor
+        renamed[f"bert.{inner}" if not is_named and inner.startswith(_UNPREFIXED) else inner] = tensor
     return renamed
 
 
@@ -203,7 +203,7 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
 
 
 def _as_saved(name: str) -> str:
-    inner = name.removeprefix(_BESIDE)
+    inner = name.removeprefix(_OUTSIDE)
     return inner if inner == name else f"{inner}, which lacks the prefix of the encoder's names"
 
 
@@ -232,11 +232,11 @@ def _without_unfit_heads(tensors: Tensors, problems: list[_Problem], path: Path)
 
 def pass_over(path: Path, names: list[str]) -> None:
     """Log in one line the tensors that are skipped because they are not part of the encoder."""
-    saved = (name.removeprefix(_BESIDE) for name in names)
+    saved = (name.removeprefix(_OUTSIDE) for name in names)
     groups = sorted({".".join(name.split(".")[: 2 if name.startswith(("bert.", "cls.")) else 1]) for name in saved})
     shown = ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
     if names:
-        _LOGGER.warning("%s: passed over what is not the encoder: %s", path, shown)
+        _LOGGER.warning("%s: skipped tensors that are not part of the encoder: %s", path, shown)
 
 
 def output_labels(checkpoint: Checkpoint) -> Labels:

@@ -50,7 +50,7 @@ def resolve(name: str) -> Path:
         raise
     except Exception as error:  # network, authorisation and naming errors share no base class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name!r} is no directory here and cannot be fetched from the hub: {reason}") from error
+        raise InputError(f"{name!r} is not a local directory and cannot be fetched from the hub: {reason}") from error
 
 
 def has_weights(folder: Path) -> bool:

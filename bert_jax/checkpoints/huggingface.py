@@ -52,13 +52,13 @@ _ACTIVATIONS = {
     "relu": "relu",
 }
 """`hidden_act` of `transformers` -> our activation."""
-_WRITTEN = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+_HIDDEN_ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 """Our activation -> `hidden_act` to write."""
 
 _LARGEST = {"num_hidden_layers": 1_000, "hidden_size": 100_000}
 """Limits above which a config counts as damaged, checked before allocating memory; 2^31 - 1 for other fields."""
 
-_NEEDED = {
+_MISSING_FEATURES = {
     "roberta": "positions counted from 2, <s> for [CLS] and a byte-level BPE tokenizer",
     "xlm-roberta": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
     "camembert": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
@@ -109,7 +109,7 @@ def config_file(folder: Path) -> Path:
     """
     found = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
     if not found:
-        raise InputError(f"{folder} is no Hugging Face model directory: it has no config.json")
+        raise InputError(f"{folder} is not a Hugging Face model directory: it has no config.json")
     return found[0]
 
 
@@ -119,7 +119,9 @@ def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
     kind = raw.field("model_type", str, None) or "bert"
     if kind != "bert":
         needed = (
-            f"; {kind} would need {_NEEDED[kind]}" if kind in _NEEDED else f", its blocks differ from {shorten(kind)}'s"
+            f"; {kind} would need {_MISSING_FEATURES[kind]}"
+            if kind in _MISSING_FEATURES
+            else f", its blocks differ from {shorten(kind)}'s"
         )
         raise InputError(f"{path}: model_type is {shorten(kind)!r}; only 'bert' can be loaded{needed}")
     positions = raw.field("position_embedding_type", str, None) or "absolute"
@@ -180,9 +182,11 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
 
 def _check_architecture(path: Path, tensors: Mapping[str, Any]) -> None:
     """Refuse the weights of other architectures, which a config need not name."""
-    kinds = {part for name in tensors for part in name.split(".")} & set(_NEEDED)
+    kinds = {part for name in tensors for part in name.split(".")} & set(_MISSING_FEATURES)
     for kind in sorted(kinds):
-        raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
+        raise InputError(
+            f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_MISSING_FEATURES[kind]}"
+        )
 
 
 def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, str | None]:
@@ -230,7 +234,7 @@ def _labels(raw: JsonObject) -> Labels:
     elif set(named) == {str(n) for n in range(len(named))}:
         names = [str(named[str(n)]) for n in range(len(named))]
     else:
-        raise InputError(f"{raw.path}: id2label is no table from numbers to names, 0 to {len(named) - 1}")
+        raise InputError(f"{raw.path}: id2label must map the numbers 0 to {len(named) - 1} to names")
     return Labels(tuple(names), raw.field("problem_type", str, None))
 
 
@@ -251,7 +255,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str,
     """
     folder.mkdir(parents=True, exist_ok=True)
     raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
-    raw["hidden_act"] = _WRITTEN[checkpoint.config.activation]
+    raw["hidden_act"] = _HIDDEN_ACTS[checkpoint.config.activation]
     raw |= {"model_type": "bert", "architectures": [_architecture(checkpoint)], **checkpoint.carried._asdict()}
     names, problem_type = output_labels(checkpoint)
     if names:

@@ -104,7 +104,7 @@ def read_modules(folder: Path) -> list[Module]:
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path} is no list of modules with a type and a path each ({error!r})") from error
+        raise InputError(f"{path} is not a list of modules with a type and a path each ({error!r})") from error
     if not modules:
         raise InputError(f"{path} lists no modules")
     if outside:
@@ -153,7 +153,7 @@ def _split(modules: Sequence[Module], path: Path) -> tuple[Any, ...]:
     if kinds[layered : layered + 1] != ["Pooling"] or set(usual) - {"Dense"}:
         raise _refusal(
             path,
-            f"Transformer, {', '.join(kinds) or 'nothing'}; what can be expressed is Transformer, at most one "
+            f"Transformer, {', '.join(kinds) or 'nothing'}; supported are Transformer, at most one "
             "WeightedLayerPooling, Pooling, any number of Dense, at most one Normalize",
         )
     return (modules[0] if layered else None, *modules[layered:])
@@ -188,14 +188,16 @@ def _layers(folder: Path, encoder: Path, config: BertConfig) -> tuple[str, Param
     start = raw.field("layer_start", int, 4, least=0, most=config.num_layers)
     _refuse_width(raw, config.hidden_size)
     if not JsonObject.read(encoder / "config.json").field("output_hidden_states", bool, False):
-        raise _refusal(path, "weights of layers that its encoder does not give: config.json lacks output_hidden_states")
+        raise _refusal(
+            path, "weights for layers that its encoder does not output: config.json lacks output_hidden_states"
+        )
     found = _tensors(folder)
     shape = (config.num_layers + 1 - start,)
     if {name: tensor.shape for name, tensor in found.items()} != {"layer_weights": shape}:
         raise InputError(f"{folder} needs layer_weights of {shape}: from layer {start} to {config.num_layers}")
     weights = found["layer_weights"].astype(np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise _refusal(path, "weights of layers that are no average: they must be finite, none negative, some positive")
+        raise _refusal(path, "layer weights that are not an average: they must be finite, none negative, some positive")
     used = [int(n) for n in np.flatnonzero(weights)]
     if (weights == weights.round()).all() and weights.sum() <= _REPEATS:
         times = [n + start for n in used for _ in range(int(weights[n]))]

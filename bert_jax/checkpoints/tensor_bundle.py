@@ -113,7 +113,7 @@ def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of an SSTable, in order."""
     footer = file[-_FOOTER:]
     if len(footer) < _FOOTER or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
-        raise ValueError("it does not end as one")
+        raise ValueError("it does not end with the magic number of an index")
     _, _, at = _handle(footer, 0)  # the metaindex, which bundles leave empty
     for _, handle in _block(file, *_handle(footer, at)[:2]):
         yield from _block(file, *_handle(handle, 0)[:2])

@@ -26,7 +26,9 @@ _NAMES = {
 }
 """Variables with irregular names; the last two are from `run_classifier.py`."""
 
-_OF_TRAINING = re.compile(r"(.*/)?(global_step|beta\d_power|loss_scale|good_steps)(_\d+)?|signal_early_stopping/.*")
+_TRAINING_VARIABLE = re.compile(
+    r"(.*/)?(global_step|beta\d_power|loss_scale|good_steps)(_\d+)?|signal_early_stopping/.*"
+)
 """Training variables that are not slots of a weight."""
 
 
@@ -82,10 +84,10 @@ def _weights(names: list[str], prefix: Path) -> list[str]:
         above = (cut for cut in range(1, len(parts)) if "/".join(parts[:cut]) in known)
         if (cut := next(above, None)) is not None:
             slots["/".join(parts[cut:])] += 1
-        elif not _OF_TRAINING.fullmatch(name):
+        elif not _TRAINING_VARIABLE.fullmatch(name):
             kept.append(name)
     if slots:
-        _LOGGER.warning("%s: passed over %d slots of its training: %s", prefix, slots.total(), ", ".join(sorted(slots)))
+        _LOGGER.warning("%s: skipped %d training slots: %s", prefix, slots.total(), ", ".join(sorted(slots)))
     return kept
 
 

@@ -89,7 +89,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
                 with zipfile.ZipFile(file) as archive:
                     return _from_zip(path, archive)
             if start[:1] != b"\x80":
-                raise ValueError("it begins as neither a zip archive nor a pickle")
+                raise ValueError("it is neither a zip archive nor a pickle")
             return _from_pickles(path, file)
     except InputError:
         raise
@@ -113,7 +113,7 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:
     """Read the format before torch 1.6: pickles of magic number, version, system, object, keys; then the numbers."""
     if _follow(path, file) != _LEGACY_MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not start with the magic number of torch")
     _version, system, content, keys = (_follow(path, file) for _ in range(4))
     if not system["little_endian"]:
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
@@ -208,7 +208,7 @@ def _follow(path: Path, file: _Stream) -> Any:
             case "BUILD":  # module versions that torch attaches to a state dict
                 stack.pop()
             case other:
-                raise InputError(f"{path} does what no file of tensors needs (pickle operation {other}); not loaded")
+                raise InputError(f"{path} contains the pickle operation {other}, which tensors do not need; not loaded")
     raise EOFError("it ends early")
 
 

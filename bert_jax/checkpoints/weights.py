@@ -53,7 +53,7 @@ def read_weights(path: Path) -> Tensors:
         tensors |= _read(file)
     lost = [f"{name} is not in {file.name}" for name, file in sorted(shards.items()) if name not in tensors]
     if lost:
-        raise InputError(f"{path} names what its files do not have:\n  " + "\n  ".join(lost))
+        raise InputError(f"{path} names tensors that its files do not have:\n  " + "\n  ".join(lost))
     return tensors
 
 
@@ -88,7 +88,7 @@ def _shards(index: Path) -> dict[str, Path]:
     """Map tensor names to the files that hold them."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise InputError(f"{index} has no weight_map, which says what file holds which tensor")
+        raise InputError(f"{index} has no weight_map, the table from tensor names to files")
     strange = sorted({str(name) for name in names.values() if Path(str(name)).name != name})
     if strange:
         raise InputError(f"{index} names files outside its folder: {', '.join(strange)}")

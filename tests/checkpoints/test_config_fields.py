@@ -177,7 +177,7 @@ def test_two_numbers_of_labels_are_settled_as_in_transformers(folder: Path, capl
             names = tuple(theirs.id2label[n] for n in range(outputs))
             assert load_checkpoint(folder).labels.names == names
         else:
-            assert "id2label is no table from numbers to names, 0 to" in refused(folder)
+            assert "id2label must map the numbers 0 to" in refused(folder)
     assert "which is ignored" in caplog.text
 
 

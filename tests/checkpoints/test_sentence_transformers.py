@@ -188,7 +188,7 @@ def test_what_cannot_be_expressed(file: str, changes: dict[str, object], reason:
 @pytest.mark.parametrize(
     ("kinds", "reason"),
     [
-        (["Transformer"], "Transformer, nothing; what can be expressed is"),
+        (["Transformer"], "Transformer, nothing; supported are"),
         (["Transformer", "Pooling", "Normalize", "Dense"], "Transformer, Pooling, Normalize, Dense; what"),
         (["Transformer", "Pooling", "Dense", "LSTM"], "Transformer, Pooling, Dense, LSTM; what"),
         (["Transformer", "Pooling", "WeightedLayerPooling"], "Transformer, Pooling, WeightedLayerPooling; what"),
