@@ -33,7 +33,7 @@ _JSON_NAMES: dict[type, str] = {dict: "object", list: "array"}
 LOCK = ".lock"
 """Name of the lock file in a locked folder, see `Lock`."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def plain(value: Any) -> Any:
@@ -109,9 +109,7 @@ def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, An
         if before.get(field, missing) != after.get(field, missing)
     ]
     if changes:
-        raise InputError(
-            f"{folder} holds another {what}: {'; '.join(changes)}. Go on with its settings, or use another --out"
-        )
+        raise InputError(f"{folder} holds another {what}: {'; '.join(changes)}. Use its settings, or another --out")
 
 
 @contextmanager
@@ -135,12 +133,12 @@ def remedy(error: BaseException, otherwise: str = ELSEWHERE) -> str:
 
 def _is_full(error: BaseException) -> bool:
     # Rust and C++ libraries raise their own error types, which quote the system's message.
-    known = isinstance(error, OSError) and error.errno in _NO_ROOM
-    return known or any(os.strerror(number) in str(error) for number in _NO_ROOM)
+    known = isinstance(error, OSError) and error.errno in _DISK_FULL
+    return known or any(os.strerror(number) in str(error) for number in _DISK_FULL)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file atomically: after a crash it is complete or absent."""
+    """Write a file atomically: after a crash it is either complete or as it was before."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -223,7 +221,7 @@ _HELD: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()
 
 
 def hold(folder: Path) -> Lock:
-    """Return this process's lock on a folder, acquired on the first call and shared by later ones.
+    """Return this process's lock on a folder, acquired if it holds none; all callers share it.
 
     Raises:
         InputError: another process holds the lock; the message names its id and host.
@@ -255,7 +253,8 @@ def _lock(path: Path, folder: Path, wait: bool) -> int:
                 os.close(handle)
                 raise
             warnings.warn(
-                f"the file system of {folder} has no locks: see that one process at a time writes to it", stacklevel=4
+                f"the file system of {folder} has no locks: make sure that one process at a time writes to it",
+                stacklevel=4,
             )
             return handle
         os.close(handle)  # the previous holder removed the file in the meantime

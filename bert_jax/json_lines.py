@@ -49,20 +49,20 @@ def text_of(row: dict[str, Any], field: str, where: object, remedy: str) -> str:
 
     >>> text_of({"id": 1, "text": None}, "text", "x.jsonl, line 1", "correct it")
     Traceback (most recent call last):
-    bert_jax.errors.InputError: x.jsonl, line 1: 'text' is null and no text; correct it
+    bert_jax.errors.InputError: x.jsonl, line 1: 'text' is null where a string is needed; correct it
     """
     if field not in row:
         found = f"it has {', '.join(row)}" if row else "it is empty"
         raise InputError(f"{where}: no field {field!r}, {found}; {remedy}")
     text = row[field]
     if not isinstance(text, str):
-        raise InputError(f"{where}: {field!r} is {_kind_of(text)} and no text; {remedy}")
+        raise InputError(f"{where}: {field!r} is {_kind_of(text)} where a string is needed; {remedy}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
         raise InvalidTextError(
-            f"{where}: {field!r} holds {half}, half of a surrogate pair, which is no text; correct or remove the line"
+            f"{where}: {field!r} holds {half}, half of a surrogate pair, which is invalid; correct or remove the line"
         ) from None
     return text
 
