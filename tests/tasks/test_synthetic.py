@@ -25,7 +25,7 @@ from bert_jax.tasks.synthetic import (
     read,
 )
 from bert_jax.tasks.synthetic import lexicon as lex
-from bert_jax.tasks.synthetic.builder import ControlledSuite
+from bert_jax.tasks.synthetic.builder import SyntheticSuite
 from bert_jax.tasks.task import Split, Task
 
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -62,7 +62,7 @@ def test_a_split_depends_on_its_seed_and_nothing_else(task: Task):
 
 def test_seed_0_gives_the_published_text():
     """If the language was changed on purpose: put the new number here, raise the VERSION of
-    `ControlledSuite`, and run every experiment on the suite again."""
+    `SyntheticSuite`, and run every experiment on the suite again."""
     everything = [documents(50)] + [read(task, split)[:2] for task in TASKS.values() for split in ROWS]
     assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 2303605010
 
@@ -336,7 +336,7 @@ def data_dir(tmp_path_factory):
 
 @each_task
 def test_the_builder_serves_what_the_pure_function_draws(task: Task, data_dir):
-    builder = ControlledSuite(config=task.name, data_dir=data_dir, file_format="array_record")
+    builder = SyntheticSuite(config=task.name, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare()
     if not task.is_regression:
         assert tuple(builder.info.features["label"].names) == task.classes
@@ -353,9 +353,9 @@ def test_neither_the_language_nor_the_builder_imports_tensorflow():
 import sys, tempfile
 import bert_jax.tasks.synthetic
 assert "tensorflow_datasets" not in sys.modules
-from bert_jax.tasks.synthetic.builder import ControlledSuite
+from bert_jax.tasks.synthetic.builder import SyntheticSuite
 with tempfile.TemporaryDirectory() as folder:
-    builder = ControlledSuite(config="keyword", data_dir=folder, file_format="array_record")
+    builder = SyntheticSuite(config="keyword", data_dir=folder, file_format="array_record")
     builder.download_and_prepare()
     assert builder.as_data_source(split="train")[0]["idx"] >= 0
 assert "tensorflow" not in sys.modules
