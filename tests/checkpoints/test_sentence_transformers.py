@@ -228,7 +228,7 @@ def test_lowercasing_before_a_cased_tokenizer(encoder: Path, tmp_path: Path) -> 
     configure(folder / "sentence_bert_config.json", do_lower_case=True)
     assert bert_jax.load(folder).readout is not None, "this tokenizer lowercases anyway"
     (folder / "tokenizer.json").unlink()
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "A", "a"]) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "A", "a", "##a"]) + "\n")
     configure(folder / "tokenizer_config.json", do_lower_case=False)
     assert "before a tokenizer that tells capitals apart" in refused(folder)
 
