@@ -47,8 +47,8 @@ def world(tmp_path_factory):
     write_encoder(folder / "pieces", pieces, 40)
     for name, head in (("CoLA", ""), ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n")):
         (folder / "glue" / name).mkdir(parents=True)
-        for file, rows in (("train", 16), ("dev", 12)):
-            texts = [TEXTS[n + 1] or "a" for n in range(rows)]
+        for file, rows, end in (("train", 16, ""), ("dev", 12, " very very")):
+            texts = [(TEXTS[n + 1] or "a") + end for n in range(rows)]
             lines = [
                 f"x\t{n % 2}\t\t{t}" if name == "CoLA" else f"{n % 2}\t1\t2\t{t}\tthe dog" for n, t in enumerate(texts)
             ]
