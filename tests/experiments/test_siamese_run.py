@@ -22,6 +22,9 @@ from bert_jax.types import Tokens
 from experiments import siamese
 from experiments.settings.sentence_pairs import SiameseRun
 
+# The synthetic language has words that the small encoder here does not know.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*tokens are \[UNK\]:UserWarning")
+
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog red blue sees runs sleeps very and".split()
 
 

@@ -17,9 +17,12 @@ from bert_jax.study import grid
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
-from experiments import what_is_in_cls
+from experiments import encoders, what_is_in_cls
 from experiments.cli import named, run
 from experiments.settings.claims import ClsRun
+
+# Pairs are made of the synthetic language, of which the small encoders here know few words.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*tokens are \[UNK\]:UserWarning")
 
 SMALL = (
     "--tasks glue/cola glue/stsb --positions cls mean last_token --seeds 1 --num-pairs 40 --words 12 --texts 6 "
@@ -116,7 +119,8 @@ def test_every_position_is_compared_with_cls_before_and_after_fine_tuning(out):
     for _, here in cola.groupby("regime"):
         gaps = here["mean"] - here["mean"].iloc[0]
         np.testing.assert_allclose(here["difference"].iloc[1:], gaps.iloc[1:])
-    assert (frame["p_adjusted"].dropna() >= frame["p"].dropna()).all()
+    judged = frame[frame["p_adjusted"].notna()]  # where a side learned nothing, nothing is judged
+    assert (judged["p_adjusted"] >= judged["p"]).all() and not judged.empty
 
 
 def test_only_an_encoder_with_a_head_says_whether_b_follows(out):
@@ -174,8 +178,8 @@ def test_several_pretrainings_of_a_kind_are_one_encoder_and_what_intervals_are_o
     write_encoder(places["flat#1"])
     flags = ["--parts", "layers", "--tasks", "glue/cola", "--positions", "cls", "mean"]
     out = tmp_path / "out"
-    encoders = [f"{name}={place}" for name, place in places.items()]
-    line = ["--encoders", *encoders, "--glue-dir", str(world / "glue"), "--out", str(out)]
+    named_places = [f"{name}={place}" for name, place in places.items()]
+    line = ["--encoders", *named_places, "--glue-dir", str(world / "glue"), "--out", str(out)]
     run(what_is_in_cls.main, named(ClsRun), ["cls-real", *line, *SMALL, *flags])
     frame = frames.positions(out)
     assert set(frame["encoder"]) == {"deep", "flat"} and set(frame["over"]) == {"pretrainings"}
@@ -191,8 +195,8 @@ def test_several_pretrainings_of_a_kind_are_one_encoder_and_what_intervals_are_o
 
 def test_own_encoders_of_several_pretrainings_have_seeds_and_names_of_their_own(monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr(what_is_in_cls, "pretrain_encoder", lambda run: made.append(run))
-    config = ClsRun(("synthetic/keyword",), tmp_path, pretrain_seeds=2)
+    monkeypatch.setattr(encoders, "pretrain_encoder", lambda run: made.append(run))
+    config = ClsRun(tasks=("synthetic/keyword",), out=tmp_path, pretrain_seeds=2)
     assert config.own_encoders() == ["none#0", "none#1", "nsp#0", "nsp#1"]
     for name in config.own_encoders():
         what_is_in_cls._pretrained(config, name)
@@ -225,7 +229,7 @@ def test_mistakes_are_told_in_a_line(flags, says, world, tmp_path, capsys):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no folder of what_is_in_cls"):
+    with pytest.raises(InputError, match="is this a folder of what_is_in_cls"):
         frames.read_about(tmp_path)
 
 
