@@ -13,7 +13,7 @@ import shutil
 import socket
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,11 @@ from typing import IO, Any
 import numpy as np
 
 from bert_jax.errors import InputError
+
+Json = dict[str, Any]
+"""An object of JSON: plain values, lists and objects by name."""
+Settings = Mapping[str, Any]
+"""Values by name that are only read: settings, or an object of JSON."""
 
 PARTIAL = ".partial"
 """Suffix of files and folders that are not complete; those that a killed process has left may be removed."""
@@ -36,7 +41,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None.
 
     A field with `omit_default` in its metadata is left out at its default, so that settings written before the field
@@ -63,13 +68,13 @@ def _named_fields(value: Any) -> list[dataclasses.Field[Any]]:
     return [f for f in fields if not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)]
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """The first 12 hex digits of the SHA-256 of a value as canonical JSON; the order of keys does not matter."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def claim(path: Path, settings: dict[str, Any]) -> None:
+def claim(path: Path, settings: Json) -> None:
     """Write settings, plain JSON values, to a file of a run folder; if it is there already, it must hold the same.
 
     Raises:
@@ -83,13 +88,13 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
         require_same(path.parent, "run", read_json(path, remedy=RESTORE), settings)
 
 
-def write_settings(path: Path, settings: dict[str, Any]) -> None:
+def write_settings(path: Path, settings: Json) -> None:
     """Write settings, plain JSON values, so that the file is there whole or not at all."""
     text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
     """Refuse settings that are not those that a folder was begun with.
 
     Args:
@@ -139,7 +144,7 @@ def _is_full(error: BaseException) -> bool:
     return known or any(os.strerror(number) in str(error) for number in _NO_ROOM)
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
@@ -153,7 +158,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
-def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = False, otherwise: str = ELSEWHERE) -> None:
+def write_folder(
+    folder: Path, write: Callable[[Path], object], replace: bool = False, otherwise: str = ELSEWHERE
+) -> None:
     """Write a folder so that it is there whole or not at all; folders above it are made.
 
     Args:
@@ -325,12 +332,12 @@ def parse_json(text: str | bytes, where: str, kind: type = dict, remedy: str = "
     return content
 
 
-def _shown(value: Any, width: int = 40) -> str:
+def _shown(value: object, width: int = 40) -> str:
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(settings: Json, prefix: str = "") -> dict[str, str]:
     """Nested settings by dotted name, values as JSON."""
     flat: dict[str, str] = {}
     for name, value in settings.items():

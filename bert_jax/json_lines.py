@@ -1,16 +1,16 @@
 """A line of JSON as a row with texts, and what is wrong with it in words."""
 
 import json
-from typing import Any
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 
 
 class InvalidTextError(InputError):
     """A text that no UTF-8 can spell: JSON can name half of a surrogate pair."""
 
 
-def parse_row(line: str, where: object) -> dict[str, Any]:
+def parse_row(line: str, where: object) -> Json:
     """The object that a line of JSON is.
 
     Args:
@@ -34,7 +34,7 @@ def parse_row(line: str, where: object) -> dict[str, Any]:
     return row
 
 
-def text_of(row: dict[str, Any], field: str, where: object, remedy: str) -> str:
+def text_of(row: Json, field: str, where: object, remedy: str) -> str:
     """The text in a field of a row.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -44,7 +45,7 @@ class JsonObject:
     """The object in a JSON file. path: of the file, for errors. content: its fields."""
 
     path: Path
-    content: dict[str, Any]
+    content: Json
 
     @classmethod
     def read(cls, path: Path, optional: bool = False) -> "JsonObject":
@@ -85,11 +86,11 @@ class JsonObject:
 
     def section(self, name: str) -> "JsonObject":
         """An object within this one; empty where it is absent or null."""
-        value: dict[str, Any] | None = self.field(name, dict, None)
+        value: Json | None = self.field(name, dict, None)
         return JsonObject(self.path, value or {})
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as JSON writes it, shortened to a few words."""
     try:
         text = json.dumps(value, ensure_ascii=False)

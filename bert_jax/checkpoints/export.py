@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,6 +17,7 @@ from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 from bert_jax.model.readout import dense_name
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Params
@@ -50,6 +51,10 @@ class Tuned(NamedTuple):
     normalize: bool = False
 
 
+Denses = list[tuple[np.ndarray, np.ndarray, str]]
+"""Dense layers in order: kernel, bias and activation of each."""
+
+
 class Expressed(NamedTuple):
     """A readout in the terms of sentence-transformers.
 
@@ -60,7 +65,7 @@ class Expressed(NamedTuple):
     checkpoint: Checkpoint
     layers: np.ndarray | None
     modes: list[str]
-    denses: list[tuple[np.ndarray, np.ndarray, str]]
+    denses: Denses
 
 
 def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingface", "sentence-transformers"]:
@@ -92,7 +97,7 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     save_checkpoint(folder, checkpoint, label_settings(tuned.labels))
 
 
-def label_settings(labels: tuple[str, ...]) -> dict[str, Any]:
+def label_settings(labels: tuple[str, ...]) -> Json:
     """What `config.json` says of a classifier's outputs."""
     kind = "single_label_classification" if labels else "regression"
     names = dict(enumerate(labels or ("score",)))
@@ -114,7 +119,7 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
     """
     checkpoint, layers, modes, denses = express(tuned)
     width = checkpoint.config.hidden_size
-    modules: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []
+    modules: list[tuple[str, Json, dict[str, np.ndarray]]] = []
     if layers is not None:
         settings = {"word_embedding_dimension": width, "layer_start": 0, "num_hidden_layers": len(layers) - 1}
         modules.append(("WeightedLayerPooling", settings, {"layer_weights": layers}))
@@ -273,7 +278,7 @@ def _dense(params: Params) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(params["kernel"], np.float32), np.asarray(params["bias"], np.float32)
 
 
-def _scaled(readout: ReadoutConfig, denses: list, gamma: float) -> list:
+def _scaled(readout: ReadoutConfig, denses: Denses, gamma: float) -> Denses:
     """The poolings all scale with their input, so the mix's gamma can stand in the first dense layer."""
     if gamma == 1:
         return denses
@@ -283,7 +288,7 @@ def _scaled(readout: ReadoutConfig, denses: list, gamma: float) -> list:
     return [(kernel * np.float32(gamma), bias, activation), *rest]
 
 
-def _permuted(readout: ReadoutConfig, denses: list, parts: list[int]) -> list:
+def _permuted(readout: ReadoutConfig, denses: Denses, parts: list[int]) -> Denses:
     """The first dense layer for poolings that come in the order of sentence-transformers."""
     if not denses:
         terms = readout.pooling.split("+")
@@ -306,5 +311,5 @@ def _cut(checkpoint: Checkpoint, num_layers: int) -> Checkpoint:
     return Checkpoint(config, kept, checkpoint.pooler, carried=checkpoint.carried)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ from bert_jax.checkpoints.checkpoint import (
 from bert_jax.checkpoints.weights import find_weights, read_weights
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
+from bert_jax.files import Json, Settings
 from bert_jax.json_object import JsonObject, shorten
 
 _LOGGER = logging.getLogger(__name__)
@@ -178,14 +179,14 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     return checkpoint._replace(carried=_carried(raw))
 
 
-def _check_architecture(path: Path, tensors: Mapping[str, Any]) -> None:
+def _check_architecture(path: Path, tensors: Settings) -> None:
     """Refuse the weights of other models, whose config may not say what they are."""
     kinds = {part for name in tensors for part in name.split(".")} & set(_NEEDED)
     for kind in sorted(kinds):
         raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
 
 
-def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, str | None]:
+def _read_labels(raw: JsonObject, tensors: Settings) -> tuple[Labels, str | None]:
     """A classifier's labels, or the reason why it cannot be loaded as one of sentences."""
     if reason := _why_no_sentence_classifier(raw, tensors):
         return Labels(), f"{raw.path} {reason}"
@@ -195,7 +196,7 @@ def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, s
         return Labels(), str(error)
 
 
-def _why_no_sentence_classifier(raw: JsonObject, tensors: Mapping[str, Any]) -> str | None:
+def _why_no_sentence_classifier(raw: JsonObject, tensors: Settings) -> str | None:
     """Why a `classifier` is not that of BertForSequenceClassification, as far as the files tell; None if it may be.
 
     BertForTokenClassification has the same names. It has no pooler (older versions had one that nothing read), and
@@ -241,7 +242,7 @@ def _carried(raw: JsonObject) -> Carried:
     return Carried(pad, raw.field("classifier_dropout", float, None))
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | None = None) -> None:
     """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back.
 
     Args:
@@ -250,7 +251,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str,
         settings: more fields for config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
+    raw: Json = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = _WRITTEN[checkpoint.config.activation]
     raw |= {"model_type": "bert", "architectures": [_architecture(checkpoint)], **checkpoint.carried._asdict()}
     names, problem_type = output_labels(checkpoint)

@@ -157,7 +157,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _masked_crc(data: bytes) -> int:
     """LevelDB's rotation of CRC-32C, which keeps checksums of data that holds checksums apart."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -91,9 +91,10 @@ def _hash(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     up, down = _powers(_BASE, len(text)), _powers(pow(_BASE, -1, 1 << 64), len(text))
     sums = np.zeros(len(text) + 1, np.uint64)
     np.cumsum(_OF_BYTES[text] * up[: len(text)], out=sums[1:])
-    hashes = (sums[ends] - sums[starts]) * down[starts]
+    hashes: np.ndarray = (sums[ends] - sums[starts]) * down[starts]
     # The slot is of the upper bits, which depend on every bit after this; and none is 0.
-    return (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
+    hashes = (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
+    return hashes
 
 
 def _powers(base: int, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate.metrics import is_degenerate
 from bert_jax.files import (
     RESTORE,
+    Json,
+    Settings,
     hold,
     parse_json,
     plain,
@@ -81,7 +83,7 @@ class Row:
     """What the run reached; empty if it failed."""
     majority: Scores
     """What the best constant answer reaches (0 for a correlation), of a failed run too."""
-    config: dict[str, Any]
+    config: Json
     """Everything that decides the run."""
     regime: str = "finetune"
     """Name of the regime: finetune, probe, sts ..."""
@@ -89,7 +91,7 @@ class Row:
     """First and last of the blocks in which [CLS] saw only itself; None for the encoder as it is."""
     protocol: str = ""
     """What was done, where the regime alone does not say it: a phrase for the report."""
-    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    details: Json = dataclasses.field(default_factory=dict)
     """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
     the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
     kind of pair -> how many have which probability, in ten bins. `duplicates`: evaluation -> how many rows have texts
@@ -135,7 +137,7 @@ class ResultStore:
         InputError: the folder holds another experiment, is damaged, in use by another process, or cannot be written.
     """
 
-    def __init__(self, folder: Path, experiment: Any, sections: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path, experiment: object, sections: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         with writing(self.folder):
             self._lock = hold(self.folder)  # for as long as the store is there
@@ -181,14 +183,14 @@ class ResultStore:
         self._finished.add(row.id)
 
 
-def read_experiment(folder: Path) -> dict[str, Any]:
+def read_experiment(folder: Path) -> Json:
     """The settings that all rows of a run folder share.
 
     Raises:
         InputError: there are none, or they cannot be read.
     """
     path = Path(folder) / EXPERIMENT
-    settings: dict[str, Any] = parse_json(_read(path), str(path), remedy=RESTORE)
+    settings: Json = parse_json(_read(path), str(path), remedy=RESTORE)
     return settings
 
 
@@ -260,12 +262,12 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
 
 
-def without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_labels(config: Settings) -> Json:
     """The entries of a config that decide a result."""
     return {key: value for key, value in config.items() if key not in LABELS}
 
 
-def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
+def _claim(folder: Path, experiment: Json, sections: Collection[str]) -> None:
     path = folder / EXPERIMENT
     if not path.exists():
         if (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
@@ -292,7 +294,7 @@ def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) 
 
 
 def _savez(file: IO[bytes], predictions: Predictions) -> None:
-    arrays: dict[str, Any] = {}
+    arrays: Json = {}
     for name, (answers, labels) in predictions.items():
         arrays |= {f"{name}/predictions": np.asarray(answers), f"{name}/labels": np.asarray(labels)}
     np.savez_compressed(file, **arrays)
@@ -342,7 +344,7 @@ def _parse(line: bytes, where: str) -> Row:
         raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
 
 
-def _with_nan(scores: dict[str, Any]) -> Scores:
+def _with_nan(scores: Json) -> Scores:
     return {
         evaluation: {name: math.nan if value is None else value for name, value in metrics.items()}
         for evaluation, metrics in scores.items()

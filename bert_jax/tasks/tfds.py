@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,6 +16,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.text.glue import Glue
 
 from bert_jax.errors import InputError, unknown
+from bert_jax.files import Json
 from bert_jax.tasks import glue
 from bert_jax.tasks.task import Split, Task
 
@@ -109,7 +109,7 @@ def _check_features(builder: tfds.core.DatasetBuilder, task: Task) -> None:
         )
 
 
-def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]]:
+def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[Json]:
     try:
         source = builder.as_data_source(split)
     except NotImplementedError as error:
@@ -118,7 +118,8 @@ def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]
             "remove it, or name another folder"
         ) from error
     # In one call, which is seven times as fast as row by row.
-    return source.__getitems__(range(len(source)))
+    rows: list[Json] = source.__getitems__(range(len(source)))
+    return rows
 
 
 def _parse_labels(labels: np.ndarray, task: Task, where: str) -> np.ndarray | None:
@@ -132,7 +133,7 @@ def _parse_labels(labels: np.ndarray, task: Task, where: str) -> np.ndarray | No
     return labels.astype(np.float32 if task.is_regression else np.int32)
 
 
-class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg]
+class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg, misc]
     """TFDS's GLUE, unpacked by `zipfile`: TFDS's own unpacking imports TensorFlow."""
 
     name = "glue"
@@ -140,7 +141,8 @@ class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg]
     _checksums_path = Glue._checksums_path
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> list[tfds.core.SplitGenerator]:
-        return super()._split_generators(_Unzipping(dl_manager))
+        splits: list[tfds.core.SplitGenerator] = super()._split_generators(_Unzipping(dl_manager))
+        return splits
 
 
 class _Unzipping:

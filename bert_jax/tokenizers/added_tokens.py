@@ -1,7 +1,7 @@
 """Tokens added to a vocabulary, and which of them are special, from all the files that say so."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json, Settings
 
 NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 """How the special tokens of BERT are called in the files, in the order of `SpecialIds`."""
@@ -69,7 +70,7 @@ def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
                 )
 
 
-def json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> Json:
     """The content of a JSON file that holds an object.
 
     Raises:
@@ -90,7 +91,7 @@ def special_names(added: Added | None) -> tuple[str, ...]:
     return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
 
 
-def read_added(file: Path, content: Mapping[str, Any], usual: bool = True) -> Added:
+def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
     """The added tokens of the directory that a tokenizer's file is in.
 
     tokenizer_config.json's added_tokens_decoder is the whole truth where it is there. Without it the tokens are those
@@ -131,7 +132,7 @@ def read_added(file: Path, content: Mapping[str, Any], usual: bool = True) -> Ad
     return Added(stated, tokens, [_token(path, value, text=True) for value in extra or ()])
 
 
-def _merge_special_map(path: Path, settings: dict[str, Any], extra: Any) -> Any:
+def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
     """Put what special_tokens_map.json says into the settings; returns the special tokens without a name."""
     if not path.is_file():
         return extra
@@ -152,7 +153,7 @@ def _as_special(value: Any) -> Any:
     return {**value, "special": True} if isinstance(value, dict) else value
 
 
-def _listed(path: Path, settings: Mapping[str, Any], extra: Any) -> dict[int, AddedToken]:
+def _listed(path: Path, settings: Settings, extra: Any) -> dict[int, AddedToken]:
     """The tokens of added_tokens.json; those that are special elsewhere are so here."""
     if not path.is_file():
         return {}
@@ -164,7 +165,7 @@ def _listed(path: Path, settings: Mapping[str, Any], extra: Any) -> dict[int, Ad
     }
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _named(settings: Settings) -> Json:
     return {
         name: value
         for name, value in settings.items()
@@ -172,21 +173,21 @@ def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sorted(named: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def _sorted(named: Settings) -> Iterable[tuple[str, Any]]:
     """The named tokens in the order of transformers, those of a model's own at the end."""
     return sorted(named.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
 
 
-def _content(token: Any) -> str:
+def _content(token: object) -> str:
     if isinstance(token, AddedToken):
         return token.content
     return str(token.get("content")) if isinstance(token, dict) else str(token)
 
 
-def _id(path: Path, value: Any) -> int:
+def _id(path: Path, value: object) -> int:
     if isinstance(value, bool) or not str(value).isdecimal():
         raise InputError(f"{path}: the id {value!r} of an added token is not a whole number")
-    return int(value)
+    return int(str(value))
 
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")

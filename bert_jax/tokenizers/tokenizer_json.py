@@ -12,6 +12,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS
 from bert_jax.tokenizers.tokenizer import SPACE, SentencePiece, Tokenizer, WordPiece
 from bert_jax.tokenizers.wordpiece_files import CONFIG
@@ -111,7 +112,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     """
     tokenizer.save(folder)
     names = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
-    settings: dict[str, Any] = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: Json = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(tokenizer, SentencePiece):
         try:
             to_fast(tokenizer.model).save(str(folder / "tokenizer.json"))
@@ -125,6 +126,6 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     write_json(folder / "special_tokens_map.json", names)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, indented."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json, Settings
 from bert_jax.tokenizers.added_tokens import (
     NAMES,
     Added,
@@ -147,7 +148,7 @@ def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
     )
 
 
-def differences(described: Mapping[str, Any]) -> list[str]:
+def differences(described: Settings) -> list[str]:
     """Parts of a tokenizer.json that are others than a BertTokenizer's, in words."""
     normalizer, cutter, model = (described.get(part) or {} for part in ("normalizer", "pre_tokenizer", "model"))
     kinds = (
@@ -161,7 +162,7 @@ def differences(described: Mapping[str, Any]) -> list[str]:
     return [f"{field} {found!r} where BERT has {usual!r}" for field, found, usual in kinds if found != usual]
 
 
-def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, Json]:
     try:
         library, content = tokenizers.Tokenizer.from_file(str(file)), json.loads(file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception
@@ -171,7 +172,7 @@ def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     return library, content
 
 
-def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:
+def _refuse_unknown(config: Path, settings: Settings) -> None:
     for field, honoured in _FIXED.items():
         if field in settings and settings[field] not in honoured:
             raise InputError(f"{config}: {field} {settings[field]!r} cannot be honoured; {honoured[0]!r} can")
@@ -180,7 +181,7 @@ def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
 
 
-def _class(file: Path, settings: Mapping[str, Any]) -> str:
+def _class(file: Path, settings: Settings) -> str:
     """The class of transformers that a directory names, without Fast at its end; BertTokenizer where it names none."""
     config = file.with_name("config.json")
     named = settings.get("tokenizer_class") or (json_object(config) if config.is_file() else {}).get("tokenizer_class")
@@ -192,7 +193,7 @@ def _class(file: Path, settings: Mapping[str, Any]) -> str:
     return plain
 
 
-def _decide_case(vocabulary: Path | None, settings: Mapping[str, Any], cased: bool | None) -> tuple[bool, str]:
+def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None) -> tuple[bool, str]:
     """Whether text is lowercased, and why, in words: as asked, else as stated, else by the vocabulary, if given."""
     stated = settings.get("do_lower_case")
     if cased is not None:
@@ -231,7 +232,7 @@ _NORMALIZER = (
 """A field of BertNormalizer, how tokenizer_config.json calls it, and transformers' default."""
 
 
-def _warn_of_defaults(file: Path, normalizer: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+def _warn_of_defaults(file: Path, normalizer: Settings, stated: Settings) -> None:
     """Warn where a tokenizer.json is overruled, not by tokenizer_config.json, but by the default of what that omits."""
     vain = [
         f"{setting} {json.dumps(normalizer[field])}"
@@ -247,7 +248,7 @@ def _warn_of_defaults(file: Path, normalizer: Mapping[str, Any], stated: Mapping
 
 
 def _build(
-    file: Path, vocabulary: Mapping[str, int], settings: Mapping[str, Any], case: tuple[bool, str], added: Added
+    file: Path, vocabulary: Mapping[str, int], settings: Settings, case: tuple[bool, str], added: Added
 ) -> Parts:
     """A BertTokenizer of a vocabulary."""
     names = special_names(added)

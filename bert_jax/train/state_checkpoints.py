@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +25,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSt
 from bert_jax.errors import InputError
 from bert_jax.files import remedy, writing
 from bert_jax.train.step import TrainState
+from bert_jax.types import Tree
 
 DAMAGED = ".damaged"
 """What is appended to the name of a checkpoint that could not be read; it is kept, but not looked at again."""
@@ -132,7 +132,8 @@ class Checkpoints:
         shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (saved["state"], empty)]
         if shapes[0] != shapes[1]:  # Orbax does not mind
             raise ValueError("an array has another shape than the model's: it is a checkpoint of another one")
-        return saved["state"]
+        state: TrainState = saved["state"]
+        return state
 
     def _set_aside(self, failures: list[tuple[int, str]], used: int) -> None:
         for step, reason in failures:
@@ -192,7 +193,7 @@ def _set_strangers_aside(folder: Path) -> None:
             path.rename(path.with_name(path.name + DAMAGED))
 
 
-def _with_checksums(state: TrainState) -> dict[str, Any]:
+def _with_checksums(state: TrainState) -> dict[str, Tree]:
     return {"state": state, "checksums": _checksums(state)}
 
 
@@ -218,7 +219,7 @@ def _ignore_closed_loops() -> None:
     if getattr(before, "ignores_closed_loops", False):
         return
 
-    def hook(unraisable: Any) -> None:
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
 
