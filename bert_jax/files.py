@@ -23,9 +23,9 @@ import numpy as np
 from bert_jax.errors import InputError
 
 Json = dict[str, Any]
-"""An object of JSON: plain values, lists and objects by name."""
+"""An object of JSON, read or to be written: plain values, lists and objects by name."""
 Settings = Mapping[str, Any]
-"""Values by name that are only read: settings, or an object of JSON."""
+"""Values by name that are only read, such as settings."""
 
 PARTIAL = ".partial"
 """Suffix of files and folders that are not complete; those that a killed process has left may be removed."""

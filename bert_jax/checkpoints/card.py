@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bert_jax.config import BertConfig
 from bert_jax.files import Json, Settings, plain
@@ -41,7 +40,7 @@ def make_card(
     summary: str,
     config: BertConfig,
     sections: Settings,
-    results: Sequence[Any] = (),
+    results: Sequence[object] = (),
 ) -> str:
     """The text of a card.
 

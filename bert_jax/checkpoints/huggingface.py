@@ -21,7 +21,7 @@ from bert_jax.checkpoints.checkpoint import (
     pass_over,
     to_tensors,
 )
-from bert_jax.checkpoints.weights import find_weights, read_weights
+from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
 from bert_jax.files import Json, Settings
@@ -179,14 +179,14 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     return checkpoint._replace(carried=_carried(raw))
 
 
-def _check_architecture(path: Path, tensors: Settings) -> None:
+def _check_architecture(path: Path, tensors: Tensors) -> None:
     """Refuse the weights of other models, whose config may not say what they are."""
     kinds = {part for name in tensors for part in name.split(".")} & set(_NEEDED)
     for kind in sorted(kinds):
         raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
 
 
-def _read_labels(raw: JsonObject, tensors: Settings) -> tuple[Labels, str | None]:
+def _read_labels(raw: JsonObject, tensors: Tensors) -> tuple[Labels, str | None]:
     """A classifier's labels, or the reason why it cannot be loaded as one of sentences."""
     if reason := _why_no_sentence_classifier(raw, tensors):
         return Labels(), f"{raw.path} {reason}"
@@ -196,7 +196,7 @@ def _read_labels(raw: JsonObject, tensors: Settings) -> tuple[Labels, str | None
         return Labels(), str(error)
 
 
-def _why_no_sentence_classifier(raw: JsonObject, tensors: Settings) -> str | None:
+def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors) -> str | None:
     """Why a `classifier` is not that of BertForSequenceClassification, as far as the files tell; None if it may be.
 
     BertForTokenClassification has the same names. It has no pooler (older versions had one that nothing read), and

@@ -35,7 +35,7 @@ _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipF
 class Stream:
     """A binary stream that can be looked at before it is read, and that reads short only at its end."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
         self.head = b""
         self.head = self.read(HEAD)

@@ -142,8 +142,8 @@ def _read(source: Source, size: int, documents: Documents) -> Iterator[Block]:
 
 
 def _tokenizer(
-    pipeline: beam.Pipeline, blocks: beam.PCollection, config: TextConfig, vocab: VocabConfig | Path
-) -> beam.PCollection:
+    pipeline: beam.Pipeline, blocks: beam.pvalue.PCollection, config: TextConfig, vocab: VocabConfig | Path
+) -> beam.pvalue.PCollection:
     """A collection of one: the files of the tokenizer, trained on the very sample that `prepare` draws, or given."""
     if isinstance(vocab, Path):
         return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -231,8 +231,9 @@ def to_json(content: Json) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def _read_json(path: Path) -> Any:
-    return read_json(path, remedy="prepare the corpus again")
+def _read_json(path: Path) -> Json:
+    content: Json = read_json(path, remedy="prepare the corpus again")
+    return content
 
 
 def read_manifest(folder: Path) -> Json:
@@ -243,7 +244,7 @@ def read_manifest(folder: Path) -> Json:
     """
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
-    manifest: Json = _read_json(folder / MANIFEST)
+    manifest = _read_json(folder / MANIFEST)
     if manifest.get("version") != VERSION:
         raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
     found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]

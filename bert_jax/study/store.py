@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -294,7 +294,7 @@ def _claim(folder: Path, experiment: Json, sections: Collection[str]) -> None:
 
 
 def _savez(file: IO[bytes], predictions: Predictions) -> None:
-    arrays: Json = {}
+    arrays: dict[str, Any] = {}
     for name, (answers, labels) in predictions.items():
         arrays |= {f"{name}/predictions": np.asarray(answers), f"{name}/labels": np.asarray(labels)}
     np.savez_compressed(file, **arrays)

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,7 +17,6 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.text.glue import Glue
 
 from bert_jax.errors import InputError, unknown
-from bert_jax.files import Json
 from bert_jax.tasks import glue
 from bert_jax.tasks.task import Split, Task
 
@@ -109,7 +109,7 @@ def _check_features(builder: tfds.core.DatasetBuilder, task: Task) -> None:
         )
 
 
-def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[Json]:
+def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]]:
     try:
         source = builder.as_data_source(split)
     except NotImplementedError as error:
@@ -118,7 +118,7 @@ def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[Json]:
             "remove it, or name another folder"
         ) from error
     # In one call, which is seven times as fast as row by row.
-    rows: list[Json] = source.__getitems__(range(len(source)))
+    rows: list[dict[str, Any]] = source.__getitems__(range(len(source)))
     return rows
 
 

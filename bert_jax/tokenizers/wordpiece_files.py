@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tokenizers
 from tokenizers import decoders
@@ -38,7 +38,7 @@ _AS_IT_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBacken
 _HIGHEST = 1 << 24
 """Ids beyond it are damage; a matrix of embeddings with such a row would fill a machine."""
 
-_FIXED: dict[str, tuple[Any, ...]] = {
+_FIXED: dict[str, tuple[object, ...]] = {
     "do_basic_tokenize": (True, None),
     "never_split": (None, []),
     "clean_text": (True, None),

@@ -52,7 +52,7 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     """As optax's, by one factor that XLA multiplies in where the gradient is used: optax's choice between two trees is
     written out and read again, 3% of a step of BERT-base on a CPU."""
 
-    def update(grads: Params, state: Tree, params: Params | None = None) -> tuple[Params, Tree]:
+    def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
         factor = jnp.minimum(1, limit / jnp.maximum(optax.tree.norm(grads), jnp.finfo(jnp.float32).tiny))
         return jax.tree.map(lambda grad: grad * factor, grads), state
 
@@ -62,7 +62,7 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
 def _uncorrected(config: OptimConfig) -> optax.GradientTransformation:
     """Adam as in BERT's own code: the moments start at zero and are not corrected for it."""
 
-    def update(grads: Params, state: Tree, params: Params | None = None) -> tuple[Params, Tree]:
+    def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
         mu = optax.tree.update_moment(grads, state.mu, config.b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(grads, state.nu, config.b2, 2)
         updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.eps), mu, nu)

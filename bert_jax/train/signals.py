@@ -3,6 +3,7 @@
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 from bert_jax.parallel.devices import has_peers, told_to_stop
 
@@ -19,7 +20,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.stopped_by: signal.Signals | None = None
-        self._before: dict[int, signal._HANDLER] = {}
+        self._before: dict[int, Any] = {}
 
     def reached(self, step: int) -> bool:
         """True if the run is to stop after this step."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import numpy as np
@@ -219,7 +220,7 @@ def _ignore_closed_loops() -> None:
     if getattr(before, "ignores_closed_loops", False):
         return
 
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+    def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             before(unraisable)
 
