@@ -1,1 +1,1 @@
-"""Speed of this package beside a peer's, measured in one run on one machine."""
+"""Speed of this package and of a peer's, measured in one run on one machine."""

@@ -1,6 +1,6 @@
-"""The host's work for pretraining: `prepare` raw text, beside the tokenizer by itself; and make `examples`.
+"""Benchmark the host's work for pretraining: `prepare` raw text, compared with the tokenizer alone; make `examples`.
 
-Prints tables for `benchmarks/README.md`, where it stands what is measured and how. Nothing here needs torch.
+Prints tables for `benchmarks/README.md`, which describes the measurements. Nothing here needs torch.
 """
 
 import functools
@@ -31,9 +31,9 @@ from bert_jax.tokenizers.tokenizer import SpecialIds, load_tokenizer
 PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")
 MASKING: tuple[Literal["token", "whole_word", "span"], ...] = ("token", "whole_word", "span")
 _INTERVAL = 0.1
-"""Seconds between two looks at the memory."""
+"""Seconds between two readings of the memory."""
 _AT_ONCE = 20_000
-"""Sentences that the tokenizer by itself is given in one call."""
+"""Sentences per call of the tokenizer alone."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class Examples:
 
 
 class Run(NamedTuple):
-    """Seconds of a command, and the most memory that its processes had together."""
+    """Seconds of a command, and the peak memory of all its processes together."""
 
     seconds: float
     megabytes: float
 
 
 class Clean(NamedTuple):
-    """The clean text of some inputs: all of its size in MB, and its first sentences with theirs."""
+    """Clean text of some inputs. megabytes: total size. sentences: the first sentences. sample: their size in MB."""
 
     megabytes: float
     sentences: list[str]
@@ -100,7 +100,7 @@ def main(config: Prepare | Examples) -> None:
 
 
 def measure_preparation(config: Prepare) -> str:
-    """The table of `prepare`."""
+    """Make the table of `prepare`."""
     with tempfile.TemporaryDirectory() as folder, new_process() as process:
         size = process.submit(clean_megabytes, config.input, config.megabytes).result()
         rows, vocab = [], config.vocab or Path(folder) / "trained"
@@ -118,7 +118,7 @@ def measure_preparation(config: Prepare) -> str:
 
 
 def preparation_row(name: str, size: float, runs: list[Run], alone: list[float]) -> tuple[str, ...]:
-    """Medians over rounds, but the largest of the peaks; the ratio is the median of the rounds' own."""
+    """A row of medians over rounds, except the largest memory peak; the ratio is the median of the rounds' ratios."""
     seconds = statistics.median(run.seconds for run in runs)
     ratio = spread([size / run.seconds / speed for run, speed in zip(runs, alone, strict=True)]) if alone else ""
     speed = f"{statistics.median(alone):.1f}" if alone else ""
@@ -128,7 +128,7 @@ def preparation_row(name: str, size: float, runs: list[Run], alone: list[float])
 
 
 def prepare(config: Prepare, copies: int, out: Path, vocab: Path | None = None) -> Run:
-    """Run the command in a process of its own, from its start to its end."""
+    """Run the command in a new process, and measure the process from start to end."""
     command = [sys.executable, "-m", "experiments.prepare_corpus", "--out", str(out)]
     command += ["--input", *config.input * copies, "--workers", str(config.workers)]
     if vocab is None:
@@ -147,7 +147,7 @@ def prepare(config: Prepare, copies: int, out: Path, vocab: Path | None = None) 
 
 
 def memory(process: psutil.Process) -> int:
-    """Resident bytes of a process and all below it; pages that they share count for each."""
+    """Resident bytes of a process and its descendants; shared pages count once per process."""
     total = 0
     try:
         for part in [process, *process.children(recursive=True)]:
@@ -159,7 +159,7 @@ def memory(process: psutil.Process) -> int:
 
 @functools.cache
 def clean_text(inputs: tuple[str, ...], megabytes: int) -> Clean:
-    """The text that a preparation of the inputs tokenises."""
+    """The text that a preparation of the inputs tokenizes."""
     total, kept, sample = 0, list[str](), 0
     for sentence in clean_sentences(inputs):
         size = len(sentence.encode())
@@ -178,12 +178,12 @@ def clean_sentences(inputs: Sequence[str]) -> Iterator[str]:
 
 
 def clean_megabytes(inputs: tuple[str, ...], megabytes: int) -> float:
-    """The size of all that text."""
+    """Size of all clean text of the inputs, in MB."""
     return clean_text(inputs, megabytes).megabytes
 
 
 def encode(inputs: tuple[str, ...], megabytes: int, folder: Path, threads: int) -> float:
-    """Megabytes per second of the tokenizer by itself: sentences in memory to lists of ids."""
+    """Megabytes per second of the tokenizer alone: sentences in memory to lists of ids."""
     found, tokenizer = clean_text(inputs, megabytes), load_tokenizer(folder, num_threads=threads)
     start = time.perf_counter()
     for first in range(0, len(found.sentences), _AT_ONCE):
@@ -192,7 +192,7 @@ def encode(inputs: tuple[str, ...], megabytes: int, folder: Path, threads: int) 
 
 
 def measure_examples(config: Examples) -> str:
-    """The table of `examples`. Its one process works on one core: NumPy's threads are for products of matrices."""
+    """Make the table of `examples`. Its process uses one core, because NumPy uses threads only for matrix products."""
     objectives = [ObjectiveConfig(pairs=pairs, masking=masking) for pairs in PAIRS for masking in MASKING]
     objectives.append(ObjectiveConfig("ltr", "none"))
     found: dict[ObjectiveConfig, list[float]] = {objective: [] for objective in objectives}
@@ -203,14 +203,14 @@ def measure_examples(config: Examples) -> str:
 
 
 def examples_row(objective: ObjectiveConfig, speeds: list[float]) -> tuple[str, ...]:
-    """The median over rounds, and the range."""
+    """A row with the median over rounds and the range."""
     name = "left to right" if objective.tokens == "ltr" else f"{objective.pairs}, {objective.masking}"
     note(f"{name}: {' '.join(f'{speed:,.0f}' for speed in speeds)}")
     return name, f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f}-{max(speeds):,.0f}"
 
 
 def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
-    """Make batches, the first one not counted. The seconds are those that the process had of its core."""
+    """Sequences per second of CPU time, without the first batch."""
     corpus, special, starts_word = read(config.corpus) if config.corpus is not None else draw(config.tokens)
     data = PretrainData(corpus, special, len(starts_word), starts_word, config.length, objective, seed=0)
     batches = data.batches(config.batch_size, 0, 1 + config.batches)
@@ -223,14 +223,14 @@ def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
 
 @functools.cache
 def read(folder: Path) -> tuple[Corpus, SpecialIds, np.ndarray]:
-    """The training text of a prepared corpus, its special tokens, and which of all begin a word."""
+    """Training text of a prepared corpus, its special ids, and a mask [V] of the tokens that begin a word."""
     tokenizer = load_tokenizer(folder)
     return read_corpus(folder, "train"), tokenizer.special, tokenizer.starts_word
 
 
 @functools.cache
 def draw(tokens: int) -> tuple[Corpus, SpecialIds, np.ndarray]:
-    """The same of random words, as large as a small Wikipedia's: 23 tokens a sentence, 20 sentences a document."""
+    """The same for random words, as large as a small Wikipedia: 23 tokens per sentence, 20 sentences per document."""
     rng = np.random.default_rng(0)
     lengths = rng.geometric(1 / 23, tokens // 23)
     ends = starts(rng.geometric(1 / 20, len(lengths)))

@@ -1,7 +1,7 @@
-"""Sentence vectors of a file on a CPU, in fp32: ours beside sentence-transformers'.
+"""Benchmark sentence embedding on a CPU in fp32 against sentence-transformers.
 
-Prints a table for `benchmarks/README.md`, where it stands what is measured and how. Each side works in a process of its
-own, so that no pool of threads waits on another's. They import this module: its head imports neither jax nor torch.
+Prints a table for `benchmarks/README.md`, which describes the measurement. Each side runs in its own process, so that
+their thread pools do not interfere. Both import this module, so its head imports neither jax nor torch.
 """
 
 import functools
@@ -22,7 +22,7 @@ from benchmarks.turns import check, describe_machine, markdown, new_process, not
 HEAD = ("file", "sentences", "ours, s", "theirs, s", "ours, sentences/s", "theirs, sentences/s", "ratio")
 TOLERANCE = 1e-5
 Turn = Callable[[], "Future[tuple[float, np.ndarray]]"]
-"""Starts a reading of a file: seconds, and the vectors."""
+"""Function that starts the embedding of a file; the result is its seconds and the vectors."""
 PEERS = ("torch", "transformers", "sentence-transformers")
 
 
@@ -49,7 +49,7 @@ def main(config: EmbedBenchmark) -> None:
     check(config, PEERS)
     machine, rows = describe_machine("embed", ("jax", "flax", *PEERS)), []
     with tempfile.TemporaryDirectory() as folder:
-        with new_process() as process:  # not here: neither side is to find anything imported
+        with new_process() as process:  # in a new process, so that the sides start without imports
             process.submit(export, config, folder).result()
         for path in config.inputs:
             with new_process() as theirs, new_process() as ours:
@@ -62,7 +62,7 @@ def main(config: EmbedBenchmark) -> None:
 
 
 def measure(path: Path, sides: Mapping[str, Turn], config: EmbedBenchmark) -> tuple[str, ...]:
-    """A row under `HEAD`. The first round is not counted: ours compiles in it, and both must agree."""
+    """Measure a row under `HEAD`. The first round, in which ours compiles, is not counted. Vectors must agree."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(config.rounds + 1):
         found = {}
@@ -80,7 +80,7 @@ def measure(path: Path, sides: Mapping[str, Turn], config: EmbedBenchmark) -> tu
 
 
 def export(config: EmbedBenchmark, folder: str) -> None:
-    """Both sides read what `experiments.convert` writes."""
+    """Write the model that both sides load, with `experiments.convert`."""
     from experiments.convert import ConvertConfig
     from experiments.convert import main as convert
 
@@ -91,7 +91,7 @@ def export(config: EmbedBenchmark, folder: str) -> None:
 
 
 def embed(make: Callable[..., Any], folder: str, path: Path, config: EmbedBenchmark) -> tuple[float, np.ndarray]:
-    """Seconds from texts to vectors, and the vectors. `make` loads its model once."""
+    """Seconds from texts to vectors, and the vectors. `make` is cached, so that the model is loaded once."""
     encode = make(f"{folder}/model", config.pooling, config.max_length)
     texts = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")[: config.rows]
     start = time.perf_counter()

@@ -1,8 +1,7 @@
-"""Our fine-tuning beside Hugging Face's (torch) on a CPU, in fp32: one training `step`, or a whole `epoch`.
+"""Benchmark fine-tuning on a CPU in fp32 against Hugging Face (torch): one training `step`, or a whole `epoch`.
 
-Prints tables for `benchmarks/README.md`, where it stands what is measured and how. Each side works in processes
-of its own, so that no pool of threads waits on another's. They import this module: its head imports neither jax
-nor torch, and a process pays for no side but its own.
+Prints tables for `benchmarks/README.md`, which describes the measurements. Each side runs in its own processes, so that
+their thread pools do not interfere. Both import this module, so its head imports neither jax nor torch.
 """
 
 import functools
@@ -32,7 +31,7 @@ from benchmarks.turns import (
 )
 
 MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 5e-5, 1.0
-"""Hugging Face's. The evaluation batch is its Trainer's default, ours is 64; the others are our defaults too."""
+"""Hugging Face's settings. The evaluation batch is its Trainer's default, ours is 64; the rest are our defaults too."""
 
 Shape = tuple[int, ...]
 SIZES = {
@@ -80,7 +79,7 @@ def main(config: Step | Epoch) -> None:
 
 
 def measure_steps(config: Step) -> str:
-    """The table of `step`."""
+    """Make the table of `step`."""
     rows: list[Sequence[str]] = []
     for name in config.models:
         size, shapes = SIZES[name]
@@ -94,7 +93,7 @@ def measure_steps(config: Step) -> str:
 
 
 def seconds_per_step(make: Callable[..., Any], size: Shape, folder: str, shape: Shape, n: int) -> float:
-    """Time `n` steps over random words and labels, the same for both sides. `make` makes its program once."""
+    """Time `n` steps over random words and labels, equal for both sides. `make` builds its program once."""
     take_steps = make(size, folder)
     rng = np.random.default_rng(0)
     batches = [(rng.integers(1000, 30522, shape), rng.integers(0, 2, shape[0])) for _ in range(n)]
@@ -105,7 +104,7 @@ def seconds_per_step(make: Callable[..., Any], size: Shape, folder: str, shape: 
 
 @functools.cache
 def their_step(size: Shape, folder: str) -> Callable[..., None]:
-    """Steps of BertForSequenceClassification from random weights, which are written to `folder`."""
+    """Build steps of BertForSequenceClassification from random weights, and write the weights to `folder`."""
     import torch
     import transformers
 
@@ -129,7 +128,7 @@ def their_step(size: Shape, folder: str) -> Callable[..., None]:
 
 
 def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict[str, Any]], None]:
-    """A training step as transformers.Trainer takes it by default (fused AdamW), without logging and callbacks."""
+    """Build the default training step of transformers.Trainer (fused AdamW), without logging and callbacks."""
     import torch
     from transformers import get_linear_schedule_with_warmup
 
@@ -153,7 +152,7 @@ def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict
 
 @functools.cache
 def our_step(size: Shape, folder: str) -> Callable[..., None]:
-    """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
+    """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs."""
     prepare_ours()
     import jax
 
@@ -199,7 +198,7 @@ DYNAMIC, PADDED = "Hugging Face, dynamic padding", f"Hugging Face, padded to {MA
 
 
 def measure_epochs(config: Epoch) -> str:
-    """The table of `epoch`."""
+    """Make the table of `epoch`."""
     from bert_jax.checkpoints.directory import resolve
     from bert_jax.tasks import glue
 
@@ -216,7 +215,7 @@ def measure_epochs(config: Epoch) -> str:
 
 
 def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
-    """The training split and the evaluation split of a task, or their first rows."""
+    """Read the training split and the first evaluation split of a task, or their first rows."""
     from bert_jax.tasks import glue
 
     splits = [glue.read_tsv(task, glue_dir, name) for name in (task.train, task.evaluations[0])]
@@ -226,10 +225,10 @@ def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
 def epoch_round(
     task: Any, splits: list[Any], encoder: str, config: Epoch, number: int
 ) -> Iterator[tuple[str, Outcome]]:
-    """Every program once, the sides in turn; ours first with an empty cache and then with what that left in it."""
+    """Run every program once, the sides in alternating order; ours with an empty cache, then with the filled one."""
     with tempfile.TemporaryDirectory() as cache:
         own = (our_epoch, task.name, config.glue_dir, config.rows, encoder, cache)
-        # As plain tuples: to unpickle a class of ours would import jax.
+        # Plain tuples, because unpickling our classes would import jax.
         peer = (their_epoch, *map(tuple, splits), encoder, task.num_outputs)
         sides = [[(OURS_COLD, own), (OURS, own)], [(DYNAMIC, (*peer, True)), (PADDED, (*peer, False))]]
         for program, call in itertools.chain.from_iterable(sides[:: -1 if number % 2 else 1]):
@@ -242,7 +241,7 @@ def epoch_round(
 
 
 def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray) -> Iterator[tuple[str, ...]]:
-    """A row for each program: medians over rounds, times ours of the same round, the headline score."""
+    """A row per program: medians over rounds, ratios to ours of the same round, and the headline score."""
     from bert_jax.evaluate import metrics
 
     for program, runs in outcomes.items():
@@ -255,7 +254,7 @@ def epoch_rows(task: Any, outcomes: dict[str, list[Outcome]], labels: np.ndarray
 
 
 def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, cache: str) -> Outcome:
-    """Fine-tune and evaluate with `bert_jax`, its defaults and BERT's own readout."""
+    """Fine-tune and evaluate with `bert_jax`, with its defaults and BERT's own readout."""
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     prepare_ours()
     from bert_jax.config import FinetuneConfig, ReadoutConfig
@@ -272,7 +271,7 @@ def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, ca
 
 
 def their_epoch(train: tuple[Any, ...], dev: tuple[Any, ...], encoder: str, num_outputs: int, dynamic: bool) -> Outcome:
-    """Fine-tune and evaluate as run_glue.py does: the Trainer's loop, with nothing logged or saved."""
+    """Fine-tune and evaluate as run_glue.py does, with the Trainer's loop but without logging and saving."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     import transformers
@@ -297,7 +296,7 @@ def their_epoch(train: tuple[Any, ...], dev: tuple[Any, ...], encoder: str, num_
 
 
 def their_rows(tokenizer: Any, a: list[str], b: list[str] | None, labels: Any, *, dynamic: bool) -> Any:
-    """The rows that a collator takes, tokenised as run_glue.py does it."""
+    """Rows for a collator, tokenized as in run_glue.py."""
     padding = False if dynamic else "max_length"
     columns = dict(tokenizer(a, b, padding=padding, max_length=MAX_LENGTH, truncation=True), label=labels.tolist())
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]

@@ -1,6 +1,6 @@
-"""Our pretraining step beside Hugging Face's `BertForPreTraining` (torch), on the same device, shapes and examples.
+"""Benchmark the pretraining step against Hugging Face's `BertForPreTraining` (torch): same device, shapes and examples.
 
-Prints a table for `benchmarks/README.md`, where it stands what is measured and how.
+Prints a table for `benchmarks/README.md`, which describes the measurement.
 """
 
 import functools
@@ -70,14 +70,14 @@ def main(config: Pretraining) -> None:
 
 
 def device_kind() -> str:
-    """What JAX calls the device."""
+    """JAX's name of the device."""
     from bert_jax.parallel import devices
 
     return devices.device_kind()[0]
 
 
 def utilisation(name: str, shape: tuple[int, int], sequences_per_second: float, device: str) -> str:
-    """The share of a device's peak in bfloat16 that the model's own operations are; empty where it is not known."""
+    """Share of the device's bfloat16 peak that the model's operations reach (MFU); empty for an unknown device."""
     from bert_jax.config import PRESETS
     from bert_jax.train.throughput import flops_per_sequence, mfu
 
@@ -87,7 +87,7 @@ def utilisation(name: str, shape: tuple[int, int], sequences_per_second: float, 
 
 
 def seconds_per_step(make: Callable[..., Any], rest: tuple[Any, ...], shape: tuple[int, int], n: int) -> float:
-    """Time `n` steps over the examples of a random corpus, the same for both sides. `make` makes its program once."""
+    """Time `n` steps over examples of a random corpus, equal for both sides. `make` builds its program once."""
     take_steps = make(*rest)
     batches = examples(shape, n)
     start = time.perf_counter()
@@ -111,7 +111,7 @@ def examples(shape: tuple[int, int], n: int) -> list[Any]:
 
 @functools.cache
 def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Callable[..., None]:
-    """Steps of BertForPreTraining from random weights, which are written to `folder`."""
+    """Build steps of BertForPreTraining from random weights, and write the weights to `folder`."""
     import torch
     import transformers
 
@@ -145,7 +145,7 @@ def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> 
 
 
 def their_batch(batch: Any) -> dict[str, np.ndarray]:
-    """A batch as BertForPreTraining takes it: labels of -100 where nothing is predicted; class 0 is "B follows A"."""
+    """A batch for BertForPreTraining: labels are -100 at unmasked positions; class 0 is "B follows A"."""
     labels = np.full(batch.tokens.ids.shape, -100)
     rows, slots = np.nonzero(batch.masked_weights)
     labels[rows, batch.masked_positions[rows, slots]] = batch.masked_ids[rows, slots]
@@ -162,7 +162,7 @@ def their_batch(batch: Any) -> dict[str, np.ndarray]:
 def our_step(
     name: str, dtype: Literal["float32", "bfloat16"], attention_dropout: float, folder: str
 ) -> Callable[..., None]:
-    """Steps of `bert_jax` from the weights in `folder`, through the loop that a real run goes through."""
+    """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs."""
     import dataclasses
 
     prepare_ours()
@@ -189,7 +189,7 @@ def our_step(
 
     def take_steps(batches: Sequence[Any]) -> None:
         nonlocal state
-        # As in a run, nobody waits for a step but the last.
+        # Only the last step is waited for, as in a real run.
         for _, trained, _ in fit(step, state, batches, key, pause=lambda step: False):
             pass
         state = jax.block_until_ready(trained)

@@ -1,4 +1,4 @@
-"""What it saves to read every layer and pooling from one pass of the encoder, beside one `embed` after the other.
+"""Benchmark reading every layer and pooling from one pass of the encoder against a call of `embed` for each.
 
 Prints a table for `benchmarks/README.md`.
 """
@@ -46,7 +46,7 @@ def main(config: Probe) -> None:
     """Measure, then print the table."""
     machine, pretrained = describe_machine("probe"), load(config.encoder)
     texts = sentences(config.rows)
-    # Without the embeddings, layer 0, which cost a run of their own next to nothing.
+    # Layer 0, the embeddings, is left out because a separate call for it costs next to nothing.
     layers = expand_layers(["all"], pretrained.config.num_layers)[1:]
     grid, first = make_grid(layers, config.poolings, ["none"]), make_grid(layers, config.poolings[:1], ["none"])
     sides = {
@@ -67,12 +67,12 @@ def main(config: Probe) -> None:
 
 
 def at_once(pretrained: Pretrained, texts: Sequence[str], grid: Sequence[ReadoutConfig], batch_size: int) -> None:
-    """Every readout from one pass, tokenising included."""
+    """Compute every readout from one pass, tokenizing included."""
     extract_features(pretrained, encode_texts(pretrained.tokenizer, texts, None, 128), grid, batch_size)
 
 
 def one_by_one(pretrained: Pretrained, texts: Sequence[str], grid: Sequence[ReadoutConfig], batch_size: int) -> None:
-    """A run of `embed` for each readout; one of a lower layer does not compute those above it."""
+    """Call `embed` for each readout; the call for a lower layer does not compute the layers above it."""
     for readout in grid:
         pretrained.embed(texts, readout.pooling, readout.layers, batch_size=batch_size, max_length=128)
 
@@ -85,7 +85,7 @@ def clock(work: Callable[[], None]) -> float:
 
 
 def sentences(rows: int) -> list[str]:
-    """Random words, 14 or 30 of them: two lengths are enough, as each is compiled for every run of `embed`."""
+    """Random sentences of 14 or 30 words: only two lengths, because each is compiled for every readout."""
     words = "the of film is and a story that one with was it by time for not long people what first".split()
     rng = np.random.default_rng(0)
     return [" ".join(rng.choice(words, n)) for n in rng.choice([14, 30], rows)]

@@ -1,4 +1,4 @@
-"""Two sides measured in turn on one machine, and the tables of it. Its head imports neither jax nor torch."""
+"""Helpers that measure two sides in turn on one machine, and make tables. The head imports neither jax nor torch."""
 
 import datetime
 import functools
@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 Side = Callable[..., "Future[float]"]
-"""`(shape, steps) -> seconds per step`, in a process of its own."""
+"""`(shape, steps) -> seconds per step`, run in the side's own process."""
 
 new_process = functools.partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"))
-"""A process of its own; between calls it sleeps."""
+"""Start a separate process, which sleeps between calls."""
 
 
 def side(process: ProcessPoolExecutor, function: Callable[..., float], *first: Any) -> Side:
-    """A side whose turns a process takes by calling a function: with what comes `first`, then the shape and steps."""
+    """Make a side whose turns call `function(*first, shape, steps)` in a process."""
     return lambda shape, steps: process.submit(function, *first, shape, steps)
 
 
 def prepare_ours() -> None:
-    """What our scripts do before they compute; to be called before anything else of ours is imported, as by them."""
+    """Prepare the process as our scripts do; call it before any other import of bert_jax."""
     from bert_jax.parallel.memory import use_one_arena
 
     use_one_arena()
@@ -38,13 +38,13 @@ def prepare_ours() -> None:
 
 
 note = functools.partial(print, file=sys.stderr, flush=True)
-"""Print a line of progress, apart from the table."""
+"""Print a line of progress to standard error."""
 
 STEP_HEAD = ("model", "batch x length", "ours, s/step", "theirs, s/step", "ours, seq/s", "theirs, seq/s", "ratio")
 
 
 def step_row(name: str, sides: dict[str, Side], shape: Sequence[int], rounds: int, steps: int) -> tuple[str, ...]:
-    """A row under `STEP_HEAD`. The first round, of two steps, is not counted: it compiles and warms up."""
+    """Measure a row under `STEP_HEAD`. The first round, two steps that compile and warm up, is not counted."""
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(rounds + 1):
         for side in list(sides)[:: -1 if number % 2 else 1]:
@@ -58,7 +58,7 @@ def step_row(name: str, sides: dict[str, Side], shape: Sequence[int], rounds: in
 
 
 def check(config: Any, needs: Sequence[str] = ("torch", "transformers")) -> None:
-    """Refuse to measure what cannot be measured, and warn where the machine is busy."""
+    """Raise for missing libraries and invalid settings, and warn if the machine is busy."""
     from bert_jax.errors import InputError
 
     if missing := [name for name in needs if importlib.util.find_spec(name.replace("-", "_")) is None]:
@@ -71,18 +71,18 @@ def check(config: Any, needs: Sequence[str] = ("torch", "transformers")) -> None
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and the range where there is one."""
+    """The median, and the range if the values differ."""
     low, middle, high = (f"{f(values):.2f}" for f in (min, statistics.median, max))
     return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def describe_machine(module: str, libraries: Sequence[str] = ("jax", "flax", "torch", "transformers")) -> str:
-    """The command, the date, the machine with its load before the run, and the versions."""
+    """Describe the command, the date, the machine with its load before the run, and the versions."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
     cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"

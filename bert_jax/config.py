@@ -20,7 +20,7 @@ Precision = Literal["default", "highest"]
 
 
 def _precision() -> Any:
-    """A field for the precision of training; settings that do not change it are the same as before it was there."""
+    """Make the field for training precision; at its default it is left out of stored settings, as before it existed."""
     return dataclasses.field(default="default", metadata={"omit_default": True})
 
 
@@ -44,7 +44,7 @@ class ComputeConfig:
 
     @property
     def evaluation_precision(self) -> Precision:
-        """Of float32 products where nothing is trained: float32 is float32; bfloat16 is as fast as the platform can."""
+        """Precision of products outside training: `highest` for float32, the platform's fastest for bfloat16."""
         return "highest" if self.dtype == "float32" else "default"
 
 
@@ -117,10 +117,10 @@ PRESETS = {
 
 
 def preset(name: str, **changes: Any) -> BertConfig:
-    """The architecture called `name`, with some fields changed.
+    """Build the architecture called `name`, with `changes` to its fields.
 
     Args:
-        name: of a published size; or layers/hidden/heads, as BERT's Table 6 has it, with a feed-forward layer of 4 D.
+        name: a published size, or layers/hidden/heads as in BERT's Table 6, with a feed-forward layer of width 4 D.
 
     Raises:
         InputError: there is no preset of that name.
@@ -139,7 +139,7 @@ def preset(name: str, **changes: Any) -> BertConfig:
 
 @dataclass(frozen=True)
 class ReadoutConfig:
-    """How token vectors become one sentence vector: three independent choices, each a spec string."""
+    """A readout from token vectors to one sentence vector: three independent choices, each a spec string."""
 
     layers: str = "last"
     """last, an index (-2; 0 is the embedding layer), avg(1,-1), concat(-2,-1), mix."""
@@ -158,7 +158,7 @@ class ReadoutConfig:
 
     @classmethod
     def parse(cls, text: str) -> "ReadoutConfig":
-        """Read what `str` writes: `ReadoutConfig.parse(str(readout)) == readout`.
+        """Parse layers/pooling/projection: `ReadoutConfig.parse(str(readout)) == readout`.
 
         Raises:
             InputError: the text is not layers/pooling/projection.

@@ -1,4 +1,4 @@
-"""The one exception that means: something the user gave is wrong, and here is the remedy."""
+"""The exception for mistakes in user input, and a helper for unknown names."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, name: object, available: Iterable[str]) -> InputError:
-    """The error for a name that is not in a registry.
+    """Return the error for a name that is not in a registry.
 
     >>> print(unknown("pooling", "maen", ["cls", "mean"]))
     unknown pooling 'maen'. Did you mean 'mean'? Available: cls, mean

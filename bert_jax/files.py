@@ -1,6 +1,6 @@
-"""Files that are there whole or not at all: one way to write a file, a folder and settings, to read JSON, and to lock.
+"""Atomic writes of files and folders, JSON reading, settings of run folders, and locks.
 
-A run folder belongs to the settings that it was begun with, and to one process at a time.
+A run folder belongs to the settings it was started with, and to one process at a time.
 """
 
 import dataclasses
@@ -28,21 +28,21 @@ Settings = Mapping[str, Any]
 """Values by name that are only read, such as settings."""
 
 PARTIAL = ".partial"
-"""Suffix of files and folders that are not complete; those that a killed process has left may be removed."""
+"""Suffix of incomplete files and folders. Those left behind by a killed process may be removed."""
 ELSEWHERE = "use another --out"
-"""Remedy for a place that cannot be written."""
+"""Remedy for a folder that cannot be written."""
 RESTORE = "restore it, or use another --out"
-"""Remedy for settings of a run folder that cannot be read."""
+"""Remedy for a run folder whose settings cannot be read."""
 
 _JSON_NAMES: dict[type, str] = {dict: "object", list: "array"}
 LOCK = ".lock"
-"""The file of a `Lock` in its folder."""
+"""Name of the lock file in a locked folder, see `Lock`."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def plain(value: object) -> Any:
-    """Dataclasses, paths, tuples and NumPy numbers as plain JSON values. A number that is not finite becomes None.
+    """Convert dataclasses, paths, tuples and NumPy numbers to plain JSON values; a non-finite number becomes None.
 
     A field with `omit_default` in its metadata is left out at its default, so that settings written before the field
     existed stay the same.
@@ -69,17 +69,17 @@ def _named_fields(value: Any) -> list[dataclasses.Field[Any]]:
 
 
 def digest(value: object) -> str:
-    """The first 12 hex digits of the SHA-256 of a value as canonical JSON; the order of keys does not matter."""
+    """Return the first 12 hex digits of the SHA-256 of a value as canonical JSON; the order of keys does not matter."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def claim(path: Path, settings: Json) -> None:
-    """Write settings, plain JSON values, to a file of a run folder; if it is there already, it must hold the same.
+    """Write the settings, plain JSON values, of a run folder to a file; an existing file must hold the same settings.
 
     Raises:
         InputError: the file holds other settings (each difference is listed) or cannot be read.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,22 +89,22 @@ def claim(path: Path, settings: Json) -> None:
 
 
 def write_settings(path: Path, settings: Json) -> None:
-    """Write settings, plain JSON values, so that the file is there whole or not at all."""
+    """Write settings, plain JSON values, to a file atomically."""
     text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
 
 
 def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
-    """Refuse settings that are not those that a folder was begun with.
+    """Raise an error if settings differ from those a folder was started with.
 
     Args:
-        folder: to name.
-        what: it holds: "run".
-        old: its settings.
-        new: the settings now.
+        folder: the folder, for the error message.
+        what: noun for what the folder holds, such as "run".
+        old: settings in the folder.
+        new: current settings.
 
     Raises:
-        InputError: listing each difference.
+        InputError: the settings differ; each difference is listed.
     """
     before, after = _flat(old), _flat(new)
     missing = "absent"
@@ -114,14 +114,12 @@ def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
         if before.get(field, missing) != after.get(field, missing)
     ]
     if changes:
-        raise InputError(
-            f"{folder} holds another {what}: {'; '.join(changes)}. Go on with its settings, or use another --out"
-        )
+        raise InputError(f"{folder} holds another {what}: {'; '.join(changes)}. Use its settings, or another --out")
 
 
 @contextmanager
 def writing(folder: Path, otherwise: str = ELSEWHERE) -> Iterator[None]:
-    """Turn errors of the operating system into an `InputError` that names the folder and the `remedy`."""
+    """Turn operating-system errors into an `InputError` that names the folder and the `remedy`."""
     try:
         yield
     except InputError:
@@ -134,18 +132,18 @@ def writing(folder: Path, otherwise: str = ELSEWHERE) -> Iterator[None]:
 
 
 def remedy(error: BaseException, otherwise: str = ELSEWHERE) -> str:
-    """Advice to a user for an error in writing: a full disk needs room, anything else another place."""
+    """Return the advice for a write error: to make room on a full disk, or else `otherwise`."""
     return "make room, then give the same command again" if _is_full(error) else otherwise
 
 
 def _is_full(error: BaseException) -> bool:
-    # Libraries in Rust and C++ raise errors of their own, with the system's text in them.
-    known = isinstance(error, OSError) and error.errno in _NO_ROOM
-    return known or any(os.strerror(number) in str(error) for number in _NO_ROOM)
+    # Rust and C++ libraries raise their own error types, which quote the system's message.
+    known = isinstance(error, OSError) and error.errno in _DISK_FULL
+    return known or any(os.strerror(number) in str(error) for number in _DISK_FULL)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
+    """Write a file atomically: after a crash it is either complete or as it was before."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -159,18 +157,18 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_folder(
-    folder: Path, write: Callable[[Path], object], replace: bool = False, otherwise: str = ELSEWHERE
+    folder: Path, write: Callable[[Path], None], replace: bool = False, otherwise: str = ELSEWHERE
 ) -> None:
-    """Write a folder so that it is there whole or not at all; folders above it are made.
+    """Write a folder atomically: after a crash it is complete or absent. Parent folders are created.
 
     Args:
-        folder: to be made; it may be there if it is empty.
-        write: fills the folder that it is given, which becomes `folder` afterwards.
-        replace: remove a folder of that name first, once the new one is complete.
-        otherwise: advice to a user for any error but a full disk.
+        folder: the folder to create; it may exist if it is empty.
+        write: function that fills the temporary folder it is given, which is then renamed to `folder`.
+        replace: remove an existing `folder` once the new one is complete.
+        otherwise: advice in the error message for any error other than a full disk.
 
     Raises:
-        InputError: the operating system refuses.
+        InputError: the folder cannot be written.
     """
     partial = folder.with_name(f"{folder.name}{PARTIAL}")
     with writing(folder, otherwise):
@@ -187,17 +185,17 @@ def write_folder(
 
 
 class Lock:
-    """The right to write to a folder, for as long as this object is referenced or until `release`.
+    """An exclusive lock on a folder, held while this object is referenced or until `release`.
 
-    The lock is the operating system's, on the file `.lock` in the folder: it ends with the process, however that ends.
+    The operating system locks the file `.lock` in the folder, and frees the lock when the process ends for any reason.
     A killed process leaves the file behind, but no lock.
 
     Args:
-        folder: made if it is not there.
-        wait: until nobody else has it.
+        folder: the folder to lock; created if missing.
+        wait: wait for another process to release the lock.
 
     Raises:
-        InputError: another process has it, unless it is to `wait`; its id and host are named.
+        InputError: another process holds the lock and `wait` is false; the message names its id and host.
         OSError: the folder cannot be written.
     """
 
@@ -211,14 +209,14 @@ class Lock:
         except OSError:
             _unlock(path, handle, os.getpid())
             raise
-        # A forked process must not remove the file of the one that it comes from.
+        # A forked process must not remove its parent's lock file.
         self.release = weakref.finalize(self, _unlock, path, handle, os.getpid())
-        """Give the lock back."""
+        """Release the lock."""
 
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a `Lock` on a folder within."""
+    """Hold a `Lock` on a folder for the duration of a `with` block."""
     lock = Lock(folder, wait)
     try:
         yield
@@ -230,10 +228,10 @@ _HELD: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()
 
 
 def hold(folder: Path) -> Lock:
-    """The lock of this process on a folder, taken if it has none yet: all who hold it share it.
+    """Return this process's lock on a folder, acquired if it holds none; all callers share it.
 
     Raises:
-        InputError: another process has it; its id and host are named.
+        InputError: another process holds the lock; the message names its id and host.
         OSError: the folder cannot be written.
     """
     key = folder.resolve()
@@ -244,8 +242,8 @@ def hold(folder: Path) -> Lock:
 
 
 def _lock(path: Path, folder: Path, wait: bool) -> int:
-    """An open lock file that is locked, and still has its name."""
-    import fcntl  # not on Windows, where only what locks is missing
+    """Open and lock the lock file; returns its file descriptor. The file is still at `path` once it is locked."""
+    import fcntl  # missing on Windows, where everything but locking works
 
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -262,10 +260,11 @@ def _lock(path: Path, folder: Path, wait: bool) -> int:
                 os.close(handle)
                 raise
             warnings.warn(
-                f"the file system of {folder} has no locks: see that one process at a time writes to it", stacklevel=4
+                f"the file system of {folder} has no locks: make sure that one process at a time writes to it",
+                stacklevel=4,
             )
             return handle
-        os.close(handle)  # whoever had it has removed the file meanwhile
+        os.close(handle)  # the previous holder removed the file in the meantime
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -280,7 +279,7 @@ def _in_use(folder: Path, owner: bytes) -> str:
         found = parse_json(owner, LOCK)
         name = f"process {found['pid']} on {found['host']}"
     except (InputError, KeyError):
-        name = "another process"  # which has not written its name yet
+        name = "another process"  # that has not written its id yet
     return f"{folder} is in use by {name}; wait for it, end it, or use another --out"
 
 
@@ -295,12 +294,12 @@ def read_json(path: Path, kind: type = dict, remedy: str = "") -> Any:
     """Read a JSON file.
 
     Args:
-        path: of the file.
+        path: the file.
         kind: dict for an object, list for an array.
-        remedy: advice that the error ends with, such as "restore it".
+        remedy: advice that the error message ends with, such as "restore it".
 
     Raises:
-        InputError: the file cannot be read, is not JSON, or holds something else.
+        InputError: the file cannot be read, is not JSON, or holds a value of another kind.
     """
     try:
         content = path.read_bytes()
@@ -313,13 +312,13 @@ def parse_json(text: str | bytes, where: str, kind: type = dict, remedy: str = "
     """Parse JSON, such as a line of a file.
 
     Args:
-        text: to parse; bytes are UTF-8.
-        where: it comes from, for the error: "FILE, line N".
+        text: the JSON text; bytes are decoded as UTF-8.
+        where: source of the text for the error message, such as "FILE, line N".
         kind: dict for an object, list for an array.
-        remedy: advice that the error ends with, such as "correct or delete that line".
+        remedy: advice that the error message ends with, such as "correct or delete that line".
 
     Raises:
-        InputError: it is not JSON, or holds something else.
+        InputError: the text is not JSON, or holds a value of another kind.
     """
     end = remedy and f"; {remedy}"
     try:
@@ -338,7 +337,7 @@ def _shown(value: object, width: int = 40) -> str:
 
 
 def _flat(settings: Json, prefix: str = "") -> dict[str, str]:
-    """Nested settings by dotted name, values as JSON."""
+    """Flatten nested settings to dotted names, with values as JSON."""
     flat: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

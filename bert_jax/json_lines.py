@@ -1,4 +1,4 @@
-"""A line of JSON as a row with texts, and what is wrong with it in words."""
+"""JSON lines: parse a line as an object and read text fields from it, with errors that name the line."""
 
 import json
 
@@ -7,18 +7,18 @@ from bert_jax.files import Json
 
 
 class InvalidTextError(InputError):
-    """A text that no UTF-8 can spell: JSON can name half of a surrogate pair."""
+    """A text that cannot be encoded as UTF-8, because a JSON escape names half of a surrogate pair."""
 
 
 def parse_row(line: str, where: object) -> Json:
-    """The object that a line of JSON is.
+    """Parse a line of JSON as an object.
 
     Args:
         line: one line, or one item of an array.
-        where: the file and line, for messages.
+        where: file and line, for error messages.
 
     Raises:
-        InputError: it is not JSON, nested too deeply, or no object.
+        InputError: the line is not JSON, is nested too deeply, or is not an object.
 
     >>> parse_row('{"text": "a"}', "x.jsonl, line 1")
     {'text': 'a'}
@@ -35,40 +35,40 @@ def parse_row(line: str, where: object) -> Json:
 
 
 def text_of(row: Json, field: str, where: object, remedy: str) -> str:
-    """The text in a field of a row.
+    """Return the text in a field of a row.
 
     Args:
-        row: of `parse_row`.
-        field: its name.
-        where: the file and line, for messages.
-        remedy: what to do where there is no such text.
+        row: an object, as `parse_row` returns it.
+        field: name of the field.
+        where: file and line, for error messages.
+        remedy: advice that the error message ends with.
 
     Raises:
         InvalidTextError: the text holds half of a surrogate pair.
-        InputError: the row has no such field, or something else is in it.
+        InputError: the field is missing, or its value is not a string.
 
     >>> text_of({"id": 1, "text": None}, "text", "x.jsonl, line 1", "correct it")
     Traceback (most recent call last):
-    bert_jax.errors.InputError: x.jsonl, line 1: 'text' is null and no text; correct it
+    bert_jax.errors.InputError: x.jsonl, line 1: 'text' is null where a string is needed; correct it
     """
     if field not in row:
         found = f"it has {', '.join(row)}" if row else "it is empty"
         raise InputError(f"{where}: no field {field!r}, {found}; {remedy}")
     text = row[field]
     if not isinstance(text, str):
-        raise InputError(f"{where}: {field!r} is {_kind_of(text)} and no text; {remedy}")
+        raise InputError(f"{where}: {field!r} is {_kind_of(text)} where a string is needed; {remedy}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
         raise InvalidTextError(
-            f"{where}: {field!r} holds {half}, half of a surrogate pair, which is no text; correct or remove the line"
+            f"{where}: {field!r} holds {half}, half of a surrogate pair, which is invalid; correct or remove the line"
         ) from None
     return text
 
 
 def _kind_of(value: object) -> str:
-    """A JSON value that is no text in a few words."""
+    """Describe a JSON value in a few words, for an error message."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):

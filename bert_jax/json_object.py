@@ -1,12 +1,12 @@
-"""JSON files that come from elsewhere, read field by field, so that a wrong one is named with its file."""
+"""JSON files from other programs, read field by field; errors name the file and the field."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bert_jax.errors import InputError
-from bert_jax.files import Json
+from bert_jax.files import Json, read_json
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -20,47 +20,30 @@ _KINDS: dict[type, str] = {
     dict: "an object",
 }
 _HUGE = 1e30
-"""No setting of a model is as large; JSON has numbers beyond every float, and Python reads NaN and Infinity too."""
-
-
-def read_json(path: Path, kind: type = dict) -> Any:
-    """The object, or the list, in a JSON file.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise InputError(f"{path} is not readable JSON: it is nested too deeply") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(content, kind):
-        raise InputError(f"{path} holds no JSON {'object' if kind is dict else kind.__name__}")
-    return content
+"""Default limit of a number. JSON can hold integers beyond every float, and Python also reads NaN and Infinity."""
 
 
 @dataclass(frozen=True)
 class JsonObject:
-    """The object in a JSON file. path: of the file, for errors. content: its fields."""
+    """The object in a JSON file. path: the file, for error messages. content: the fields by name."""
 
     path: Path
     content: Json
 
     @classmethod
     def read(cls, path: Path, optional: bool = False) -> "JsonObject":
-        """Read a file; an optional one that is not there is empty.
+        """Read a file; a missing file counts as an empty object if it is `optional`.
 
         Raises:
-            InputError: the file cannot be read, or holds no object.
+            InputError: the file cannot be read, or does not hold an object.
         """
         return cls(path, {} if optional and not path.is_file() else read_json(path))
 
     def field(self, name: str, kind: type[T], default: D, least: float = -_HUGE, most: float = _HUGE) -> T | D:
-        """The value of a field, or the default where it is absent; null only where the default is None.
+        """Return the value of a field, or the default if it is absent. Null is allowed only if the default is None.
 
         Raises:
-            InputError: the value is of another kind, or a number outside of [least, most].
+            InputError: the value is of another kind, or a number outside [least, most].
         """
         value = self.content.get(name, default)
         if name not in self.content or (value is None and default is None):
@@ -74,10 +57,10 @@ class JsonObject:
         return value  # type: ignore[return-value]
 
     def strings(self, name: str) -> list[str]:
-        """A list of strings; empty where it is absent or null.
+        """Return the list of strings in a field; empty if the field is absent or null.
 
         Raises:
-            InputError: the value is something else.
+            InputError: the value is not a list of strings.
         """
         values = self.field(name, list, None) or []
         if not all(isinstance(value, str) for value in values):
@@ -85,20 +68,20 @@ class JsonObject:
         return values
 
     def section(self, name: str) -> "JsonObject":
-        """An object within this one; empty where it is absent or null."""
+        """Return the object in a field; empty if the field is absent or null."""
         value: Json | None = self.field(name, dict, None)
         return JsonObject(self.path, value or {})
 
 
 def _shown(value: object) -> str:
-    """A value as JSON writes it, shortened to a few words."""
+    """Format a value as JSON, shortened for an error message."""
     try:
         text = json.dumps(value, ensure_ascii=False)
-    except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
+    except (RecursionError, ValueError):  # nested too deeply, or a number with thousands of digits
         text = f"a {type(value).__name__}"
     return shorten(text)
 
 
 def shorten(text: str) -> str:
-    """The beginning of a text, short enough for a message of one line."""
+    """Cut a text to at most 60 characters, so that a message fits on one line."""
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -34,11 +34,11 @@ _ACTIVATIONS = {"gelu": "gelu (erf)", "gelu_tanh": "gelu (tanh approximation)", 
 
 @dataclass(frozen=True, repr=False)
 class Pretrained:
-    """An encoder's weights and its tokenizer, and what its directory says of sentence vectors.
+    """An encoder's weights and tokenizer, and the sentence-vector settings of its directory.
 
-    readout: of a sentence-transformers directory, which `embed` then uses by default; else None. reader: the
-    parameters of that readout, or None. normalize: whether it ends in vectors of length 1.
-    max_length: tokens that texts are cut to, or None for the encoder's limit. source: where it is from, in words.
+    readout: the default of `embed`, read from a sentence-transformers directory; else None. reader: the parameters of
+    that readout, or None. normalize: True if its vectors have length 1. max_length: tokens that texts are truncated to,
+    or None for the encoder's limit. source: where the weights were loaded from, in words.
     """
 
     checkpoint: Checkpoint
@@ -50,7 +50,7 @@ class Pretrained:
     source: str = "memory"
 
     def __repr__(self) -> str:
-        """One line: the architecture, where it is from, its heads, and whether its text is lowercased."""
+        """Describe the architecture, source, heads and casing in one line."""
         config, heads = self.config, self.checkpoint.heads
         parts = [
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
@@ -83,21 +83,21 @@ class Pretrained:
     ) -> np.ndarray:
         """Sentence vectors, float32 [texts, width], in input order.
 
-        Where none of pooling, layers, projection and normalize is given, vectors are what the model's own `readout`
-        makes of them, if it has one: those of sentence-transformers.
+        If none of pooling, layers, projection and normalize is given, the model's own `readout` is used if it has one;
+        the vectors then equal those of sentence-transformers.
 
         Args:
             texts: any number of texts of any length.
             pooling: a pooling spec, see `bert_jax.model.pooling`; mean by default.
             layers: a layers spec, see `bert_jax.model.readout`; last by default.
             projection: none, the default, or tanh for the checkpoint's own pooler.
-            batch_size: texts in a step; by default few long ones or many short ones.
-            max_length: tokens, special ones included, that longer texts are cut to; by default the limit of
+            batch_size: texts in a step; by default few long texts or many short ones.
+            max_length: tokens, special ones included, that longer texts are truncated to; by default the limit of
                 the model's directory, and at most the encoder's.
             normalize: divide each vector by its length.
 
         Raises:
-            InputError: an unknown spec; a readout with weights that have not been trained; a size that cannot be.
+            InputError: an unknown spec, a readout with untrained weights, or an impossible size.
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
@@ -112,7 +112,7 @@ class Pretrained:
         projection: str | None = None,
         normalize: bool | None = None,
     ) -> tuple[ReadoutConfig, bool]:
-        """The readout that `embed` takes for these arguments, and whether it makes vectors of length 1."""
+        """The readout that `embed` uses for these arguments, and whether it normalizes vectors to length 1."""
         if self.readout and (pooling, layers, projection, normalize) == (None,) * 4:
             return self.readout, self.normalize
         return ReadoutConfig(layers or "last", pooling or "mean", projection or "none"), bool(normalize)
@@ -121,8 +121,8 @@ class Pretrained:
         """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
 
         Args:
-            folder: is made if need be.
-            card: the text of its README.md, see `bert_jax.checkpoints.card`; by default one that says what is known.
+            folder: created if missing.
+            card: the text of its README.md, see `bert_jax.checkpoints.card`; by default a card of the known facts.
         """
         folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)
@@ -131,10 +131,10 @@ class Pretrained:
         (folder / CARD).write_text(card, encoding="utf-8")
 
     def reader_params(self, spec: ReadoutConfig) -> Params:
-        """The readout's parameters: the trained pooler's, or constants; never an untrained draw.
+        """The readout's trained parameters or constants; untrained random weights raise an error.
 
         Raises:
-            InputError: the readout is unknown, or has weights that have not been trained.
+            InputError: the readout is unknown or has untrained weights.
         """
         if not readouts.trace(spec, self.config).has_weights:
             return {}
@@ -152,17 +152,17 @@ class Pretrained:
 
 
 class Embedder:
-    """Texts to sentence vectors in two parts, so that one can be done while the other is.
+    """Texts to sentence vectors in two stages, so that tokenizing can overlap with encoding.
 
     Args:
         pretrained: the encoder.
-        spec: how it is read out.
-        batch_size: texts in a step; by default few long ones or many short ones.
-        max_length: tokens that longer texts are cut to; by default the limit of the encoder's directory.
+        spec: the readout.
+        batch_size: texts in a step; by default few long texts or many short ones.
+        max_length: tokens that longer texts are truncated to; by default the limit of the encoder's directory.
         normalize: divide each vector by its length.
 
     Raises:
-        InputError: as `Pretrained.embed`.
+        InputError: see `Pretrained.embed`.
     """
 
     def __init__(
@@ -186,39 +186,40 @@ class Embedder:
         self._normalize = normalize
 
     def tokenize(self, texts: Sequence[str], data: str = "the texts") -> list[Encoding]:
-        """The tokens of each text, cut to the limit; a warning calls them `data`."""
+        """Tokenize each text, truncated to the limit; warnings call the texts `data`."""
         return encode_texts(self.tokenizer, texts, None, self.limit, data)
 
     def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
-        """Their vectors, float32 [texts, width], in input order."""
+        """Sentence vectors of tokenized texts, float32 [texts, width], in input order."""
         check_segments(self._config, encodings)
-        # Steps up to the limit, and not to the longest of these texts: other texts then find the program compiled.
+        # Length steps go up to the limit, not to the longest of these texts, so that later calls reuse the programs.
         lengths, steps = np.array([len(e.ids) for e in encodings], int), length_steps(self.limit)
         packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
         vectors = np.empty((len(encodings), self.width), np.float32)
         for rows, values in predict_packs(self._step, self._params, encodings, self.tokenizer.special, packs):
             vectors[rows] = values
-        if self._normalize:  # a vector of zeros has no direction and stays as it is, as in torch's own
+        if self._normalize:  # a zero vector stays zero, as in torch's normalize
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
 
 
 def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None) -> Pretrained:
-    """Load a BERT: a model directory or a hub id.
+    """Load a BERT from a model directory or by hub id.
 
-    The directory is one of Hugging Face (safetensors or pytorch_model.bin, whole or in shards, of which no pickled code
-    is run), of sentence-transformers, or an original checkpoint of TensorFlow 1. The result's repr says what was found.
+    The directory is Hugging Face's (safetensors or pytorch_model.bin, whole or in shards; pickled code is never run),
+    sentence-transformers', or an original TensorFlow 1 checkpoint. The result's repr describes what was found.
 
     Args:
         name: the directory, or the hub id.
-        encoder_only: pass over whatever is not the encoder, and say so in one line of the log: what a
-            sentence-transformers directory has after it, and heads that are unknown or do not fit.
-        cased: keep capitals, or lowercase texts; None for what the tokenizer's files say. A vocabulary that nothing is
-            said of is cased if an ordinary word piece has a capital; the result's repr says what was decided, and why.
+        encoder_only: skip everything but the encoder, with one line in the log: the modules after the encoder in a
+            sentence-transformers directory, and heads that are unknown or do not fit.
+        cased: True keeps capitals, False lowercases texts, None follows the tokenizer's files; if they do not specify
+            it, a vocabulary is cased if an ordinary word piece has a capital. The result's repr gives the decision and
+            its reason.
 
     Raises:
-        InputError: there is none, it is not a BERT, its files are damaged or do not fit together, or what
-            it has after its encoder has no equal here.
+        InputError: the directory is missing or not a BERT, its files are damaged or inconsistent, or a module after
+            its encoder is not supported.
 
     >>> bert = load("path/to/bert-base-uncased")                           # doctest: +SKIP
     >>> bert.embed(["A sentence.", "Another one."], pooling="mean").shape  # doctest: +SKIP
@@ -240,7 +241,7 @@ def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None
 
 
 def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
-    """With what a directory of sentence-transformers does after its encoder; of another one, as it is."""
+    """Add the modules that follow the encoder in a sentence-transformers directory; other directories have none."""
     pipeline = read_pipeline(folder, pretrained.config)
     if pipeline is None:
         return pretrained
@@ -260,10 +261,10 @@ def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
 
 
 def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
-    """Refuse pairs of texts for an encoder that has no embedding for their second segment.
+    """Raise if pairs of texts are given to an encoder without an embedding for the second segment.
 
     Raises:
-        InputError: the encoder has one segment, and an input has two.
+        InputError: the encoder has one segment and an input has two.
     """
     if config.num_segments == 1 and any(any(encoding.segments) for encoding in encodings):
         raise InputError(
@@ -273,13 +274,13 @@ def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
 
 
 def init_all(model: Model, key: jax.Array) -> Params:
-    """Fresh parameters of a model over tokens, its encoder's too."""
+    """Initialise all parameters of a model over tokens, its encoder's included."""
     params: Params = jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
     return params
 
 
 def init_without_encoder(model: Model, key: jax.Array) -> Params:
-    """Fresh parameters of everything around the encoder; the encoder's are not even computed."""
+    """Initialise the parameters of everything but the encoder, whose own are not computed."""
 
     def init(key: jax.Array) -> Params:
         params = model.init(key, _DUMMY)["params"]
@@ -290,10 +291,10 @@ def init_without_encoder(model: Model, key: jax.Array) -> Params:
 
 
 def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:
-    """The readout's parameters with the checkpoint's pooler.dense in them, where the projection asks for it.
+    """The readout's parameters, with the checkpoint's pooler.dense inserted if the projection uses it.
 
     Raises:
-        InputError: the checkpoint has no pooler, or the pooled vector is not as wide as the pooler's input.
+        InputError: the checkpoint has no pooler, or the pooled vector's width differs from the pooler's input.
     """
     if not readouts.wants_pretrained(spec):
         return reader
@@ -309,18 +310,17 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
 
 
 def use_of(checkpoint: Checkpoint) -> str:
-    """What a checkpoint's heads are good for, as a pipeline tag of the hub."""
+    """Pipeline tag of the hub that fits a checkpoint's heads."""
     if checkpoint.classifier:
         return "text-classification"
     return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
 _UNTRAINED_MIX = (
-    "its weights are learned, and no training has learned any here; write avg(0,1,...), which a fresh mix of those "
-    "layers equals, or train with it"
+    "its weights have not been trained; write avg(0,1,...), which a fresh mix of those layers equals, or train with it"
 )
 _TOKENS = 2048
-"""In a step, padding included: enough to keep the cores busy, few enough for their caches."""
+"""Tokens in a step, padding included: enough to keep the cores busy, few enough for their caches."""
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 

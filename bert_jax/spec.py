@@ -1,7 +1,7 @@
 """Spec strings: `mean`, `attention(num_heads=4)`, `mylab.poolers.Gated(temperature=2.0)`.
 
-A spec names a thing and its settings on a command line or in a result row. It is read with
-`ast`, never evaluated, so a spec from an untrusted file executes nothing.
+A spec names a component and its settings on a command line or in a result row. It is parsed with
+`ast` and never evaluated, so a spec from an untrusted file executes nothing.
 """
 
 import ast
@@ -19,10 +19,10 @@ class Spec(NamedTuple):
 
 
 def parse_spec(text: str) -> Spec:
-    """Read one spec; a bare integer is `Spec("index", (n,))`.
+    """Parse one spec; a bare integer is `Spec("index", (n,))`.
 
     Raises:
-        InputError: the text is no name, call or integer, or an argument is not a literal.
+        InputError: the text is not a name, a call or an integer, or an argument is not a literal.
 
     >>> parse_spec("attention(num_heads=4)")
     Spec(name='attention', args=(), kwargs={'num_heads': 4})
@@ -34,7 +34,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_sum(text: str) -> list[Spec]:
-    """Read specs joined by `+`.
+    """Parse specs joined by `+`.
 
     >>> [spec.name for spec in parse_sum("cls + mean")]
     ['cls', 'mean']
@@ -49,7 +49,7 @@ def parse_sum(text: str) -> list[Spec]:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Cut a text at a separator of one character, where that is in no brackets and no quotes.
+    """Split a text at a one-character separator, ignoring separators inside brackets or quotes.
 
     >>> split_outside_brackets("last/mylab.Pool(path='a/b')/none", "/")
     ['last', "mylab.Pool(path='a/b')", 'none']

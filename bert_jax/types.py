@@ -1,4 +1,4 @@
-"""Axis letters, and the arrays that travel from `data` to `model`.
+"""Axis letters, and the batches of arrays that are passed from `data` to `model`.
 
 B batch, L length, D width, H heads, K head width, F feed-forward, V vocabulary,
 M masked slots, C classes, N layers. Signatures and einsum strings use the same letters.
@@ -40,7 +40,7 @@ class Target(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """What an encoder reads.
+    """Inputs of an encoder.
 
     ids [B L] int32, segments [B L] int32 (0 or 1), mask [B L] bool (False on padding),
     special [B L] bool (True on [CLS] and [SEP]).
@@ -56,7 +56,7 @@ class TaskBatch(NamedTuple):
     """A batch of a labelled task.
 
     labels [B]: int32 classes, or float32 scores for a regression task. weights [B] float32:
-    1 for an example, 0 for a row that only fills the batch.
+    1 for an example, 0 for a row that pads the batch.
     """
 
     tokens: Tokens
@@ -65,10 +65,10 @@ class TaskBatch(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """A batch of pairs of texts that are read one by one, each by itself.
+    """A batch of text pairs whose two texts are encoded separately.
 
     first, second: Tokens [B L]. labels [B]: int32 classes, or float32 similarities. weights [B] float32:
-    1 for a pair, 0 for a row that only fills the batch.
+    1 for a pair, 0 for a row that pads the batch.
     """
 
     first: Tokens
@@ -81,8 +81,8 @@ class PretrainBatch(NamedTuple):
     """A batch for MLM and a sentence-pair objective.
 
     masked_positions, masked_ids [B M] int32 and masked_weights [B M] float32: the slots to
-    predict (weight 0 fills). is_next [B] int32: 1 where segment B follows segment A.
-    weights [B] float32: 1 for a pair, 0 for a row that is no pair or only fills the batch.
+    predict (weight 0 on unused slots). is_next [B] int32: 1 where segment B follows segment A.
+    weights [B] float32: 1 for a pair, 0 for a row that is not a pair or pads the batch.
     """
 
     tokens: Tokens

@@ -5,12 +5,12 @@ import sys
 from bert_jax.parallel.memory import use_one_arena
 
 _QUICK = ("prepare_corpus", "report")
-"""Scripts that do without JAX and begin at once."""
+"""Scripts that start at once because they do not import JAX."""
 
 
 def _announce() -> None:
-    """Say which script begins, because its imports take seconds; nothing for --help, or where no script is run."""
-    # While `python -m` looks for its module, and imports the package that has it, argv is not whole yet.
+    """Print the name of the script, because its imports take seconds; nothing for --help or outside a script."""
+    # While `python -m` imports the package to find the script, sys.argv is not complete yet.
     if sys.argv[:1] == ["-m"] and not {"-h", "--help"} & set(sys.orig_argv):
         name = sys.orig_argv[sys.orig_argv.index("-m") + 1].rpartition(".")[2]
         if name not in _QUICK:

@@ -1,7 +1,7 @@
-"""Ablate the readout: one encoder, several readouts and tasks; fine-tuned over several seeds, probed, or as it is.
+"""Ablate the readout of one encoder on several tasks: fine-tuned over several seeds, probed, or zero-shot.
 
 Ends with a table of every readout on every task, the paired differences with 95% intervals, and a figure.
-An interrupted run goes on where it was when the same command is given again.
+The same command continues an interrupted run.
 """
 
 from functools import lru_cache
@@ -25,21 +25,21 @@ MODELS = "models"
 
 
 def main(config: Ablation) -> None:
-    """Run what is missing of the grid, then report."""
+    """Execute the missing runs of the grid, then write the report."""
     run_ablation(config, range(config.seeds), lambda run: config.out / MODELS / run.id)
     write_report(config.out)
 
 
 def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]:
-    """Run what is missing of an ablation for some seeds, and give all runs. Mistakes are found before training.
+    """Execute the missing runs of an ablation and return all its runs. User errors are raised before any training.
 
     Args:
-        config: its settings.
-        seeds: to run.
-        model_of: gives the folder for the model of a fine-tuning, if models are kept.
+        config: settings of the ablation.
+        seeds: seeds to run, instead of the config's.
+        model_of: function from a run to the folder for its model, used if `config.save_models`.
 
     Raises:
-        InputError: there is a mistake.
+        InputError: the settings, the data or the run folder are invalid.
     """
     prepare_process()
     for name, settings in config.regime_settings().items():
@@ -76,7 +76,7 @@ def _architecture(config: Ablation) -> BertConfig:
 
 @lru_cache
 def _encoder(config: Ablation) -> Path:
-    """The folder of the encoder; the synthetic suite's own is pretrained if it is not there yet."""
+    """Folder of the encoder; the synthetic suite's own is pretrained if missing."""
     if config.encoder is None and config.suite == "synthetic":
         return own_encoder(config, config.out / "pretraining")
     return find_encoder(config.encoder)

@@ -1,4 +1,4 @@
-"""From a command line to a call of `main(config)`, with errors that a user can act on."""
+"""Command lines to calls of `main(config)`, with errors that a user can act on."""
 
 import importlib
 import pkgutil
@@ -13,11 +13,11 @@ from bert_jax.errors import InputError, unknown
 
 Config = TypeVar("Config")
 NamedConfigs = dict[str, tuple[str, Config]]
-"""name -> (one line of description, settings)."""
+"""Name -> (description, settings)."""
 
 
 def named(kind: type[Config]) -> NamedConfigs[Config]:
-    """The named runs of one kind, from the files in `configs/`: name -> (docstring, settings)."""
+    """Collect the named settings of one class from the files in `configs/`: name -> (docstring, settings)."""
     folder = importlib.import_module("configs").__path__
     modules = [importlib.import_module(f"configs.{info.name}") for info in pkgutil.iter_modules(folder)]
     return {
@@ -35,15 +35,14 @@ def run(
 ) -> None:
     """Parse the command line, then call `main`.
 
-    A mistake of the user's prints what is wrong and exits with status 2, without a traceback. An
-    interruption exits with status 130.
+    A user error is printed without a traceback and exits with status 2; an interruption exits with status 130.
 
     Args:
         main: the experiment.
-        configs: a dataclass to fill, or a union of some for subcommands; or several filled ones by name, of which
-            the first argument chooses one (even where there is one only) and the others override fields.
+        configs: a dataclass to fill, or a union of dataclasses for subcommands; or named settings, from which the
+            first argument selects one (even if there is only one) while the others override fields.
         args: the arguments; by default the process's own.
-        default: the configuration that is meant where the first argument is a flag (but --help lists them all).
+        default: the named settings used if the first argument is a flag other than --help, which lists them all.
     """
     args = sys.argv[1:] if args is None else args
     if default is not None and args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
@@ -59,10 +58,10 @@ def run(
 
 
 def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequence[str]) -> Config:
-    """The settings that the arguments ask for. Prints and exits, as `tyro.cli` does, for --help and on a bad flag.
+    """Parse arguments to settings. For --help and invalid flags it prints and exits, as `tyro.cli` does.
 
     Raises:
-        InputError: there is no configuration of that name.
+        InputError: there are no settings of that name.
     """
     if not isinstance(configs, dict):
         chosen: Any = configs  # tyro takes unions, but its types do not
@@ -74,7 +73,7 @@ def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequen
     if name not in configs:
         raise unknown("configuration", name, configs)
     description, default = configs[name]
-    # Not left to overridable_config_cli: its messages for a nested field name a class of tyro's own.
+    # overridable_config_cli is not used here because its messages for nested fields name a class internal to tyro.
     return tyro.cli(
         type(default),
         prog=f"{_program()} {name}",
@@ -86,6 +85,6 @@ def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequen
 
 
 def _program() -> str:
-    """What the user typed to get here, as a `-m` module where it was one."""
+    """The program as the user typed it, `python -m MODULE` if it was started that way."""
     spec: Any = sys.modules["__main__"].__spec__
     return f"python -m {spec.name}" if spec else sys.argv[0]

@@ -1,4 +1,4 @@
-"""Write a model directory anew for transformers or sentence-transformers.
+"""Convert a model directory for transformers or sentence-transformers.
 
 python -m experiments.convert bert-base-uncased runs/bert --to sentence-transformers --pooling mean
 """
@@ -60,10 +60,10 @@ class ConvertConfig:
 
 
 def main(config: ConvertConfig) -> None:
-    """Convert as `config` says."""
+    """Convert a model directory."""
     check_new(config.dst)
     source = resolve(config.src)
-    # For transformers, what a sentence-transformers directory has after its encoder is no part of the model.
+    # transformers has no place for the modules after the encoder of a sentence-transformers directory.
     is_pipeline = (source / "modules.json").is_file()
     encoder_only = config.encoder_only or (config.to == "huggingface" and is_pipeline)
     model = load_encoder(source, encoder_only, config.case)
@@ -87,7 +87,7 @@ def main(config: ConvertConfig) -> None:
 
 
 def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
-    """What sentence-transformers is to have: the model's classifier, or its own readout, or one that the user names."""
+    """The model for sentence-transformers, with its classifier, its own readout, or the readout that the user names."""
     checkpoint = model.checkpoint
     if config.pooling is None and checkpoint.classifier is not None:
         if (config.layers, config.projection) != (None, None):
@@ -101,7 +101,7 @@ def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
 
 
 def _card(config: ConvertConfig, source: Path, use: str, model: Pretrained, tuned: Tuned | None) -> str:
-    """The card of the source, which says how the model was made and its licence, with a note; or a plain one."""
+    """The source's card, which has the model's origin and licence, with a note added; or else a plain card."""
     note = f"Converted from {config.src if not Path(config.src).exists() else source.resolve().name} by bert_jax."
     if tuned is not None and tuned.classifier is None:
         note += f" The sentence is read as {tuned.readout} (layers/pooling/projection)."

@@ -1,9 +1,9 @@
-"""Sentence vectors of a large file, a text a line, as an array with a row for each line.
+"""Embed a large file with one text per line as an array with one row per line.
 
 python -m experiments.embed --encoder all-MiniLM-L6-v2 --input sentences.txt --pooling mean --out vectors.npy
 
-The file is read as a stream and the array written as one, so neither need fit in memory. Until the array is whole its
-name ends in .partial, with a note beside it of how far it is; the same command goes on from there.
+The file and the array are streamed, so neither needs to fit in memory. An incomplete array has a name that ends in
+.partial and a file beside it that notes its progress, from which the same command continues.
 """
 
 import json
@@ -28,7 +28,7 @@ from experiments.cli import run
 from experiments.encoders import Case, load_encoder
 
 _ROWS, _CHARACTERS = 8192, 8 << 20
-"""Lines that are in memory at a time, at most, and about how many characters of them."""
+"""Largest number of lines in memory at a time, and approximate number of their characters."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class EmbedConfig:
 
 
 def main(config: EmbedConfig) -> None:
-    """Embed as `config` says."""
+    """Embed a file."""
     prepare_process()
     if config.out.exists():
         raise InputError(f"{config.out} exists; name another --out, or remove it")
@@ -79,7 +79,7 @@ def main(config: EmbedConfig) -> None:
     settings = plain(vectors | {"field": config.field})
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None, note="")
-        # Read as a whole first: what is wrong with a line is said before anything is computed.
+        # The whole file is read first, so that errors in its lines are raised before anything is computed.
         total = sum(1 for _ in read_lines(config.input, config.field))
         bar.update(task, total=total, description="embedding")
         output = Output(config.out, settings | {"input": _identity(config.input)}, total, embedder.width)
@@ -93,28 +93,28 @@ def main(config: EmbedConfig) -> None:
 
 
 def _tokenized(config: EmbedConfig, embedder: Embedder, skip: int) -> Iterator[Any]:
-    """The tokens of the lines, block by block, made on another thread while vectors are computed."""
+    """Tokenize the lines block by block; `Prefetch` runs this on a thread while vectors are computed."""
     for block in blocks(read_lines(config.input, config.field, skip), _ROWS, _CHARACTERS):
         yield embedder.tokenize(block, str(config.input))
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What tells a file from another, without reading it."""
+    """Identify a file by path, size and modification time, without reading it."""
     found = path.stat()
     return {"path": str(path.resolve()), "size": found.st_size, "modified": found.st_mtime_ns}
 
 
 class Output:
-    """An array that grows row by row on the disk, under another name until it is whole.
+    """An array written to disk row by row, under a temporary name until it is complete.
 
     Args:
-        path: of the finished array.
-        settings: what its rows are, as plain JSON; a partial array with others is begun anew.
-        rows: that it has in the end.
-        width: of a row.
+        path: path of the finished array.
+        settings: everything that decides its rows, as plain JSON; a partial array with other settings is discarded.
+        rows: number of rows of the finished array.
+        width: width of a row.
 
     Raises:
-        InputError: the place cannot be written, or what is there is damaged.
+        InputError: the path cannot be written, or the partial array is damaged.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], rows: int, width: int) -> None:
@@ -126,11 +126,11 @@ class Output:
                 self.done = self._found(rows, width)
             if not self.done:
                 self._create(rows, width)
-            # An array without rows cannot be mapped, and has nothing to be written.
+            # An array without rows cannot be memory-mapped.
             self._array = np.load(self._partial, mmap_mode="r+" if rows else None, allow_pickle=False)
 
     def append(self, vectors: np.ndarray) -> None:
-        """Write the next rows, then note that they are there."""
+        """Write the next rows, then record the progress."""
         with writing(self.path):
             self._array[self.done : self.done + len(vectors)] = vectors
             self._array.flush()
@@ -138,14 +138,14 @@ class Output:
             self._write_note()
 
     def finish(self) -> None:
-        """Give the array its name."""
+        """Rename the complete array to its final path."""
         assert self.done == len(self._array), "rows are missing"
         with writing(self.path):
             self._partial.replace(self.path)
             self._note.unlink(missing_ok=True)
 
     def _found(self, rows: int, width: int) -> int:
-        """Rows that an earlier run has left, if it was the same."""
+        """Number of rows that an earlier run with the same settings has written."""
         note = read_json(self._note, remedy="remove it to begin anew")
         try:
             shape = np.load(self._partial, mmap_mode="r", allow_pickle=False).shape if rows else (0, width)
@@ -157,7 +157,7 @@ class Output:
         self._note.unlink(missing_ok=True)
         if rows:
             np.lib.format.open_memmap(self._partial, "w+", np.float32, (rows, width)).flush()
-            with open(self._partial, "r+b") as file:  # memory that the disk has no room for ends the process unasked
+            with open(self._partial, "r+b") as file:  # writing to a map on a full disk would kill the process (SIGBUS)
                 os.posix_fallocate(file.fileno(), 0, self._partial.stat().st_size)
         else:
             with open(self._partial, "wb") as file:

@@ -1,4 +1,4 @@
-"""The encoder that a command starts from: one that is named, or one of the synthetic language."""
+"""Encoders that commands start from: named ones, and those pretrained on the synthetic language."""
 
 import sys
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class Case:
 
     @property
     def asked(self) -> bool | None:
-        """True for cased, False for uncased, None where neither is asked for."""
+        """True for --cased, False for --uncased, None for neither."""
         return self.cased if self.cased or self.uncased else None
 
 
 def load_encoder(encoder: str | Path, encoder_only: bool = True, case: Case | None = None) -> Pretrained:
-    """Load an encoder as `bert_jax.load` does, and say on standard error whether its text is lowercased, and why.
+    """Load an encoder as `bert_jax.load` does, and print its casing and the reason for it to standard error.
 
     Raises:
-        InputError: as `bert_jax.load`.
+        InputError: see `bert_jax.load`.
     """
     pretrained = load(encoder, encoder_only, (case or Case()).asked)
     print(f"{encoder}: {pretrained.tokenizer.casing}", file=sys.stderr)
@@ -45,10 +45,10 @@ def load_encoder(encoder: str | Path, encoder_only: bool = True, case: Case | No
 
 
 def find_encoder(encoder: str | None) -> Path:
-    """The folder of the encoder that --encoder names.
+    """Folder of the encoder that --encoder names.
 
     Raises:
-        InputError: it names none, or one that is not there.
+        InputError: --encoder is missing, or its encoder does not exist.
     """
     if encoder is None:
         raise InputError("--encoder is needed: a model directory, or a hub id such as bert-base-uncased")
@@ -56,7 +56,7 @@ def find_encoder(encoder: str | None) -> Path:
 
 
 def own_encoder(settings: SyntheticEncoder, out: Path) -> Path:
-    """The model directory of an encoder of the synthetic language, pretrained in `out` if it is not there yet."""
+    """Model directory of an encoder of the synthetic language, pretrained in `out` if missing."""
     return pretrain_encoder(
         PretrainRun(out=out, documents=settings.documents, vocab=settings.vocab, pretrain=settings.pretrain)
     )

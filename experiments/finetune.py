@@ -2,7 +2,7 @@
 
 python -m experiments.finetune --encoder bert-base-uncased --task mrpc --out runs/mrpc
 
-It is one run of an ablation: the row that it writes is the row that `ablate_pooling` writes for the same settings.
+This is a single run of an ablation: its row equals the row that `ablate_pooling` writes for the same settings.
 """
 
 from pathlib import Path
@@ -16,10 +16,10 @@ from experiments.settings.ablation import FinetuneRun
 
 
 def main(config: FinetuneRun) -> None:
-    """Fine-tune as `config` says, and say what came of it.
+    """Fine-tune, and print the scores and the model's path.
 
     Raises:
-        InputError: the user made a mistake, or the training diverges.
+        InputError: the settings are invalid, or the training diverges.
     """
     model = config.out / MODEL
 

@@ -19,7 +19,7 @@ from experiments.settings.corpus import PrepareCorpus
 
 
 def main(config: PrepareCorpus) -> None:
-    """Prepare a corpus and say what it holds."""
+    """Prepare a corpus and print its counts."""
     if config.vocab is not None:
         print(f"{config.vocab}: {load_tokenizer(config.vocab).casing}", file=sys.stderr)
     with writing(Path(config.out)):

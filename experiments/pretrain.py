@@ -1,7 +1,7 @@
-"""Pretrain a BERT and write it as a Hugging Face model directory; an interrupted run goes on where it was.
+"""Pretrain a BERT and write it as a Hugging Face model directory; an interrupted run continues where it was.
 
-With several hosts, each runs the same command: every one computes its own part of each batch, and the first one
-alone writes the run folder.
+With several hosts, each runs the same command and computes its own part of each batch; only the first host writes the
+run folder.
 """
 
 import sys
@@ -37,11 +37,11 @@ from experiments.settings.pretraining import PretrainRun
 
 CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
 HELD_OUT = 0.05
-"""Share of the synthetic language's documents that are evaluated on."""
+"""Share of the synthetic documents that is held out for evaluation."""
 
 
 def main(config: PretrainRun) -> None:
-    """Pretrain as `config` says, alone or together with other hosts."""
+    """Pretrain, alone or together with other hosts."""
     if config.distributed == "auto":
         devices.join_hosts(None, None, None)
     elif config.coordinator is not None:
@@ -53,12 +53,12 @@ def main(config: PretrainRun) -> None:
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
-    """The model directory of a run, which is begun, gone on with, or finished already.
+    """Start or continue a run, unless it is finished already, and return its model directory.
 
     Raises:
-        InputError: what the user gave is wrong, the run folder belongs to another run, is in use by another process or
-            cannot be written, or the training diverges.
-        SystemExit: SIGTERM or Ctrl-C came; the state is saved.
+        InputError: the settings or the text are invalid; the run folder belongs to another run, is in use by another
+            process or cannot be written; or the training diverges.
+        SystemExit: SIGTERM or Ctrl-C was received; the state is saved.
     """
     model, first = config.out / MODEL, devices.is_first_host()
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def pretrain_encoder(config: PretrainRun) -> Path:
 
 
 def _claim(config: PretrainRun) -> None:
-    """Refuse a run folder that was begun with other settings or text; how often something is written is no matter."""
+    """Raise if the run folder was started with other settings or text; logging and saving intervals do not matter."""
     settings: dict[str, Any] = {"pretrain": config.pretrain}
     if config.corpus is None:
         settings |= {"documents": config.documents, "vocab": config.vocab}
@@ -112,7 +112,7 @@ def _load(config: PretrainRun) -> Pretraining:
 
 
 def _synthetic_corpus(config: PretrainRun) -> Path:
-    """The synthetic language as a prepared corpus, made by the first host; hosts that see its disk read it."""
+    """Prepare the synthetic corpus, on the first host first, so that hosts on the same disk find it complete."""
     documents = synthetic.documents(config.documents, config.pretrain.seed)
     folder = config.out / CORPUS
     for turn in (True, False):
@@ -122,13 +122,13 @@ def _synthetic_corpus(config: PretrainRun) -> Path:
                     prepare_documents(documents, folder, config.vocab, HELD_OUT)
                 except InputError as error:
                     raise InputError(
-                        f"{error}\nIt is the synthetic language; for text of yours: --corpus DIR"
+                        f"{error}\nIt is the synthetic language; for your own text use --corpus DIR"
                     ) from None
     return folder
 
 
 def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
-    """The state that the first host has found on its disk, or else the initial one, on every device of every host."""
+    """The checkpoint that the first host has found, or else the initial state, on every device of every host."""
     found = devices.from_first_host(None if keeper is None else keeper.take_found(), job.state_shapes())
     return job.initial_state() if found is None else devices.replicate(found)
 
@@ -136,7 +136,7 @@ def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
 def _train(
     config: PretrainRun, job: Pretraining, begin: TrainState, keeper: "Keeper | None"
 ) -> tuple[TrainState, Signals | None]:
-    """Take the steps that are missing. Gives the last state, and the signal that ended the run early, if one did."""
+    """Take the remaining steps. Returns the last state, and the signal that ended the run early, if any."""
     state, start, last = begin, int(begin.step), config.pretrain.steps
     compiling = {start + 1, *(phase.first + 1 for phase in job.phases)}
     meter = Meter(*devices.device_kind())
@@ -166,7 +166,7 @@ def _train(
 def _watcher(
     config: PretrainRun, job: Pretraining, meter: Meter, keeper: "Keeper | None"
 ) -> Callable[[int, Metrics], None]:
-    """What is done with the metrics of every single step."""
+    """Make the function that checks and counts every step: divergence, throughput and progress."""
     watch = Watch(config.spike)
 
     def watcher(step: int, metrics: Metrics) -> None:
@@ -181,7 +181,7 @@ def _watcher(
 
 
 class Keeper:
-    """What the first host keeps of a run, in its folder: checkpoints, measurements and curves; and a progress bar.
+    """Writer of the run folder on the first host: checkpoints, measurements, curves and a progress bar.
 
     Raises:
         InputError: the folder cannot be written, or none of its checkpoints can be read.
@@ -206,23 +206,23 @@ class Keeper:
         self._stack.__exit__(kind, error, where)
 
     def take_found(self) -> TrainState | None:
-        """The state that was on the disk, as NumPy arrays, if there was one; to be asked for once, for it is large."""
+        """Return the restored state as NumPy arrays, or None, and drop the reference to it, because it is large."""
         found, self._found = self._found, None
         return found
 
     def progress(self, step: int) -> None:
-        """A step is done."""
+        """Advance the progress bar to a finished step."""
         self._bar.update(self._task, completed=step, note=self._note)
 
     def keep(self, step: int, state: TrainState, measured: Metrics, evaluated: Metrics, ends: bool) -> None:
-        """Write down whatever is due at a step: first what was measured, then the state, which may be gone on from.
+        """Write whatever is due at a step: first the measurements, then the checkpoint to continue from.
 
         Args:
-            step: from 1.
+            step: number of the step, from 1.
             state: the state after it.
-            measured: what its batch gave.
-            evaluated: what held-out text gave; empty if it was not evaluated.
-            ends: True if no step follows: the state is on the disk when this returns.
+            measured: metrics of its batch.
+            evaluated: metrics of held-out text; empty if the step was not evaluated.
+            ends: True if no step follows; the state is then on disk when this returns.
 
         Raises:
             InputError: the folder cannot be written.
@@ -242,13 +242,13 @@ class Keeper:
             self._checkpoints.wait()
 
     def last_good(self) -> str:
-        """Where a run that went wrong can be gone on from."""
+        """Describe the last good checkpoint."""
         step = self._checkpoints.wait()
         folder = self._config.out / CHECKPOINTS
         return f"the last good checkpoint is {folder / str(step)}" if step else f"{folder} has no good checkpoint yet"
 
     def write_model(self, state: TrainState, model: Path) -> None:
-        """Write the last curves and the model directory, which appears only when it is complete."""
+        """Write the final curves and the model directory, which appears only when complete."""
         self._draw()
         settings = read_json(self._config.out / CONFIG, remedy=RESTORE)
         log, (tokens, _) = read_log(self._config.out), make_objectives(self._config.pretrain.objective)
@@ -256,7 +256,7 @@ class Keeper:
         write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
 
     def _draw(self) -> None:
-        from bert_jax.analysis.curves import draw_curves  # slow, and not needed before a run begins
+        from bert_jax.analysis.curves import draw_curves  # slow to import, and not needed to start a run
 
         figure = draw_curves(read_log(self._config.out))
         with writing(self._config.out):
@@ -264,7 +264,7 @@ class Keeper:
 
 
 def _summary(values: Metrics) -> str:
-    """The measures that a terminal has room for.
+    """The most important metrics in a line.
 
     >>> _summary({"mlm_loss": 2.345, "mlm_accuracy": 0.5, "nsp_accuracy": 0.75})
     'MLM loss 2.35, accuracy 50.0%, NSP accuracy 75.0%'

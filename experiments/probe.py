@@ -1,7 +1,7 @@
 """Probe a frozen encoder: a linear head on every layer and pooling, on SentEval's sets, GLUE or the synthetic suite.
 
-The encoder reads every text once for all layers and poolings. Ends with a table and a heat map, layer x pooling, of
-each task. An interrupted run goes on where it was when the same command is given again.
+The encoder reads every text once for all layers and poolings. Ends with a table, and a heat map (layer x pooling) of
+each task. The same command continues an interrupted run.
 """
 
 from bert_jax.analysis.report import write_report
@@ -17,7 +17,7 @@ from experiments.settings.frozen import ProbeRun
 
 
 def main(config: ProbeRun) -> None:
-    """Run what is missing of the grid, then report. Mistakes are found before the encoder reads anything."""
+    """Execute the missing runs of the grid, then write the report. User errors are raised before the encoder runs."""
     prepare_process()
     check_batch_sizes(config.probe)
     folder = find_encoder(config.encoder)

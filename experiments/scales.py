@@ -1,4 +1,4 @@
-"""How large a table is made: on a laptop with generated text, on one machine with real text, or as it was published."""
+"""Scales of a published table: a laptop with generated text, one machine with real text, or the published size."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ STAND_INS = {
     "mnli": "entailment",
     "trec": "keyword",
 }
-"""Task -> the synthetic task that stands in for it at scale tiny."""
+"""Task -> the synthetic task that replaces it at scale tiny."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,17 @@ class Reproduce:
             raise InputError(f"--pretrain-seeds {self.pretrain_seeds}: it must be from 1 to the number of seeds")
 
     def given(self) -> dict[str, str]:
-        """Encoders of the user's: name in the table -> directory or hub id; the name is empty where none was said."""
+        """The user's encoders: name in the table -> directory or hub id; the name is empty if none was given."""
         split = [one.partition("=") if "=" in one else ("", "=", one) for one in self.encoder]
         return {name: place for name, _, place in split}
 
     def given_for(self, encoder: str) -> str:
-        """The user's own in place of one of the table's encoders; empty where there is none."""
+        """The user's encoder in place of one of the table's, or an empty string."""
         return self.given().get(encoder) or self.given().get("", "")
 
 
 class Scale(NamedTuple):
-    """What a scale means. settings: dotted settings in which it differs from the defaults."""
+    """A scale. settings: dotted settings that differ from the defaults."""
 
     title: str
     pretrain: PretrainConfig
@@ -161,14 +161,14 @@ SCALES = {
 }
 
 HARDWARE = {"1 H100": 495e12, "8 A100": 8 * 115e12, "2 CPU cores": 60e9}
-"""Operations per second that a training reaches, about: 50% of an H100's peak, 37% of an A100's."""
+"""Approximate operations per second that training reaches: 50% of an H100's peak, 37% of an A100's."""
 
 
 def defaults(table: Table, scale: str) -> Reproduce:
-    """The settings of a table at a scale, before any override.
+    """Default settings of a table at a scale, before the user's overrides.
 
     Raises:
-        InputError: a setting that the table's file names does not exist.
+        InputError: the table's file names a setting that does not exist.
     """
     found = SCALES[scale]
     config = Reproduce(table=table.name, scale=scale, pretrain=found.pretrain)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def defaults(table: Table, scale: str) -> Reproduce:
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:
-    """The settings with some fields, by dotted name, changed.
+    """Replace fields of settings, given by dotted names.
 
     >>> change(PretrainConfig(), {"objective.pairs": "none", "steps": 5}).objective.pairs
     'none'
@@ -187,31 +187,31 @@ def change(config: Config, changes: Mapping[str, Any]) -> Config:
         first, _, rest = name.partition(".")
         if not hasattr(config, first):
             raise InputError(f"there is no setting {name} in {type(config).__name__}")
-        # Together, because settings that are checked against each other may only change so.
+        # Changed together, because some fields are validated against each other.
         inner = {key.partition(".")[2]: value for key, value in changes.items() if key.startswith(f"{first}.")}
         values[first] = change(getattr(config, first), inner) if rest else changes[name]
     return dataclasses.replace(config, **values)  # type: ignore[type-var]
 
 
 def pretraining(encoder: Encoder, config: Reproduce, seed: int = 0) -> PretrainConfig:
-    """How an encoder of a table is pretrained."""
+    """Pretraining settings of an encoder of a table."""
     size = encoder.sizes.get(config.scale)
     sized = {"preset": size} if size else {}
     return change(config.pretrain, sized | dict(encoder.pretrain) | {"seed": config.pretrain.seed + seed})
 
 
 def is_pretrained_here(encoder: Encoder, config: Reproduce) -> bool:
-    """False where the source's own checkpoint is taken, or one of the user's."""
+    """True if the encoder is pretrained here; False if the source's checkpoint or one of the user's is used."""
     return not config.given_for(encoder.name) and not (encoder.published and config.scale == "base")
 
 
 def _slots(settings: PretrainConfig, length: int) -> int:
-    """Tokens of a sequence that are predicted."""
+    """Number of predicted tokens in a sequence."""
     return round(make_objectives(settings.objective)[0].share() * length)
 
 
 def hours(table: Table, config: Reproduce) -> float:
-    """Operations of all pretrainings of a table, in hours of an operation per second."""
+    """Operations of all pretrainings of a table, divided by 3600: hours at one operation per second."""
     total = 0.0
     for encoder in table.encoders:
         if is_pretrained_here(encoder, config):

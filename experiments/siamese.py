@@ -1,7 +1,7 @@
 """Train sentence vectors on pairs of sentences (Sentence-BERT, SimCSE) with several readouts, and compare them.
 
 Ends with a table of the Spearman correlation of the cosine with human scores, and paired differences between readouts.
-An interrupted run goes on where it was when the same command is given again.
+The same command continues an interrupted run.
 """
 
 import re
@@ -21,7 +21,7 @@ MODELS = "models"
 
 
 def main(config: SiameseRun) -> None:
-    """Run what is missing of the grid, then report. Mistakes are found before anything is trained."""
+    """Execute the missing runs of the grid, then write the report. User errors are raised before any training."""
     prepare_process()
     check_batch_sizes(config.siamese, "--siamese.")
     folder = find_encoder(config.encoder)

@@ -1,8 +1,8 @@
-"""Similarity of sentences without any training: cosines of an encoder's vectors against human scores.
+"""Measure zero-shot similarity of sentences: cosines of an encoder's vectors against human scores.
 
-STS12 to STS16, the STS benchmark and SICK-R in their published layouts. Ends with a table of Spearman's correlations
-x 100 with paired differences, and each readout's anisotropy. An interrupted run goes on when the same command is given
-again.
+Reads STS12 to STS16, the STS benchmark and SICK-R in their published layouts. Ends with a table of Spearman's
+correlations x 100 with paired differences, and each readout's anisotropy. The same command continues an interrupted
+run.
 """
 
 from bert_jax.analysis.report import write_report
@@ -18,7 +18,7 @@ from experiments.settings.frozen import StsRun
 
 
 def main(config: StsRun) -> None:
-    """Run what is missing of the grid, then report. Mistakes are found before the encoder reads anything."""
+    """Execute the missing runs of the grid, then write the report. User errors are raised before the encoder runs."""
     prepare_process()
     check_batch_sizes(config.sts)
     folder = find_encoder(config.encoder)

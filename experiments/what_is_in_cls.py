@@ -1,9 +1,9 @@
-"""What is in [CLS]? Five claims of a question-and-answer thread, each answered with a measurement and a figure.
+"""Test five claims of a question-and-answer thread about [CLS], each with a measurement and a figure.
 
-For any encoder, by the probes, fine-tunings and statistics of the other experiments: where the information in [CLS]
-comes from (attention, and attention taken away), whether any other word would serve, what next-sentence prediction has
-to do with it, what single-sentence tasks show, and when an average is better. An interrupted run goes on where it was
-when the same command is given again; more encoders, tasks or parts extend a folder.
+The probes, fine-tunings and statistics of the other experiments show, for any encoder, where the information in [CLS]
+comes from (attention, and attention knockout), whether another word would serve, the effect of next-sentence
+prediction, the results on single-sentence tasks, and when an average is better. The same command continues an
+interrupted run; more encoders, tasks or parts extend a folder.
 """
 
 import dataclasses
@@ -42,15 +42,15 @@ from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
 
 SCALES = {"tiny": "cls-synthetic", "mini": "cls-real", "base": "cls-real"}
-"""What each of `experiments.reproduce`'s scales is here. With cls-real it is the encoders that decide the size."""
+"""Scale of `experiments.reproduce` -> named settings. With cls-real the encoders decide the size."""
 PAIR_POOLINGS = ("cls", "mean")
-"""What pairs are read from."""
+"""Poolings that pairs of texts are read with."""
 DOCUMENTS_SEED = 1
-"""Of the synthetic documents that pairs are made of: the ones that encoders are pretrained on have seed 0."""
+"""Seed of the synthetic documents for pairs of texts; encoders are pretrained on those of seed 0."""
 
 
 def main(config: ClsRun) -> None:
-    """Run what is missing of every encoder's parts, then write the figures and tables."""
+    """Execute the missing runs of all encoders and parts, then write the figures and tables."""
     prepare_process()
     check_batch_sizes(config.probe)
     check_batch_sizes(config.finetune, "--finetune.")
@@ -60,7 +60,7 @@ def main(config: ClsRun) -> None:
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
     if "pairs" in config.parts:
-        _follows(config)  # so that a text that does not suffice is said at once
+        _follows(config)  # raises at once if there is too little text
     for name, place in encoders.items():
         encoder = place or str(_pretrained(config, name))
         _note(config, name)
@@ -71,9 +71,9 @@ def main(config: ClsRun) -> None:
 
 
 def start(args: Sequence[str]) -> None:
-    """Run from a command line whose --scale, if there is one, stands for a named run; tiny by default.
+    """Run from a command line in which --scale, tiny by default, selects the named settings.
 
-    It belongs to `reproduce what-is-in-cls`, and is how the other arguments can be those of this experiment.
+    Used by `reproduce what-is-in-cls`, so that it accepts all arguments of this experiment.
     """
     args = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--scale=") else [arg])]
     scale = "tiny"
@@ -88,7 +88,7 @@ def start(args: Sequence[str]) -> None:
 
 
 def _pretrained(config: ClsRun, name: str) -> Path:
-    """The synthetic language's own encoder of one kind; made if it is not there yet."""
+    """Encoder of the synthetic language with one of `pretrainings`, pretrained if missing."""
     objective, readout = config.pretrain.objective, config.pretrain.nsp_readout
     kind, number = split_name(name)
     if kind == "none":
@@ -101,7 +101,7 @@ def _pretrained(config: ClsRun, name: str) -> Path:
 
 
 def _note(config: ClsRun, name: str) -> None:
-    """Add an encoder and the tasks to what the folder says of itself."""
+    """Add an encoder and the tasks to the folder's description."""
     path = config.out / ABOUT
     about = read_about(config.out) if path.exists() else {"encoders": [], "tasks": {}}
     about["encoders"] = list(dict.fromkeys([*about["encoders"], name]))
@@ -113,14 +113,14 @@ def _note(config: ClsRun, name: str) -> None:
 
 
 def _layers(config: ClsRun, name: str, encoder: str) -> None:
-    """Probes of every task, layer and position."""
+    """Probe every task, layer and position."""
     layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
     readouts = [readout for layer in layers for readout in config.readouts(layer)]
     _run(_grid(config, name, encoder, "layers", "probe", readouts))
 
 
 def _knockout(config: ClsRun, name: str, encoder: str) -> None:
-    """Probes of [CLS] and the mean with attention taken from [CLS]: from each block on, and in each block alone."""
+    """Probe [CLS] and the mean with [CLS] attending only to itself: from each block on, and in each single block."""
     depth = read_config(Path(encoder)).num_layers
     blinds = [None, *(Blind(block, depth) for block in range(1, depth + 1))]
     blinds += [Blind(block, block) for block in range(1, depth)]
@@ -130,18 +130,18 @@ def _knockout(config: ClsRun, name: str, encoder: str) -> None:
 
 
 def _finetune(config: ClsRun, name: str, encoder: str) -> None:
-    """Fine-tunings from every position."""
+    """Fine-tune from every position."""
     grid = _grid(config, name, encoder, "finetune", "finetune", config.readouts("last"))
     _run(dataclasses.replace(grid, seeds=range(config.seeds)))
 
 
 def _cosine(config: ClsRun, name: str, encoder: str) -> None:
-    """Similarity without training."""
+    """Measure zero-shot similarity at every position."""
     _run(_grid(config, name, encoder, "cosine", "sts", config.readouts("last")))
 
 
 def _pairs(config: ClsRun, name: str, encoder: str) -> None:
-    """Does B follow A: the encoder's own head where it has one, and fresh probes of every layer."""
+    """Predict whether B follows A: with the encoder's own head, if it has one, and with probes of every layer."""
     config = dataclasses.replace(config, probe=dataclasses.replace(config.probe, pairs="joint"))
     layers = expand_layers(["all"], read_config(Path(encoder)).num_layers)
     readouts = [ReadoutConfig(layer, pooling) for layer, pooling in product(layers, PAIR_POOLINGS)]
@@ -154,7 +154,7 @@ def _pairs(config: ClsRun, name: str, encoder: str) -> None:
 
 
 def _attention(config: ClsRun, name: str, encoder: str) -> None:
-    """Where [CLS] looks, on the first evaluation texts of every task."""
+    """Measure the attention of [CLS] on the first evaluation texts of every task."""
     folder = config.out / name / "attention"
     weights = identify_encoder(Path(encoder)).weights
     about = {"encoder": name, "encoder_weights": weights, "texts": config.texts, "max_length": config.probe.max_length}
@@ -191,14 +191,14 @@ PARTS: dict[str, Callable[[ClsRun, str, str], None]] = {
 
 
 def _run(grid: Grid) -> None:
-    """Run what is missing of a part, and report it, if there is a task that it has something to say of."""
+    """Execute the missing runs of a part and report them; nothing if the part applies to no task."""
     if grid.tasks:
         run_grid(grid)
         write_report(grid.out, show=False)
 
 
 def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, readouts: Sequence[ReadoutConfig]) -> Grid:
-    """The runs of one part of an encoder, in a run folder of its own."""
+    """The grid of one part of an encoder, in a run folder of its own."""
     entry = REGIMES[regime]
     settings = config.sts() if regime == "sts" else getattr(config, entry.settings)
     return Grid(

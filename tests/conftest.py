@@ -1,4 +1,4 @@
-"""What every test runs under: shapes checked while JAX traces, ranks never broadcast unasked, compilations kept."""
+"""Set-up of every test: shapes are checked while JAX traces, ranks are not promoted, compilations are cached."""
 
 import importlib.util
 import os

@@ -48,7 +48,7 @@ def start(
 
 
 def output(folder: Path, process: BaseProcess) -> str:
-    """What a process has printed."""
+    """Output of a process."""
     return (folder / f"output-{process.pid}.txt").read_text()
 
 
@@ -97,8 +97,8 @@ def _pretrain(
     config.PRESETS["tiny"] = config.BertConfig(**TINY)
     seen, mapped = [], training.map_train_step
 
-    def recorded(step):
-        take = mapped(step)
+    def recorded(step, *precision):
+        take = mapped(step, *precision)
         return lambda state, batch, key: seen.append(batch.tokens.ids) or take(state, batch, key)
 
     training.map_train_step = recorded

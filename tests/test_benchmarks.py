@@ -1,4 +1,4 @@
-"""What the benchmarks compute from what they measure."""
+"""Statistics and tables that the benchmarks compute from their measurements."""
 
 from benchmarks.pretrain import examples, utilisation
 from bert_jax.config import PRESETS

@@ -1,4 +1,4 @@
-"""What a user types is understood, and what they mistype is explained in a line or two with status 2."""
+"""Command lines are parsed, and mistakes in them exit with status 2 and an explanation of one or two lines."""
 
 import os
 import subprocess

@@ -249,5 +249,7 @@ def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.warns(UserWarning, match=f"file system of {tmp_path} has no locks: see that one process at a time"):
+    with pytest.warns(
+        UserWarning, match=f"file system of {tmp_path} has no locks: make sure that one process at a time"
+    ):
         Lock(tmp_path).release()

@@ -1,4 +1,4 @@
-"""What an encoder was tuned on is known from its own record, or from what other programs leave."""
+"""The trainings of an encoder are read from its own history, or inferred from files of other programs."""
 
 import pytest
 

@@ -1,10 +1,11 @@
-"""What rounding alone can do is no signal, and what is signal is left as it is."""
+"""Differences within rounding are removed, and larger ones are left unchanged."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bert_jax.analysis.statistics import RESAMPLED, interval, paired_bootstrap
+from bert_jax.analysis.bootstrap import interval, paired_bootstrap
+from bert_jax.analysis.statistics import RESAMPLED
 from bert_jax.evaluate.metrics import METRICS, pearson, spearman
 from bert_jax.evaluate.similarity import cosines, whiten
 from bert_jax.rounding import RESOLUTION, is_constant, merge_angles, varying

@@ -1,1 +1,1 @@
-"""Weights in our tree, and model directories of other libraries, in and out."""
+"""Read and write checkpoints in the formats of other libraries."""

@@ -1,4 +1,4 @@
-"""Model cards: a directory's README.md, with how the model was made. `huggingface_hub` writes the metadata."""
+"""Model cards: the README.md of a model directory, with its training settings; metadata by `huggingface_hub`."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _USES = {
         'SentenceTransformer("{name}").encode(["A sentence."])\n',
     ),
 }
-"""Pipeline tag -> library, and how the model is used in it."""
+"""Pipeline tag -> library, and example code."""
 
 
 def make_card(
@@ -42,17 +42,17 @@ def make_card(
     sections: Settings,
     results: Sequence[object] = (),
 ) -> str:
-    """The text of a card.
+    """Return the text of a model card.
 
     Args:
-        name: of the model.
-        use: a key of `_USES`, the hub's pipeline tag.
-        summary: what it is, in a sentence or two.
-        config: its architecture.
-        sections: heading -> text, or settings that become a table.
+        name: name of the model.
+        use: pipeline tag of the hub, a key of `_USES`.
+        summary: description in a sentence or two.
+        config: architecture of the model.
+        sections: heading -> text, or settings to show as a table.
         results: `huggingface_hub.EvalResult`s.
     """
-    from huggingface_hub import ModelCardData  # slow to import, and not needed by what does not write cards
+    from huggingface_hub import ModelCardData  # slow to import
 
     library, code = _USES[use]
     more: Json = {"model_name": name, "eval_results": list(results)} if results else {}
@@ -65,7 +65,7 @@ def make_card(
 
 
 def settings_table(settings: Settings) -> str:
-    """Nested settings as a Markdown table, by dotted name."""
+    """Format nested settings as a Markdown table with dotted names."""
     rows = [("setting", "value"), ("---", "---"), *_flat(plain(dict(settings)), "")]
     return "\n".join(f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows)
 
@@ -78,13 +78,13 @@ def pretraining_card(
     predicted: str,
     use: str,
 ) -> str:
-    """The card of a pretrained encoder.
+    """Return the card of a pretrained encoder.
 
     Args:
-        name: of the model.
-        config: its architecture.
-        settings: of the run, and of its corpus.
-        log: what was measured, see `train.log.read_log`; its last lines are the results.
+        name: name of the model.
+        config: architecture of the model.
+        settings: settings of the run and of its corpus.
+        log: measurements, see `train.log.read_log`; the last line of each split gives the results.
         predicted: what it was trained to predict, in words.
         use: a key of `_USES`, the hub's pipeline tag.
     """
@@ -100,18 +100,18 @@ def pretraining_card(
     summary = (
         f"A BERT pretrained from random initialisation with bert_jax on {predicted}, "
         f"{pretrain['steps']:,} steps of {pretrain['batch_size']} examples of {pretrain['max_length']} tokens. "
-        "By itself it gives hidden states; it is to be fine-tuned."
+        "It outputs hidden states and is meant to be fine-tuned."
     )
     return make_card(name, use, summary, config, sections)
 
 
 def plain_card(name: str, use: str, config: BertConfig, origin: str = "Saved by bert_jax.") -> str:
-    """The card of a model of which is known only where it comes from."""
+    """Return the card of a model with unknown training settings."""
     return make_card(name, use, f"{origin} How it was trained was not recorded.", config, {})
 
 
 def carried_card(source: Path, use: str, note: str) -> str:
-    """The card of the model that another was converted from, with a note at its end, for the library of its new use."""
+    """Adapt the card of a converted model to the library of its new use, with a note at the end."""
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(source, ignore_metadata_errors=True)
@@ -123,7 +123,7 @@ _SYNTHETIC = "The synthetic language of bert_jax, which is generated.\n\n"
 
 
 def rounded(values: Settings) -> Json:
-    """Values with floats rounded to four decimals."""
+    """Round the floats among values to four decimals."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint's weights in our tree, and the table from our parameters to the names and layout of `transformers`."""
+"""Checkpoint weights as our parameter tree, and their conversion to and from the names and layout of `transformers`."""
 
 import dataclasses
 import logging
@@ -43,7 +43,7 @@ _HEADS = {
     **{f"nsp/dense/{ours}": f"cls.seq_relationship.{t}" for ours, t in _DENSE.items()},
     **{f"classifier/dense/{ours}": f"classifier.{t}" for ours, t in _DENSE.items()},
 }
-# Copies of tied weights, and a buffer, that some versions of transformers write. They hold nothing of their own.
+# Copies of tied weights, and a buffer, that some versions of transformers write. They carry no information.
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -51,24 +51,24 @@ _TIED = {
 _DERIVED = {"bert.embeddings.position_ids", *_TIED}
 
 _ROOT = "embeddings.word_embeddings.weight"
-"""The one tensor that every encoder has and no head, by which the prefix of all names is found."""
-_BARE = ("embeddings.", "encoder.", "pooler.")
-"""Names of `BertModel` saved by itself begin so."""
+"""A tensor that every encoder has and no head has; it reveals the prefix of all names."""
+_UNPREFIXED = ("embeddings.", "encoder.", "pooler.")
+"""Prefixes of the names in a `BertModel` saved by itself."""
 
-_BESIDE = "beside:"
-"""Marks names that lack the prefix of the encoder's."""
+_OUTSIDE = "outside:"
+"""Mark of names without the prefix of the encoder."""
 
 ENCODER_ALONE = "load(..., encoder_only=True) or `convert --encoder-only` takes it"
-"""The remedy where only heads stand in the way."""
+"""Remedy if only heads do not fit."""
 
 HEADS = ("pooler", "mlm", "nsp", "classifier")
-"""The parts of a checkpoint that may be absent."""
+"""Optional parts of a checkpoint."""
 
 
 class Labels(NamedTuple):
-    """What a config.json says of a classifier's outputs.
+    """The classifier outputs described in a config.json.
 
-    names: of the outputs, in their order. problem_type: regression,
+    names: names of the outputs, in order. problem_type: regression,
     single_label_classification, multi_label_classification, or None.
     """
 
@@ -77,9 +77,9 @@ class Labels(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """Fields of a config.json that change nothing here and are written back as they were read.
+    """Fields of a config.json that have no effect here and are written back unchanged.
 
-    Defaults are those of `transformers`. Its fine-tuning drops a classifier's input out at classifier_dropout.
+    Defaults are those of `transformers`, whose fine-tuning applies classifier_dropout to the classifier's input.
     """
 
     pad_token_id: int | None = 0
@@ -87,11 +87,11 @@ class Carried(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint's weights in our tree.
+    """The weights of a checkpoint as our parameter tree.
 
-    encoder: the parameters of `Encoder`. pooler: {kernel, bias} of BERT's trained pooler, or None.
-    mlm, nsp: the parameters of the pretraining heads, or None. classifier: those of `Classifier` over
-    last/cls/tanh, or None; labels says what its outputs are. carried: what else its config.json says.
+    encoder: parameters of `Encoder`. pooler: {kernel, bias} of BERT's trained pooler, or None.
+    mlm, nsp: parameters of the pretraining heads, or None. classifier: parameters of `Classifier` over
+    last/cls/tanh, or None. labels: the classifier's outputs. carried: further fields of config.json.
     """
 
     config: BertConfig
@@ -105,27 +105,27 @@ class Checkpoint(NamedTuple):
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Names of the heads that it has."""
+        """Names of the heads in the checkpoint."""
         return tuple(head for head in HEADS if getattr(self, head) is not None)
 
 
 def from_tensors(
     config: BertConfig, tensors: Tensors, path: Path, labels: Labels, encoder_only: bool = False
 ) -> Checkpoint:
-    """A checkpoint of tensors by the names of `transformers`, strictly.
+    """Convert tensors with the names of `transformers` to a checkpoint, strictly.
 
-    Half precision becomes float32. A vocabulary matrix padded to a multiple of 8, up to 128, makes config.vocab_size
-    the number of its rows.
+    Half precision becomes float32. If the vocabulary matrix is padded to a multiple of 8, by less than 128 rows,
+    config.vocab_size becomes the number of its rows.
 
     Args:
-        config: the architecture that the tensors should have.
-        tensors: by the names that `canonical` gives.
-        path: where they are from, for the error.
-        labels: what is known of a classifier's outputs.
-        encoder_only: pass over, in one line of the log, heads that are unknown or do not fit.
+        config: architecture that the tensors should have.
+        tensors: tensors by canonical name, see `canonical`.
+        path: file of the tensors, for error messages.
+        labels: known labels of the classifier's outputs.
+        encoder_only: skip heads that are unknown or do not fit, and log them in one line.
 
     Raises:
-        InputError: the tensors are not those of the config: each missing, unexpected, misshapen or otherwise
+        InputError: the tensors do not match the config; each missing, unexpected, misshapen or otherwise
             unfit one is listed.
     """
     config = _with_padded_vocabulary(config, tensors)
@@ -146,13 +146,13 @@ def from_tensors(
 
 
 def canonical(tensors: Tensors, path: Path) -> Tensors:
-    """The tensors by the names of BertForPreTraining: with "bert.", and without TensorFlow's gamma and beta.
+    """Rename tensors as in BertForPreTraining: with "bert.", and without TensorFlow's gamma and beta.
 
-    A prefix in front of the encoder's names ("module.", "model.", "bert.bert.") is taken away. Where only the encoder
-    has it, the names beside it are marked, so that another model's `classifier` is not taken for BERT's.
+    A prefix in front of the encoder's names ("module.", "model.", "bert.bert.") is removed. Names without that prefix
+    are marked, so that another model's `classifier` is not mistaken for BERT's.
 
     Raises:
-        InputError: there are several encoders.
+        InputError: the tensors hold several encoders.
     """
     roots = sorted({name.removesuffix(_ROOT) for name in tensors if f".{name}".endswith(f".{_ROOT}")})
     if len(roots) > 1:
@@ -165,25 +165,25 @@ def canonical(tensors: Tensors, path: Path) -> Tensors:
     for name, tensor in tensors.items():
         inner = name.removeprefix(prefix)
         if prefix and inner == name:
-            renamed[_BESIDE + name] = tensor
+            renamed[_OUTSIDE + name] = tensor
             continue
         inner = inner.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        renamed[f"bert.{inner}" if not is_named and inner.startswith(_BARE) else inner] = tensor
+        renamed[f"bert.{inner}" if not is_named and inner.startswith(_UNPREFIXED) else inner] = tensor
     return renamed
 
 
 class _Problem(NamedTuple):
-    """A tensor that does not fit. part: of the checkpoint that it is of, None where that is unknown."""
+    """A tensor that does not fit. part: its part of the checkpoint, None if unknown."""
 
     part: str | None
     text: str
 
 
 def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Problem]:
-    """What does not fit a config: missing, unexpected, misshapen, of whole numbers, untied."""
+    """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, untied."""
     table, shapes = _names(config), _shapes(config, _num_outputs(tensors, labels))
     parts = {"encoder", *(ours.partition("/")[0] for ours, theirs in table.items() if theirs in tensors)}
-    # The classifier reads the pooler's output, and no network without a pooler has the same names and meaning.
+    # The classifier reads the pooler's output; without a pooler, the same name means another network.
     parts |= {"pooler"} if "classifier" in parts else set()
     wanted = {theirs: ours for ours, theirs in table.items() if ours.partition("/")[0] in parts}
     order = sorted(wanted, key=wanted.__getitem__)
@@ -203,7 +203,7 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
 
 
 def _as_saved(name: str) -> str:
-    inner = name.removeprefix(_BESIDE)
+    inner = name.removeprefix(_OUTSIDE)
     return inner if inner == name else f"{inner}, which lacks the prefix of the encoder's names"
 
 
@@ -212,7 +212,7 @@ def _problem(name: str, text: str) -> _Problem:
 
 
 def _part(name: str) -> str | None:
-    """The part of a checkpoint that a canonical name is of.
+    """Return the part of a checkpoint that a canonical name belongs to.
 
     >>> _part("bert.encoder.layer.0.output.dense.bias"), _part("classifier.bias"), _part("qa_outputs.bias")
     ('encoder', 'classifier', None)
@@ -223,7 +223,7 @@ def _part(name: str) -> str | None:
 
 
 def _without_unfit_heads(tensors: Tensors, problems: list[_Problem], path: Path) -> Tensors:
-    """The encoder and those heads that fit; one line of the log says what else there is."""
+    """Return the tensors of the encoder and of the heads that fit, and log the others in one line."""
     unfit = {problem.part for problem in problems}
     kept = {"encoder", *HEADS} - (unfit | {"classifier"} if "pooler" in unfit else unfit) | {"encoder"}
     pass_over(path, [name for name in tensors if _part(name) not in kept])
@@ -231,16 +231,16 @@ def _without_unfit_heads(tensors: Tensors, problems: list[_Problem], path: Path)
 
 
 def pass_over(path: Path, names: list[str]) -> None:
-    """Say in one line of the log that tensors are not of the encoder, and not used."""
-    saved = (name.removeprefix(_BESIDE) for name in names)
+    """Log in one line the tensors that are skipped because they are not part of the encoder."""
+    saved = (name.removeprefix(_OUTSIDE) for name in names)
     groups = sorted({".".join(name.split(".")[: 2 if name.startswith(("bert.", "cls.")) else 1]) for name in saved})
     shown = ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
     if names:
-        _LOGGER.warning("%s: passed over what is not the encoder: %s", path, shown)
+        _LOGGER.warning("%s: skipped tensors that are not part of the encoder: %s", path, shown)
 
 
 def output_labels(checkpoint: Checkpoint) -> Labels:
-    """What is known of the classifier's outputs, named as `transformers` does where they have no names."""
+    """Return the labels of the classifier's outputs; unnamed ones are named as in `transformers`."""
     if checkpoint.classifier is None:
         return Labels()
     outputs = range(len(checkpoint.classifier["dense"]["bias"]))
@@ -248,14 +248,14 @@ def output_labels(checkpoint: Checkpoint) -> Labels:
 
 
 def to_tensors(checkpoint: Checkpoint) -> Tensors:
-    """The inverse of `from_tensors`, by the names of BertForPreTraining and BertForSequenceClassification."""
+    """Inverse of `from_tensors`, with the names of BertForPreTraining and BertForSequenceClassification."""
     parts = {part: getattr(checkpoint, part) for part in ("encoder", *checkpoint.heads)}
     table = _names(checkpoint.config)
     return {table[ours]: _to_theirs(ours, np.asarray(value)) for ours, value in _flatten(parts)}
 
 
 def _names(config: BertConfig) -> dict[str, str]:
-    """Our parameter path to the canonical tensor name, for the whole of a BERT with every head."""
+    """Map our parameter paths to canonical tensor names, for a BERT with every head."""
     table = {f"encoder/embeddings/{ours}": f"bert.embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
     for n in range(config.num_layers):
         table |= {f"encoder/blocks_{n}/{ours}": f"bert.encoder.layer.{n}.{theirs}" for ours, theirs in _BLOCK.items()}
@@ -263,7 +263,7 @@ def _names(config: BertConfig) -> dict[str, str]:
 
 
 def _shapes(config: BertConfig, num_outputs: int) -> dict[str, tuple[int, ...]]:
-    """Our parameter path to its shape in our layout."""
+    """Map our parameter paths to shapes in our layout."""
     d, f, v = config.hidden_size, config.intermediate_size, config.vocab_size
     special = {
         "encoder/embeddings/token/embedding": (v, d),
@@ -303,13 +303,13 @@ def _differ(tensors: Tensors, copy: str, tied: str) -> bool:
 
 
 def _to_ours(path: str, tensor: np.ndarray) -> np.ndarray:
-    """torch keeps a dense weight as [out in], we as [in out]; "B follows A" is NSP's class 0 for BERT, 1 for us."""
+    """Convert a tensor: dense weights from [out in] to [in out], NSP's class "B follows A" from 0 to 1."""
     tensor = tensor.T if path.endswith("kernel") else tensor
     return np.ascontiguousarray(tensor[..., ::-1] if path.startswith("nsp/") else tensor)
 
 
 def _to_theirs(path: str, array: np.ndarray) -> np.ndarray:
-    """The inverse of `_to_ours`."""
+    """Inverse of `_to_ours`."""
     array = array[..., ::-1] if path.startswith("nsp/") else array
     return np.ascontiguousarray(array.T if path.endswith("kernel") else array)
 

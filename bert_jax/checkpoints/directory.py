@@ -1,4 +1,4 @@
-"""A model directory of any layout that can be loaded, here or on the hub."""
+"""Load model directories of any supported layout, local or on the Hugging Face hub."""
 
 import hashlib
 from pathlib import Path
@@ -20,21 +20,21 @@ _WEIGHTS = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-?????-of-?????.bin"),
     ("*.ckpt*.index", "*.ckpt*.data-?????-of-?????", "checkpoint"),
 )
-"""What is fetched of a repository on the hub: the first of these rows that it has anything of."""
+"""Weight files to download from the hub; the first group with a file in the repository is used."""
 
 
 def resolve(name: str) -> Path:
-    """A local model directory, or a Hugging Face hub id downloaded into its cache.
+    """Return a local model directory, or download a Hugging Face hub id into the cache.
 
     Raises:
-        InputError: it is neither.
+        InputError: the name is neither a directory nor a hub id that can be downloaded.
     """
     path = Path(name).expanduser()
     if path.exists() or name.startswith((".", "/", "~")):
         if not path.is_dir():
             raise InputError(f"there is no model directory {name}")
         return path
-    from huggingface_hub import snapshot_download  # slow to import, and not needed for a local directory
+    from huggingface_hub import snapshot_download  # slow to import
 
     try:
         folder = path
@@ -50,19 +50,19 @@ def resolve(name: str) -> Path:
         raise
     except Exception as error:  # network, authorisation and naming errors share no base class
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name!r} is no directory here and cannot be fetched from the hub: {reason}") from error
+        raise InputError(f"{name!r} is not a local directory and cannot be fetched from the hub: {reason}") from error
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether there is anything in a folder that could be a model's weights."""
+    """Return True if a folder contains weight files."""
     return find_weights(folder) is not None or find_checkpoint(folder) is not None
 
 
 def read_config(folder: Path) -> BertConfig:
-    """The architecture of a model directory, without its weights.
+    """Read the architecture of a model directory, without its weights.
 
     Raises:
-        InputError: there is none, or it is no BERT.
+        InputError: there is no config, or it does not describe a BERT.
     """
     folder = encoder_folder(folder)
     config: BertConfig = _reader(folder).read_config(folder)
@@ -70,14 +70,14 @@ def read_config(folder: Path) -> BertConfig:
 
 
 def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
-    """The weights of a model directory.
+    """Load the weights of a model directory.
 
     Args:
-        folder: the directory.
-        encoder_only: pass over, in one line of the log, heads that are unknown or do not fit.
+        folder: the model directory.
+        encoder_only: skip heads that are unknown or do not fit, and log them in one line.
 
     Raises:
-        InputError: a file is missing or damaged, or they do not fit together: every difference is listed.
+        InputError: a file is missing or damaged, or config and weights do not match; every difference is listed.
     """
     folder = encoder_folder(folder)
     checkpoint: Checkpoint = _reader(folder).load_checkpoint(folder, encoder_only)
@@ -85,7 +85,7 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
 
 
 def fingerprint(folder: Path) -> str:
-    """What tells a directory's weights from others: the start of the SHA-256 of the files that hold them."""
+    """Return the first 12 hex digits of the SHA-256 of a directory's weight files."""
     digest = hashlib.sha256()
     for path in _weight_files(encoder_folder(folder)):
         with path.open("rb") as file:
@@ -95,14 +95,14 @@ def fingerprint(folder: Path) -> str:
 
 
 def describe_format(folder: Path) -> str:
-    """A few words on what a directory's weights are read from."""
+    """Describe the file that a directory's weights are read from, in a few words."""
     path = find_weights(encoder_folder(folder)) or find_checkpoint(encoder_folder(folder))
     name = path.name if path else "no weights"
     return f"{name} of TensorFlow 1" if path and find_weights(path.parent) is None else name
 
 
 def _reader(folder: Path) -> ModuleType:
-    """The module that reads a folder: that of its weights, as bert_config.json may stand beside either kind."""
+    """Return the module that reads a folder, chosen by its weight files: bert_config.json may accompany either kind."""
     is_tensorflow = find_weights(folder) is None and find_checkpoint(folder) is not None
     return tensorflow if is_tensorflow else huggingface
 

@@ -1,4 +1,4 @@
-"""Whole model directories for other libraries: weights, tokenizer and card, there when they are complete."""
+"""Write complete model directories for other libraries: weights, tokenizer and card."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
 Target = Literal["huggingface", "sentence-transformers"]
 USES = {"huggingface": "text-classification", "sentence-transformers": "sentence-similarity"}
-"""Target of a classifier -> what its card says that it is for."""
+"""Target library of a classifier -> pipeline tag of its card."""
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder that holds something.
+    """Refuse a path that exists, unless it is an empty folder.
 
     Raises:
-        InputError: it is a file, or is not empty.
+        InputError: the path is a file, or a folder that is not empty.
     """
     if folder.is_dir() and not any(folder.iterdir()):
         return
@@ -29,14 +29,14 @@ def check_new(folder: Path) -> None:
 
 
 def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int, card: Callable[[str], str]) -> Target:
-    """Write a fine-tuned classifier for `transformers` if that has its readout, or else for sentence-transformers.
+    """Write a fine-tuned classifier for `transformers` if it supports the readout, else for sentence-transformers.
 
     Args:
         folder: the model directory.
         tuned: the model.
-        tokenizer: its tokenizer.
-        max_length: tokens that longer texts were cut to.
-        card: the text of its card, given a key of the hub's tags for what it is used for.
+        tokenizer: the tokenizer of the model.
+        max_length: length in tokens to which texts are truncated.
+        card: function from a pipeline tag of the hub to the text of the card.
 
     Raises:
         InputError: neither library can express the readout, or the folder cannot be written.

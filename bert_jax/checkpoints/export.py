@@ -1,6 +1,6 @@
-"""What `transformers` and `sentence-transformers` can express of a readout and a classifier, and the files for it.
+"""Export a readout and a classifier to `transformers` or `sentence-transformers`.
 
-What they cannot express is refused and never approximated.
+A readout that a library cannot express exactly is refused, never approximated.
 """
 
 import dataclasses
@@ -30,17 +30,18 @@ MODES = {
     "weightedmean": "weightedmean_tokens",
     "last_token": "lasttoken",
 }
-"""Our poolings to the switches of sentence-transformers, in the order in which it concatenates what is on."""
+"""Our poolings -> switches of sentence-transformers, in the order in which it concatenates them."""
 _TOKENS = {0: "cls", -1: "last_token"}
 _PAD_BIAS = -1e4
-"""Logit of a token that only fills the vocabulary: its probability is 0, in half precision too."""
+"""Logit of a token that pads the vocabulary: its probability is 0 even in half precision."""
 
 
 class Tuned(NamedTuple):
     """An encoder with the readout that it was trained with.
 
     checkpoint: the encoder. reader: the readout's parameters. classifier: {"dense": {kernel, bias}}, or None for
-    sentence vectors. labels: names of the classes; empty for a regression. normalize: sentence vectors have length 1.
+    sentence vectors. labels: names of the classes; empty for a regression. normalize: scale sentence vectors to
+    length 1.
     """
 
     checkpoint: Checkpoint
@@ -58,8 +59,8 @@ Denses = list[tuple[np.ndarray, np.ndarray, str]]
 class Expressed(NamedTuple):
     """A readout in the terms of sentence-transformers.
 
-    layers: weight of every hidden state [N+1], None for the last one alone. modes: keys of `MODES`, in its order.
-    denses: (kernel, bias, activation) of each layer that follows.
+    layers: weights of the hidden states [N+1], or None for the last one alone. modes: keys of `MODES`, in its order.
+    denses: (kernel, bias, activation) of each dense layer after the pooling.
     """
 
     checkpoint: Checkpoint
@@ -69,10 +70,10 @@ class Expressed(NamedTuple):
 
 
 def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingface", "sentence-transformers"]:
-    """Where a classifier with this readout can go: "huggingface" if it can, or else "sentence-transformers".
+    """Choose the export format of a classifier: "huggingface" if that supports the readout, else the other one.
 
     Raises:
-        InputError: neither can express it.
+        InputError: neither library can express the readout.
     """
     why_not = _why_not_huggingface(readout, config)
     if why_not is None:
@@ -86,7 +87,7 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     """Write a classifier as a `BertForSequenceClassification`.
 
     Raises:
-        InputError: that class has no such readout.
+        InputError: this class cannot express the readout.
     """
     assert tuned.classifier is not None, "a model without a classifier is saved by save_checkpoint"
     if why_not := _why_not_huggingface(tuned.readout, tuned.checkpoint.config):
@@ -98,7 +99,7 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
 
 
 def label_settings(labels: tuple[str, ...]) -> Json:
-    """What `config.json` says of a classifier's outputs."""
+    """Return the fields of `config.json` that describe a classifier's outputs."""
     kind = "single_label_classification" if labels else "regression"
     names = dict(enumerate(labels or ("score",)))
     return {"id2label": names, "label2id": {name: n for n, name in names.items()}, "problem_type": kind}
@@ -107,15 +108,15 @@ def label_settings(labels: tuple[str, ...]) -> Json:
 def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> None:
     """Write a model for sentence-transformers: the encoder, its pooling, and a Dense for each layer after it.
 
-    With a classifier the "embeddings" are its logits. Heads for pretraining have no place there and are left out.
+    With a classifier the "embeddings" are its logits. The format has no pretraining heads, so they are left out.
 
     Args:
-        folder: is made if need be.
+        folder: the model directory; created if missing.
         tuned: the model.
-        max_length: tokens that longer texts are cut to there.
+        max_length: length in tokens to which the exported model truncates texts.
 
     Raises:
-        InputError: it cannot express the readout.
+        InputError: sentence-transformers cannot express the readout.
     """
     checkpoint, layers, modes, denses = express(tuned)
     width = checkpoint.config.hidden_size
@@ -146,10 +147,10 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
 
 
 def express(tuned: Tuned) -> Expressed:
-    """The model in the terms of sentence-transformers.
+    """Express the model in the terms of sentence-transformers.
 
     Raises:
-        InputError: it cannot express the readout.
+        InputError: sentence-transformers cannot express the readout.
     """
     config, readout = tuned.checkpoint.config, tuned.readout
     weights, last = _layers(readout, config)
@@ -176,17 +177,17 @@ def express(tuned: Tuned) -> Expressed:
 
 
 def resize_vocabulary(checkpoint: Checkpoint, used: int, multiple: int) -> Checkpoint:
-    """The checkpoint with its vocabulary filled up to a multiple, or with what fills it taken away.
+    """Pad the vocabulary of a checkpoint to a multiple, or remove its padding.
 
-    What a real token's logits and vectors are does not change; a filling token has the probability 0.
+    Logits and vectors of real tokens do not change; a padding token has probability 0.
 
     Args:
-        checkpoint: any.
-        used: tokens that the tokenizer has.
-        multiple: 8 or 128 for speed; 1 for no filling at all.
+        checkpoint: any checkpoint.
+        used: number of tokens in the tokenizer.
+        multiple: 8 or 128 for speed; 1 for no padding.
 
     Raises:
-        InputError: the multiple is none.
+        InputError: the multiple is less than 1.
     """
     if multiple < 1:
         raise InputError(f"a vocabulary cannot be a multiple of {multiple}: 1 is the least, 8 or 128 are usual")
@@ -216,9 +217,9 @@ def _why_not_huggingface(readout: ReadoutConfig, config: BertConfig) -> str | No
 
 
 def _layers(readout: ReadoutConfig, config: BertConfig) -> tuple[np.ndarray | None, int]:
-    """(weight of every hidden state, or None for one alone; that one).
+    """Return (weights of the hidden states, or None for a single one; index of the last layer needed).
 
-    One state alone is the last one of an encoder that ends there. A mix has the weight 1 wherever it has a share.
+    A single state is exported as the last one of a truncated encoder. A mix gets weight 1 for every layer in it.
     """
     name, args, _ = parse_spec(readout.layers)
     count = config.num_layers + 1
@@ -253,7 +254,7 @@ def _poolings(readout: ReadoutConfig) -> list[str]:
 
 
 def _activations(readout: ReadoutConfig, count: int = 1) -> list[str]:
-    """The classes of torch.nn that are the activations of a projection of so many layers."""
+    """Return the torch.nn classes of the activations of a projection with `count` layers."""
     given = parse_spec(readout.projection).kwargs.get("activation", "tanh")
     names = given if isinstance(given, tuple) else (given,) * count
     known = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
@@ -264,7 +265,7 @@ def _activations(readout: ReadoutConfig, count: int = 1) -> list[str]:
 
 
 def _pooling(term: Spec) -> str | None:
-    """The key of `MODES` that a pooling is, if it is one."""
+    """Return the key of `MODES` for a pooling, or None if it has none."""
     settings = dict(term.kwargs)
     if not settings.pop("special_tokens", True):
         return None
@@ -279,7 +280,7 @@ def _dense(params: Params) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scaled(readout: ReadoutConfig, denses: Denses, gamma: float) -> Denses:
-    """The poolings all scale with their input, so the mix's gamma can stand in the first dense layer."""
+    """Fold the mix's gamma into the first dense layer, as all poolings scale linearly with their input."""
     if gamma == 1:
         return denses
     if not denses or (gamma < 0 and "max" in readout.pooling):
@@ -289,7 +290,7 @@ def _scaled(readout: ReadoutConfig, denses: Denses, gamma: float) -> Denses:
 
 
 def _permuted(readout: ReadoutConfig, denses: Denses, parts: list[int]) -> Denses:
-    """The first dense layer for poolings that come in the order of sentence-transformers."""
+    """Permute the input of the first dense layer to the order of poolings in sentence-transformers."""
     if not denses:
         terms = readout.pooling.split("+")
         order = " + ".join(terms[part].strip() for part in parts)
@@ -302,7 +303,7 @@ def _permuted(readout: ReadoutConfig, denses: Denses, parts: list[int]) -> Dense
 
 
 def _cut(checkpoint: Checkpoint, num_layers: int) -> Checkpoint:
-    """The encoder up to one of its layers, whose state is then the last one."""
+    """Truncate the encoder after one of its layers, whose state becomes the last one."""
     if num_layers == checkpoint.config.num_layers:
         return checkpoint
     kept = {name: part for name, part in checkpoint.encoder.items() if not name.startswith("blocks_")}

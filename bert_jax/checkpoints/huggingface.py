@@ -1,4 +1,4 @@
-"""Hugging Face model directories: config.json and the weights, both ways, without torch."""
+"""Read and write Hugging Face model directories, config.json and weights, without torch."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ from bert_jax.json_object import JsonObject, shorten
 _LOGGER = logging.getLogger(__name__)
 
 CONFIG_FILES = ("config.json", "bert_config.json")
-"""What describes the architecture; the first that is there counts. The second is BERT's own name of it."""
+"""Files that describe the architecture; the first that exists is read. The second is the original BERT's."""
 
 _CONFIG_NAMES = {
     "vocab_size": "vocab_size",
@@ -52,14 +52,14 @@ _ACTIVATIONS = {
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), "gelu_tanh"),
     "relu": "relu",
 }
-"""A `hidden_act` of `transformers` to our activation."""
-_WRITTEN = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
-"""Our activation to the `hidden_act` that is written for it."""
+"""`hidden_act` of `transformers` -> our activation."""
+_HIDDEN_ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+"""Our activation -> `hidden_act` to write."""
 
 _LARGEST = {"num_hidden_layers": 1_000, "hidden_size": 100_000}
-"""Above these, a config is taken for damaged before anything of that size is made; elsewhere above 2^31 - 1."""
+"""Limits above which a config counts as damaged, checked before allocating memory; 2^31 - 1 for other fields."""
 
-_NEEDED = {
+_MISSING_FEATURES = {
     "roberta": "positions counted from 2, <s> for [CLS] and a byte-level BPE tokenizer",
     "xlm-roberta": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
     "camembert": "positions counted from 2, <s> for [CLS] and a SentencePiece vocabulary with other ids",
@@ -74,7 +74,7 @@ _NEEDED = {
     "xlnet": "two-stream attention over relative positions",
     "t5": "an encoder and a decoder with relative position biases",
 }
-"""What would have to be written to load each of the kinds that are taken for BERT most often."""
+"""Features missing here to load the architectures that are most often mistaken for BERT."""
 
 _CLASSES = (
     "BertModel",
@@ -84,13 +84,13 @@ _CLASSES = (
     "BertForNextSentencePrediction",
     "BertForSequenceClassification",
 )
-"""Classes whose heads are all known."""
+"""Classes whose heads are all supported."""
 
 _OTHER_CLASSIFIERS = {
     "BertForTokenClassification": "labels tokens",
     "BertForMultipleChoice": "scores choices",
 }
-"""Classes whose classifier has the names of a sentence classifier's, and is none."""
+"""Classes whose classifier has the tensor names of a sentence classifier, but another purpose."""
 
 
 def read_config(folder: Path) -> BertConfig:
@@ -103,24 +103,26 @@ def read_config(folder: Path) -> BertConfig:
 
 
 def config_file(folder: Path) -> Path:
-    """The file that describes a folder's architecture.
+    """Find the file that describes a folder's architecture.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     found = [folder / name for name in CONFIG_FILES if (folder / name).is_file()]
     if not found:
-        raise InputError(f"{folder} is no Hugging Face model directory: it has no config.json")
+        raise InputError(f"{folder} is not a Hugging Face model directory: it has no config.json")
     return found[0]
 
 
 def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
-    """The architecture that a config file describes; `activations` says what its hidden_act means."""
+    """Parse the architecture in a config file; `activations` maps its hidden_act to our activations."""
     raw = JsonObject.read(path)
     kind = raw.field("model_type", str, None) or "bert"
     if kind != "bert":
         needed = (
-            f"; {kind} would need {_NEEDED[kind]}" if kind in _NEEDED else f", its blocks differ from {shorten(kind)}'s"
+            f"; {kind} would need {_MISSING_FEATURES[kind]}"
+            if kind in _MISSING_FEATURES
+            else f", its blocks differ from {shorten(kind)}'s"
         )
         raise InputError(f"{path}: model_type is {shorten(kind)!r}; only 'bert' can be loaded{needed}")
     positions = raw.field("position_embedding_type", str, None) or "absolute"
@@ -137,7 +139,7 @@ def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
 
 
 def _value(raw: JsonObject, field: dataclasses.Field[Any]) -> Any:
-    """What a config says of a field of ours."""
+    """Read the value of one of our config fields."""
     name, kind = _CONFIG_NAMES[field.name], type(field.default)
     if kind is int:
         return raw.field(name, kind, field.default, most=_LARGEST.get(name, 2**31 - 1))
@@ -149,10 +151,10 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
 
     Args:
         folder: the model directory.
-        encoder_only: pass over, in one line of the log, heads that are unknown or do not fit.
+        encoder_only: skip heads that are unknown or do not fit, and log them in one line.
 
     Raises:
-        InputError: a file is missing or damaged, or its tensors are not those of the config: each
+        InputError: a file is missing or damaged, or its tensors do not match the config; each
             missing, unexpected and misshapen one is listed.
     """
     config, raw = read_config(folder), JsonObject.read(config_file(folder))
@@ -180,14 +182,16 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
 
 
 def _check_architecture(path: Path, tensors: Tensors) -> None:
-    """Refuse the weights of other models, whose config may not say what they are."""
-    kinds = {part for name in tensors for part in name.split(".")} & set(_NEEDED)
+    """Refuse the weights of other architectures, which a config need not name."""
+    kinds = {part for name in tensors for part in name.split(".")} & set(_MISSING_FEATURES)
     for kind in sorted(kinds):
-        raise InputError(f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_NEEDED[kind]}")
+        raise InputError(
+            f"{path.parent} holds a {kind}, and only BERT can be loaded; it would need {_MISSING_FEATURES[kind]}"
+        )
 
 
 def _read_labels(raw: JsonObject, tensors: Tensors) -> tuple[Labels, str | None]:
-    """A classifier's labels, or the reason why it cannot be loaded as one of sentences."""
+    """Return a classifier's labels, or the reason why it cannot be loaded as a sentence classifier."""
     if reason := _why_no_sentence_classifier(raw, tensors):
         return Labels(), f"{raw.path} {reason}"
     try:
@@ -197,10 +201,10 @@ def _read_labels(raw: JsonObject, tensors: Tensors) -> tuple[Labels, str | None]
 
 
 def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors) -> str | None:
-    """Why a `classifier` is not that of BertForSequenceClassification, as far as the files tell; None if it may be.
+    """Return evidence that a `classifier` is not that of BertForSequenceClassification; None if it may be.
 
-    BertForTokenClassification has the same names. It has no pooler (older versions had one that nothing read), and
-    its labels are usually those of tagged tokens.
+    BertForTokenClassification has the same tensor names. It has no pooler (older versions had an unused one), and its
+    labels are usually token tags.
     """
     names = raw.strings("architectures")
     for name in names:
@@ -221,7 +225,7 @@ def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors) -> str | None
 
 
 def _labels(raw: JsonObject) -> Labels:
-    """What a config says of a classifier's outputs; of two numbers of labels, num_labels counts in `transformers`."""
+    """Read the labels of a classifier's outputs; num_labels takes precedence over id2label, as in `transformers`."""
     named = raw.section("id2label").content
     number = raw.field("num_labels", int, None, least=0, most=1_000_000)
     if number is not None and named and number != len(named):
@@ -231,28 +235,28 @@ def _labels(raw: JsonObject) -> Labels:
     elif set(named) == {str(n) for n in range(len(named))}:
         names = [str(named[str(n)]) for n in range(len(named))]
     else:
-        raise InputError(f"{raw.path}: id2label is no table from numbers to names, 0 to {len(named) - 1}")
+        raise InputError(f"{raw.path}: id2label must map the numbers 0 to {len(named) - 1} to names")
     return Labels(tuple(names), raw.field("problem_type", str, None))
 
 
 def _carried(raw: JsonObject) -> Carried:
-    """The fields that are only written back. A null pad_token_id says that there is no padding token."""
+    """Read the fields that are only written back. A null pad_token_id means that there is no padding token."""
     has_pad = raw.content.get("pad_token_id", 0) is not None
     pad = raw.field("pad_token_id", int, 0) if has_pad else None
     return Carried(pad, raw.field("classifier_dropout", float, None))
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | None = None) -> None:
-    """Write `config.json` and `model.safetensors` as `transformers` names them; load gives the same bits back.
+    """Write `config.json` and `model.safetensors` in the format of `transformers`; loading restores the same bits.
 
     Args:
-        folder: is made if need be.
-        checkpoint: what to write.
-        settings: more fields for config.json.
+        folder: the model directory; created if missing.
+        checkpoint: the checkpoint to write.
+        settings: further fields for config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     raw: Json = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
-    raw["hidden_act"] = _WRITTEN[checkpoint.config.activation]
+    raw["hidden_act"] = _HIDDEN_ACTS[checkpoint.config.activation]
     raw |= {"model_type": "bert", "architectures": [_architecture(checkpoint)], **checkpoint.carried._asdict()}
     names, problem_type = output_labels(checkpoint)
     if names:
@@ -268,7 +272,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
 
 
 def _architecture(checkpoint: Checkpoint) -> str:
-    """The class of `transformers` that has the same heads."""
+    """Return the class of `transformers` with the same heads."""
     if checkpoint.classifier:
         return "BertForSequenceClassification"
     if checkpoint.mlm:

@@ -1,7 +1,7 @@
-"""What an encoder was tuned on before: two runs compare only where they begin alike.
+"""Record and detect earlier fine-tuning of an encoder: runs are comparable only from the same starting point.
 
-A model directory that a training here has written says so in `training.json`. Of others, their own files tell:
-labels of inference in config.json, or the parts of a sentence-transformers model.
+Model directories written by our training list it in `training.json`. For other directories it is inferred from NLI
+labels in config.json, or from the files of a sentence-transformers model.
 """
 
 import json
@@ -15,7 +15,7 @@ _SENTENCE_TRANSFORMERS = ("modules.json", "config_sentence_transformers.json")
 
 
 def tunings(folder: Path) -> list[str]:
-    """What the encoder in a model directory was tuned on after its pretraining, in order; nothing for a plain one.
+    """List the fine-tunings of the encoder in a model directory, in order; empty for a pretrained-only one.
 
     Raises:
         InputError: training.json cannot be read.
@@ -30,7 +30,7 @@ def tunings(folder: Path) -> list[str]:
 
 
 def read_history(folder: Path) -> list[Json]:
-    """The trainings that are recorded in a model directory: each with `objective`, `train` and its settings.
+    """Read the trainings recorded in a model directory, each with `objective`, `train` and its settings.
 
     Raises:
         InputError: training.json is damaged.
@@ -45,7 +45,7 @@ def read_history(folder: Path) -> list[Json]:
 
 
 def write_history(folder: Path, history: list[Json]) -> None:
-    """Record the trainings, plain JSON values, in a model directory."""
+    """Write the trainings, plain JSON values, to a model directory."""
     text = json.dumps(history, indent=2, allow_nan=False) + "\n"
     write_whole(folder / HISTORY, lambda file: file.write(text.encode()))
 

@@ -1,7 +1,7 @@
-"""What a directory of sentence-transformers does after its encoder, as a readout of ours.
+"""Convert the modules after the encoder of a sentence-transformers directory to one of our readouts.
 
-`modules.json` lists the modules. A Transformer, at most one WeightedLayerPooling, a Pooling, any number of Dense and at
-most one Normalize can be expressed; anything else is refused, as an embedding without it would be another one.
+`modules.json` lists the modules. Supported are a Transformer, at most one WeightedLayerPooling, a Pooling, any number
+of Dense and at most one Normalize. Any other module is refused, because omitting it would change the embedding.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ import numpy as np
 from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
-from bert_jax.json_object import JsonObject, read_json, shorten
+from bert_jax.files import read_json
+from bert_jax.json_object import JsonObject, shorten
 from bert_jax.model.readout import dense_name
 from bert_jax.types import Params
 
@@ -25,17 +26,17 @@ POOLINGS = {
     "weightedmean": "weightedmean",
     "lasttoken": "last_token",
 }
-"""A `pooling_mode` to our pooling, in the order in which sentence-transformers joins several."""
+"""`pooling_mode` -> our pooling, in the order in which sentence-transformers concatenates several."""
 
 ACTIVATIONS = {"Tanh": "tanh", "Identity": "identity", "ReLU": "relu", "GELU": "gelu"}
-"""A Dense module's class of `torch.nn` to our name of the activation."""
+"""Activation class of a Dense module in `torch.nn` -> our activation."""
 
 _BOOLEANS = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens"} | {
     "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "weightedmean": "weightedmean_tokens",
     "lasttoken": "lasttoken",
 }
-"""The older form: `pooling_mode_cls_token: true` and so on."""
+"""Pooling mode -> switch in the older format: `pooling_mode_cls_token: true` and so on."""
 
 
 _WIRING = {
@@ -45,25 +46,25 @@ _WIRING = {
     "module_input_name": ("sentence_embedding",),
     "module_output_name": ("token_embeddings", "sentence_embedding"),
 }
-"""What newer versions write of the way from module to module, as it nearly always is."""
+"""Supported values of the fields in which newer versions describe the data flow between modules."""
 
 
 _REPEATS = 1_000
-"""Whole weights of layers up to this sum are written as an average in which layers are named repeatedly."""
+"""Integer layer weights with at most this sum are written as an `avg` with repeated layers."""
 
 
 class Module(NamedTuple):
-    """A line of modules.json: the last part of its class's name, and its folder."""
+    """An entry of modules.json. kind: last part of the class name. folder: folder of the module."""
 
     kind: str
     folder: Path
 
 
 class Pipeline(NamedTuple):
-    """What follows the encoder, and how texts come to it.
+    """The readout after the encoder, and the preprocessing of texts.
 
-    reader: the readout's parameters, {} where it has none. normalize: to vectors of
-    length 1. max_length: tokens that texts are cut to, or None. lowercase: texts are, before they are tokenised.
+    reader: the readout's parameters, {} if it has none. normalize: scale vectors to length 1.
+    max_length: length in tokens to which texts are truncated, or None. lowercase: lowercase texts before tokenising.
     """
 
     readout: ReadoutConfig
@@ -74,7 +75,7 @@ class Pipeline(NamedTuple):
 
 
 def encoder_folder(folder: Path) -> Path:
-    """Where the encoder is: the folder of modules.json's Transformer, or the folder itself.
+    """Find the folder of the encoder: that of the Transformer in modules.json, or the folder itself.
 
     Raises:
         InputError: modules.json is unreadable or does not begin with a Transformer.
@@ -88,10 +89,10 @@ def encoder_folder(folder: Path) -> Path:
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """The lines of `modules.json`.
+    """Read the entries of `modules.json`.
 
     Raises:
-        InputError: it is unreadable, empty, or names a folder outside its own.
+        InputError: the file is unreadable, empty, or names a folder outside its own.
     """
     path = folder / "modules.json"
     try:
@@ -103,7 +104,7 @@ def read_modules(folder: Path) -> list[Module]:
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path} is no list of modules with a type and a path each ({error!r})") from error
+        raise InputError(f"{path} is not a list of modules with a type and a path each ({error!r})") from error
     if not modules:
         raise InputError(f"{path} lists no modules")
     if outside:
@@ -118,10 +119,10 @@ def _within(folder: Path, path: str) -> Path:
 
 
 def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
-    """What a directory of sentence-transformers does with an encoder's tokens; None if it is no such directory.
+    """Read the pipeline of a sentence-transformers directory; None for any other directory.
 
     Raises:
-        InputError: a file is missing or damaged, or a module or setting has no equal here.
+        InputError: a file is missing or damaged, or a module or setting has no equivalent here.
     """
     if not (folder / "modules.json").is_file():
         return None
@@ -144,7 +145,7 @@ def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
 
 
 def _split(modules: Sequence[Module], path: Path) -> tuple[Any, ...]:
-    """The WeightedLayerPooling or None, the Pooling, then what follows it."""
+    """Split modules into the WeightedLayerPooling or None, the Pooling, and the modules after it."""
     kinds = [module.kind for module in modules]
     layered = kinds[:1] == ["WeightedLayerPooling"]
     after = kinds[1 + layered :]
@@ -152,7 +153,7 @@ def _split(modules: Sequence[Module], path: Path) -> tuple[Any, ...]:
     if kinds[layered : layered + 1] != ["Pooling"] or set(usual) - {"Dense"}:
         raise _refusal(
             path,
-            f"Transformer, {', '.join(kinds) or 'nothing'}; what can be expressed is Transformer, at most one "
+            f"Transformer, {', '.join(kinds) or 'nothing'}; supported are Transformer, at most one "
             "WeightedLayerPooling, Pooling, any number of Dense, at most one Normalize",
         )
     return (modules[0] if layered else None, *modules[layered:])
@@ -171,7 +172,7 @@ def _refuse_prompt(path: Path) -> None:
 
 
 def _refuse_wiring(path: Path) -> None:
-    """Refuse a module that reads or writes something other than what its neighbours do."""
+    """Refuse a module whose inputs or outputs differ from the usual data flow."""
     raw = JsonObject.read(path, optional=True)
     text = raw.section("modality_config").section("text")
     for name in _WIRING:
@@ -181,20 +182,22 @@ def _refuse_wiring(path: Path) -> None:
 
 
 def _layers(folder: Path, encoder: Path, config: BertConfig) -> tuple[str, Params]:
-    """A WeightedLayerPooling as a layers spec and its parameters: the sum of w_n h_n over the sum of the w_n."""
+    """Convert a WeightedLayerPooling, sum(w_n h_n) / sum(w_n), to a layers spec and its parameters."""
     path = folder / "config.json"
     raw = JsonObject.read(path)
     start = raw.field("layer_start", int, 4, least=0, most=config.num_layers)
     _refuse_width(raw, config.hidden_size)
     if not JsonObject.read(encoder / "config.json").field("output_hidden_states", bool, False):
-        raise _refusal(path, "weights of layers that its encoder does not give: config.json lacks output_hidden_states")
+        raise _refusal(
+            path, "weights for layers that its encoder does not output: config.json lacks output_hidden_states"
+        )
     found = _tensors(folder)
     shape = (config.num_layers + 1 - start,)
     if {name: tensor.shape for name, tensor in found.items()} != {"layer_weights": shape}:
         raise InputError(f"{folder} needs layer_weights of {shape}: from layer {start} to {config.num_layers}")
     weights = found["layer_weights"].astype(np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise _refusal(path, "weights of layers that are no average: they must be finite, none negative, some positive")
+        raise _refusal(path, "layer weights that are not an average: they must be finite, none negative, some positive")
     used = [int(n) for n in np.flatnonzero(weights)]
     if (weights == weights.round()).all() and weights.sum() <= _REPEATS:
         times = [n + start for n in used for _ in range(int(weights[n]))]
@@ -209,7 +212,7 @@ def _pooling(path: Path, config: BertConfig) -> list[str]:
     modes = raw.content.get("pooling_mode") or [
         mode for mode, name in _BOOLEANS.items() if raw.field(f"pooling_mode_{name}", bool, False)
     ]
-    modes = [modes] if isinstance(modes, str) else modes or ["mean"]  # the default, when every boolean is false
+    modes = [modes] if isinstance(modes, str) else modes or ["mean"]  # the default if every boolean is false
     if not isinstance(modes, list) or not all(isinstance(mode, str) and mode in POOLINGS for mode in modes):
         shown = ", ".join(map(str, modes)) if isinstance(modes, list) else str(modes)
         raise _refusal(path, f"pooling {shorten(shown)}; known are {', '.join(POOLINGS)}")
@@ -225,7 +228,7 @@ def _refuse_width(raw: JsonObject, width: int) -> None:
 
 
 def _projection(folders: Sequence[Path], width: int, config: BertConfig) -> tuple[str, Params]:
-    """Dense modules as a projection and its weights."""
+    """Convert Dense modules to a projection spec and its weights."""
     features, activations, weights = [], [], {}
     for n, folder in enumerate(folders):
         activation, weights[dense_name(n)] = _dense(folder, width)
@@ -241,7 +244,7 @@ def _projection(folders: Sequence[Path], width: int, config: BertConfig) -> tupl
 
 
 def _dense(folder: Path, width: int) -> tuple[str, Params]:
-    """The activation of a Dense module, and its weights."""
+    """Read the activation and the weights of a Dense module."""
     raw = JsonObject.read(folder / "config.json")
     name = raw.field("activation_function", str, "Tanh").rpartition(".")[2]
     if name not in ACTIVATIONS:
@@ -261,7 +264,7 @@ def _dense(folder: Path, width: int) -> tuple[str, Params]:
 
 
 def _tensors(folder: Path) -> Tensors:
-    """The weights of a module."""
+    """Read the weights of a module."""
     file = find_weights(folder)
     if file is None:
         raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin")
@@ -269,11 +272,11 @@ def _tensors(folder: Path) -> Tensors:
 
 
 def _input(folder: Path) -> tuple[int | None, bool]:
-    """Tokens that texts are cut to, and whether they are lowercased before they are tokenised."""
+    """Read the length in tokens to which texts are truncated, and whether they are lowercased before tokenising."""
     tokenizer, own = (
         JsonObject.read(folder / name, optional=True) for name in ("tokenizer_config.json", "sentence_bert_config.json")
     )
-    # Of a tokenizer without a limit, transformers writes 10^30.
+    # For a tokenizer without a limit, transformers writes 10^30, a float.
     limits = own.field("max_seq_length", int, None), tokenizer.field("model_max_length", float, None)
     length = limits[0] or limits[1]
     return None if length is None else int(length), bool(own.field("do_lower_case", bool, None))

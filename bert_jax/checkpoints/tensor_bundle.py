@@ -1,8 +1,9 @@
-"""TensorFlow checkpoints, without TensorFlow: the tensor bundle (`.index`, `.data-00000-of-00001`) is read directly.
+"""Read the tensor bundle of a TensorFlow checkpoint (`.index`, `.data-00000-of-00001`) without TensorFlow.
 
-The index is an SSTable as LevelDB writes it: a footer points to an index block, that one to data blocks, whose keys
-share prefixes; a block ends in its compression and checksum. Keys are variable names, values protocol buffers that say
-where in the data shards the numbers are. Sources: LevelDB's `table_format.md`, TensorFlow's `tensor_bundle.proto`.
+The index is an SSTable in the format of LevelDB: a footer points to an index block, which points to data blocks, whose
+keys share prefixes; a block ends with its compression type and checksum. Keys are variable names, values are protocol
+buffers with the location of the numbers in the data shards. Sources: LevelDB's `table_format.md`, TensorFlow's
+`tensor_bundle.proto`.
 """
 
 import math
@@ -24,7 +25,7 @@ _DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 14: ml_dtypes
 
 
 class _Entry(NamedTuple):
-    """Where a tensor is: BundleEntryProto."""
+    """Location of a tensor (BundleEntryProto)."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -36,12 +37,12 @@ class _Entry(NamedTuple):
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The prefix of a folder's checkpoint (`bert_model.ckpt`), or None if there is none.
+    """Find the prefix of a folder's checkpoint (`bert_model.ckpt`); None if there is none.
 
-    Of several, it is the one that TensorFlow's own file `checkpoint` names as the latest.
+    Among several, the one that TensorFlow's file `checkpoint` names as the latest is used.
 
     Raises:
-        InputError: there are several, and no such file names one of them.
+        InputError: there are several, and no file `checkpoint` names one of them.
     """
     prefixes = sorted(path.with_suffix("") for path in folder.glob("*.index"))
     if len(prefixes) < 2:
@@ -58,7 +59,7 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 def _latest(path: Path) -> str | None:
-    """The name in a CheckpointState of TensorFlow; its folder may be one of another machine."""
+    """Read the checkpoint name in a TensorFlow CheckpointState, without its folder, which may be on another machine."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -68,12 +69,12 @@ def _latest(path: Path) -> str | None:
 
 
 def checkpoint_files(prefix: Path) -> list[Path]:
-    """The files of a checkpoint: its index, then its data shards."""
+    """List the files of a checkpoint: its index, then its data shards."""
     return [prefix.with_name(f"{prefix.name}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
 
 
 def read_bundle(prefix: Path, wanted: Callable[[list[str]], Collection[str]]) -> dict[str, np.ndarray]:
-    """The variables that are wanted of all names, checked against their checksums; the others are not even read.
+    """Read the variables that `wanted` selects from all names, and verify their checksums; others are not read.
 
     Raises:
         InputError: a file is missing, truncated or damaged, or a variable is not stored as plain numbers.
@@ -109,17 +110,17 @@ def _tensor(prefix: Path, name: str, entry: _Entry, num_shards: int) -> np.ndarr
 
 
 def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of an SSTable, in order."""
+    """Yield the keys and values of an SSTable, in order."""
     footer = file[-_FOOTER:]
     if len(footer) < _FOOTER or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
-        raise ValueError("it does not end as one")
+        raise ValueError("it does not end with the magic number of an index")
     _, _, at = _handle(footer, 0)  # the metaindex, which bundles leave empty
     for _, handle in _block(file, *_handle(footer, at)[:2]):
         yield from _block(file, *_handle(handle, 0)[:2])
 
 
 def _block(file: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Entries of a block: key bytes shared with the key before, key bytes of its own, value bytes; then restarts."""
+    """Yield the entries of a block: length of the prefix shared with the previous key, own key bytes, value bytes."""
     block, trailer = file[offset : offset + size], file[offset + size : offset + size + 5]
     compression, checksum = struct.unpack("<BI", trailer)
     if _masked_crc(file[offset : offset + size + 1]) != checksum:
@@ -138,14 +139,14 @@ def _block(file: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 
 def _handle(data: bytes, at: int) -> tuple[int, int, int]:
-    """Offset and size of a block, and where their encoding ends."""
+    """Decode offset and size of a block; returns the end of the encoding, too."""
     offset, at = _varint(data, at)
     size, at = _varint(data, at)
     return offset, size, at
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and where it ends."""
+    """Decode an integer of seven bits per byte, lowest first; returns its end, too."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -156,13 +157,13 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _masked_crc(data: bytes) -> int:
-    """LevelDB's rotation of CRC-32C, which keeps checksums of data that holds checksums apart."""
+    """Compute LevelDB's masked CRC-32C, which is safe for data that contains checksums."""
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Numbers and values of a protocol buffer's fields."""
+    """Yield the numbers and values of a protocol buffer's fields."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -182,7 +183,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _header(message: bytes | None) -> int:
-    """The number of shards: BundleHeaderProto has num_shards 1, endianness 2."""
+    """Decode the number of shards from a BundleHeaderProto: num_shards 1, endianness 2."""
     if message is None:
         raise ValueError("it has no header")
     fields = dict(_fields(message))
@@ -192,7 +193,7 @@ def _header(message: bytes | None) -> int:
 
 
 def _entry(message: bytes) -> _Entry:
-    """BundleEntryProto has dtype 1, shape 2, shard_id 3, offset 4, size 5, crc32c 6, slices 7."""
+    """Decode a BundleEntryProto: dtype 1, shape 2, shard_id 3, offset 4, size 5, crc32c 6, slices 7."""
     fields = dict(_fields(message))
     dimensions = [_message(value) for field, value in _fields(_message(fields.get(2, b""))) if field == 2]
     shape = tuple(_number(dict(_fields(dimension)).get(1, 0)) for dimension in dimensions)

@@ -1,4 +1,4 @@
-"""BERT's original checkpoints: bert_config.json, vocab.txt and a TensorFlow 1 checkpoint, without TensorFlow."""
+"""Read BERT's original checkpoints (bert_config.json, vocab.txt, TensorFlow 1 variables) without TensorFlow."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from bert_jax.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 _ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu"}
-"""gelu is the approximation by tanh, as `modeling.py` of google-research/bert has it at HEAD."""
+"""`hidden_act` -> our activation. gelu is the tanh approximation of `modeling.py` in google-research/bert at HEAD."""
 
 _NAMES = {
     "cls/predictions/output_bias": "cls.predictions.bias",
@@ -24,10 +24,12 @@ _NAMES = {
     "output_weights": "classifier.weight",
     "output_bias": "classifier.bias",
 }
-"""Variables with names of their own; the last two are those of `run_classifier.py`."""
+"""Variables with irregular names; the last two are from `run_classifier.py`."""
 
-_OF_TRAINING = re.compile(r"(.*/)?(global_step|beta\d_power|loss_scale|good_steps)(_\d+)?|signal_early_stopping/.*")
-"""Variables of a training that hang below no weight."""
+_TRAINING_VARIABLE = re.compile(
+    r"(.*/)?(global_step|beta\d_power|loss_scale|good_steps)(_\d+)?|signal_early_stopping/.*"
+)
+"""Training variables that are not slots of a weight."""
 
 
 def read_config(folder: Path) -> BertConfig:
@@ -45,15 +47,15 @@ def read_config(folder: Path) -> BertConfig:
 def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     """Read `bert_config.json` and the checkpoint, strictly.
 
-    What a training keeps of each variable is passed over in one line of the log.
+    Optimizer slots of the variables are skipped and logged in one line.
 
     Args:
         folder: the model directory.
-        encoder_only: pass over heads that are unknown or do not fit, too.
+        encoder_only: also skip heads that are unknown or do not fit.
 
     Raises:
-        InputError: a file is missing or damaged, or the variables are not those of the config: each
-            missing, unexpected and misshapen one is listed, by the name that `transformers` gives it.
+        InputError: a file is missing or damaged, or the variables do not match the config; each
+            missing, unexpected and misshapen one is listed, by its name in `transformers`.
     """
     config = read_config(folder)
     prefix = find_checkpoint(folder)
@@ -67,13 +69,13 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of the folder's checkpoint."""
+    """List the files of the folder's checkpoint."""
     prefix = find_checkpoint(folder)
     return checkpoint_files(prefix) if prefix else []
 
 
 def _weights(names: list[str], prefix: Path) -> list[str]:
-    """The variables that are weights. An optimizer's or an average's slots hang below the name of their variable."""
+    """Select the variables that are weights. Slots of optimizers and averages have the name of a variable as prefix."""
     known = set(names)
     slots: Counter[str] = Counter()
     kept = []
@@ -82,15 +84,15 @@ def _weights(names: list[str], prefix: Path) -> list[str]:
         above = (cut for cut in range(1, len(parts)) if "/".join(parts[:cut]) in known)
         if (cut := next(above, None)) is not None:
             slots["/".join(parts[cut:])] += 1
-        elif not _OF_TRAINING.fullmatch(name):
+        elif not _TRAINING_VARIABLE.fullmatch(name):
             kept.append(name)
     if slots:
-        _LOGGER.warning("%s: passed over %d slots of its training: %s", prefix, slots.total(), ", ".join(sorted(slots)))
+        _LOGGER.warning("%s: skipped %d training slots: %s", prefix, slots.total(), ", ".join(sorted(slots)))
     return kept
 
 
 def _renamed(name: str, variable: np.ndarray) -> tuple[str, np.ndarray]:
-    """The name and the layout that `transformers` has for a variable: a dense kernel is [in out] here, [out in] there.
+    """Convert a variable to the name and layout of `transformers`: dense kernels from [in out] to [out in].
 
     >>> _renamed("bert/encoder/layer_0/output/dense/kernel", np.zeros((40, 24)))[0]
     'bert.encoder.layer.0.output.dense.weight'

@@ -1,8 +1,8 @@
-"""Tensors out of a `torch.save` file, without torch and without running what is pickled in it.
+"""Read the tensors of a `torch.save` file without torch and without executing its pickle.
 
-A pickle is a program: unpickling one calls whatever it names. Here its operations are only looked at
-(`pickletools.genops`) and those that build a dictionary of tensors are followed; a name is never imported and nothing
-is ever called. The formats are torch's own: the zip archive of torch 1.6 and later, and the row of pickles before it.
+Unpickling runs whatever functions a pickle names. Here its operations are only parsed (`pickletools.genops`), and those
+that build a dictionary of tensors are interpreted; no named module is imported and no named function is called. Both
+formats of torch are supported: the zip archive since torch 1.6, and the sequence of pickles before.
 """
 
 import io
@@ -38,7 +38,7 @@ _Value = Any
 
 
 class _Storage(NamedTuple):
-    """A flat run of numbers, by the key under which the file has it."""
+    """A flat array of numbers. key: its key in the file. length: in numbers."""
 
     dtype: np.dtype | type
     key: str
@@ -46,7 +46,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A strided view of a storage; several tensors may share one."""
+    """A strided view of a storage, which several tensors may share."""
 
     storage: _Storage
     offset: int
@@ -61,7 +61,7 @@ _REBUILD: dict[str, Callable[..., _Value]] = {
     "torch._utils _rebuild_tensor_v2": lambda *args: _Tensor(*args[:4]),
     "torch._utils _rebuild_parameter": lambda *args: args[0],
 }
-"""What each name that a file of tensors needs stands for here."""
+"""Name in the pickle of a tensor file -> function that replaces it."""
 
 _LITERALS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -78,10 +78,10 @@ _CONSTANTS: dict[str, Callable[[], object]] = {
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, in the types that they were saved in.
+    """Read the tensors of a state dict, in their saved types.
 
     Raises:
-        InputError: the file is damaged, holds something other than tensors by name, or asks to run anything.
+        InputError: the file is damaged, holds anything but tensors by name, or would run code when unpickled.
     """
     try:
         with path.open("rb") as file:
@@ -91,7 +91,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
                 with zipfile.ZipFile(file) as archive:
                     return _from_zip(path, archive)
             if start[:1] != b"\x80":
-                raise ValueError("it begins as neither a zip archive nor a pickle")
+                raise ValueError("it is neither a zip archive nor a pickle")
             return _from_pickles(path, file)
     except InputError:
         raise
@@ -113,9 +113,9 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 
 
 def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:
-    """The format before torch 1.6: magic number, version, system, object and keys pickled; then each key's numbers."""
+    """Read the format before torch 1.6: pickles of magic number, version, system, object, keys; then the numbers."""
     if _follow(path, file) != _LEGACY_MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not start with the magic number of torch")
     _version, system, content, keys = (_follow(path, file) for _ in range(4))
     if not system["little_endian"]:
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
@@ -155,7 +155,7 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
 
 
 def _follow(path: Path, file: _Stream) -> _Value:
-    """What the next pickle of a file describes: dictionaries, tuples, numbers, strings and `_Tensor`s."""
+    """Interpret the next pickle of a file: dictionaries, tuples, numbers, strings and `_Tensor`s."""
     stack: list[_Value] = []
     marks: list[int] = []
     memo: dict[int, _Value] = {}
@@ -207,10 +207,10 @@ def _follow(path: Path, file: _Stream) -> _Value:
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_REBUILD[stack.pop()](*arguments))
-            case "BUILD":  # what torch notes beside a state dict: versions of its modules
+            case "BUILD":  # module versions that torch attaches to a state dict
                 stack.pop()
             case other:
-                raise InputError(f"{path} does what no file of tensors needs (pickle operation {other}); not loaded")
+                raise InputError(f"{path} contains the pickle operation {other}, which tensors do not need; not loaded")
     raise EOFError("it ends early")
 
 

@@ -1,4 +1,4 @@
-"""The weight files of a Hugging Face model directory: safetensors or torch's, in one file or several."""
+"""Read the weight files of a Hugging Face model directory: safetensors or torch, in one file or in shards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from bert_jax.checkpoints.torch_file import read_torch_file
 from bert_jax.errors import InputError
-from bert_jax.json_object import read_json
+from bert_jax.files import read_json
 
 Tensors = dict[str, np.ndarray]
 
@@ -19,19 +19,19 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What holds a model's weights; the first that is there counts."""
+"""Weight files of a model; the first that exists is read."""
 
 _TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
-"""Types of safetensors that NumPy has, with ml_dtypes."""
+"""Types of safetensors that NumPy supports, with ml_dtypes."""
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The file that holds a folder's weights, or the index of those that do; None if there is none."""
+    """Find the weight file of a folder, or the index of its shards; None if there is neither."""
     return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
 
 
 def weight_files(path: Path) -> list[Path]:
-    """Every file of the weights that `find_weights` has found, an index first.
+    """List all files of the weights that `find_weights` returned, the index first.
 
     Raises:
         InputError: the index is unreadable, or a file that it names is missing.
@@ -40,10 +40,10 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def read_weights(path: Path) -> Tensors:
-    """The tensors of the weights that `find_weights` has found, as they were saved.
+    """Read the tensors of the weights that `find_weights` returned, in their saved types.
 
     Raises:
-        InputError: a file is missing or damaged, or the index and its files do not agree.
+        InputError: a file is missing or damaged, or the index and its files disagree.
     """
     if path.suffix != ".json":
         return _read(path)
@@ -53,7 +53,7 @@ def read_weights(path: Path) -> Tensors:
         tensors |= _read(file)
     lost = [f"{name} is not in {file.name}" for name, file in sorted(shards.items()) if name not in tensors]
     if lost:
-        raise InputError(f"{path} names what its files do not have:\n  " + "\n  ".join(lost))
+        raise InputError(f"{path} names tensors that its files do not have:\n  " + "\n  ".join(lost))
     return tensors
 
 
@@ -73,9 +73,9 @@ def _read_safetensors(path: Path) -> Tensors:
 
 
 def _check_types(path: Path) -> None:
-    """Refuse types that NumPy does not have, such as the 8-bit floats of quantised models."""
+    """Refuse types that NumPy does not support, such as the 8-bit floats of quantised models."""
     with safe_open(path, framework="np") as file:
-        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - it is no dict
+        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
     strange = [name for name, dtype in types.items() if dtype not in _TYPES]
     if strange:
         raise InputError(
@@ -85,10 +85,10 @@ def _check_types(path: Path) -> None:
 
 
 def _shards(index: Path) -> dict[str, Path]:
-    """Tensor name to the file that holds it."""
+    """Map tensor names to the files that hold them."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise InputError(f"{index} has no weight_map, which says what file holds which tensor")
+        raise InputError(f"{index} has no weight_map, the table from tensor names to files")
     strange = sorted({str(name) for name in names.values() if Path(str(name)).name != name})
     if strange:
         raise InputError(f"{index} names files outside its folder: {', '.join(strange)}")

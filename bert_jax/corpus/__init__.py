@@ -1,1 +1,1 @@
-"""From raw text to shards of token ids."""
+"""Prepare raw text as shards of token ids, and read them."""

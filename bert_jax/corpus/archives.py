@@ -1,4 +1,4 @@
-"""The plain files in a file: what is compressed is unpacked and archives are opened, all as streams."""
+"""Stream the plain files inside compressed files and tar archives."""
 
 import bz2
 import contextlib
@@ -24,16 +24,16 @@ _FORMATS: dict[bytes, Callable[..., Any]] = {
     b"\x28\xb5\x2f\xfd": zstd.open,
     b"BZh": bz2.open,
 }
-"""By their first bytes."""
+"""First bytes of a compressed file -> function that opens it."""
 _PIECE = 1 << 20
 HEAD = 1 << 16
-"""Bytes of a file that can be looked at before it is read."""
-_END: type[Exception] = vars(tarfile)["EOFHeaderError"]  # which the types of the library do not know
+"""Bytes at the start of a file that can be inspected before it is read."""
+_END: type[Exception] = vars(tarfile)["EOFHeaderError"]  # missing in the type stubs
 _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 
 class Stream:
-    """A binary stream that can be looked at before it is read, and that reads short only at its end."""
+    """A binary stream whose `head` can be inspected before reading, and whose reads are short only at the end."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
@@ -41,7 +41,7 @@ class Stream:
         self.head = self.read(HEAD)
 
     def read(self, size: int) -> bytes:
-        """The next bytes."""
+        """Read the next `size` bytes, or fewer at the end."""
         parts = [self.head[:size]]
         self.head = self.head[size:]
         size -= len(parts[0])
@@ -52,9 +52,9 @@ class Stream:
 
 
 def read_members(file: IO[bytes], name: str) -> Iterator[tuple[str, Stream]]:
-    """Every plain file within a file, with its name; each is read before the next is asked for.
+    """Yield the name and stream of every plain file inside a file; read each stream before taking the next.
 
-    What a damaged file raises, here or while a stream is read, is for `reading` to translate.
+    Wrap this call and all reads in `reading`, which translates the errors of damaged files.
     """
     stream = Stream(file)
     for magic, unpack in _FORMATS.items():
@@ -65,19 +65,19 @@ def read_members(file: IO[bytes], name: str) -> Iterator[tuple[str, Stream]]:
         yield name, stream
         return
     archive: Any = stream
-    tar: Any  # its list of members is not in the types
+    tar: Any  # its list of members is missing in the type stubs
     with tarfile.open(fileobj=archive, mode="r|", tarinfo=_Member) as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # they would pile up, a kilobyte for each
+            tar.members.clear()  # they would accumulate, a kilobyte each
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None and not is_hidden(PurePosixPath(member.name)):
                 yield from read_members(content, f"{name}:{member.name.removeprefix('./')}")
-    while stream.read(_PIECE):  # to the end, where a compressed file has its checksum
+    while stream.read(_PIECE):  # to the end, so that the checksum of a compressed file is verified
         pass
 
 
 class _Member(tarfile.TarInfo):
-    """`tarfile` takes what is no header for the end of the archive, where it may have been cut off or damaged."""
+    """A tar member that rejects invalid headers, which `tarfile` would treat as the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -90,7 +90,7 @@ class _Member(tarfile.TarInfo):
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Whether the name of a file, or of a folder that it is in, begins with a dot.
+    """Return True if any component of a path, other than `..`, begins with a dot.
 
     >>> is_hidden(PurePosixPath(".git/config")), is_hidden(PurePosixPath("../texts/a.txt"))
     (True, False)
@@ -99,10 +99,10 @@ def is_hidden(path: PurePath) -> bool:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is there but can be read only once, or not at all.
+    """Refuse an existing path that cannot be read repeatedly.
 
     Raises:
-        InputError: it is a pipe, a device or a folder.
+        InputError: the path is a pipe, a device or a folder.
     """
     if path.is_dir():
         raise InputError(f"--input {path} is a folder; name a file in it")
@@ -112,7 +112,7 @@ def require_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """What a damaged or unreadable file raises becomes an `InputError` that names it."""
+    """Turn the errors of a damaged or unreadable file into an `InputError` that names it."""
     try:
         yield
     except _DAMAGE as error:

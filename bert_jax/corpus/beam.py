@@ -1,8 +1,8 @@
-"""The preparation of a corpus as an Apache Beam pipeline, for text beyond one machine.
+"""Corpus preparation as an Apache Beam pipeline, for text beyond one machine.
 
-The same functions as in `prepare`, spread by Beam: the same input and settings give the same tokenizer and the same
-documents, and the same shards on any runner; only, a hash of its text and not its place decides where a document
-stands. Files are read and written by Beam's file systems, so `gs://`, `s3://` and `hdfs://` work where it has them.
+Beam distributes the functions of `prepare`: the same input and settings give the same tokenizer and documents as
+there, and the same shards on any runner. Only the order of documents differs, because it follows a hash of their text.
+Files are read and written through Beam's file systems, so `gs://`, `s3://` and `hdfs://` work if they are installed.
 """
 
 import functools
@@ -26,10 +26,10 @@ from bert_jax.corpus import readers, shards, vocabulary
 from bert_jax.corpus.archives import read_members, reading
 from bert_jax.corpus.corpus import Document
 from bert_jax.corpus.paragraphs import ParagraphTokenizer
-from bert_jax.corpus.parts import Block, Source
+from bert_jax.corpus.parts import TextBlock, TextSource
 from bert_jax.corpus.prepare import TextConfig, describe, draw_sample, share
 from bert_jax.corpus.sentences import paragraphs_of
-from bert_jax.corpus.shards import MANIFEST, SETTINGS, Shard, Split
+from bert_jax.corpus.shards import MANIFEST, SETTINGS, CorpusSplit, Shard
 from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.errors import InputError
@@ -37,29 +37,29 @@ from bert_jax.files import PARTIAL, Json
 from bert_jax.tokenizers.tokenizer import SentencePiece, Tokenizer, digest_files, load_tokenizer
 
 Files = dict[str, bytes]
-"""The files of a tokenizer, by name."""
+"""Tokenizer files: name -> content."""
 _IN, _OUT = "kept", "left out"
 _BATCH = 64
-"""Documents tokenised in one call, at most."""
+"""Maximum number of documents tokenised in one call."""
 
 
 def prepare_on_beam(
     inputs: Sequence[str], out: str, config: TextConfig, vocab: VocabConfig | Path, options: Sequence[str]
 ) -> Json:
-    """Prepare a corpus; returns its manifest when the pipeline is finished.
+    """Prepare a corpus; returns its manifest when the pipeline has finished.
 
     Args:
         inputs: files, folders, patterns with a scheme (`gs://bucket/wiki/*.xz`), and data sets as `tfds:NAME`.
-        out: the folder to write, which must be empty: a pipeline that failed does not go on.
-        config: how text is read.
-        vocab: a vocabulary to train on the text, or the file or folder of a tokenizer that exists.
-        options: of Beam, as on its command line (`--runner=DataflowRunner`).
+        out: the output folder, which must be empty, because a failed pipeline cannot be resumed.
+        config: settings for reading text.
+        vocab: settings of a vocabulary to train on the text, or the file or folder of an existing tokenizer.
+        options: command-line options of Beam (`--runner=DataflowRunner`).
 
     Raises:
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
     """
     readers.require_outside(out, inputs)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: file systems have their options from it
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))  # first: it passes the options to the file systems
     if FileSystems.exists(out) and FileSystems.match([FileSystems.join(out, "*")])[0].metadata_list:
         raise InputError(f"{out} is not empty; use another --out")
     sources = [source for name in inputs for source in _find(name)]
@@ -68,7 +68,7 @@ def prepare_on_beam(
     _build(pipeline, sources, out, config, vocab, settings)
     try:
         pipeline.run().wait_until_finish()
-    except Exception as error:  # runners wrap what a worker raised in errors of their own
+    except Exception as error:  # runners wrap the errors of workers in error types of their own
         *_, reason = str(error).split("InputError: ")
         if reason == str(error) and not isinstance(error, InputError):
             raise
@@ -78,24 +78,24 @@ def prepare_on_beam(
     return manifest
 
 
-def _find(name: str) -> list[Source]:
+def _find(name: str) -> list[TextSource]:
     if "://" not in name:
         return readers.find_sources([name])
     found = FileSystems.match([name])[0].metadata_list
     if not found:
         raise InputError(f"there is no file {name}; --input takes files, folders, patterns and tfds:NAME")
-    return [Source(file.path, Path(), file.size_in_bytes) for file in sorted(found, key=lambda file: file.path)]
+    return [TextSource(file.path, Path(), file.size_in_bytes) for file in sorted(found, key=lambda file: file.path)]
 
 
 def _build(
     pipeline: beam.Pipeline,
-    sources: list[Source],
+    sources: list[TextSource],
     out: str,
     config: TextConfig,
     vocab: VocabConfig | Path,
     settings: Json,
 ) -> None:
-    """Append all steps to a pipeline."""
+    """Add all steps to a pipeline."""
     blocks = (
         pipeline
         | "sources" >> beam.Create(sources)
@@ -131,20 +131,20 @@ def _left_out(reason: str) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(_OUT, reason)
 
 
-def _read(source: Source, size: int, documents: Documents) -> Iterator[Block]:
+def _read(source: TextSource, size: int, documents: Documents) -> Iterator[TextBlock]:
     if source.rows is not None:
         yield from readers.read_blocks([source], size)
         return
     with reading(source.name), FileSystems.open(source.name, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         for name, stream in read_members(file, source.name):
             for chunk in readers.read_chunks(stream, name, size, documents):
-                yield Block((chunk,), 0)
+                yield TextBlock((chunk,), 0)
 
 
 def _tokenizer(
     pipeline: beam.Pipeline, blocks: beam.pvalue.PCollection, config: TextConfig, vocab: VocabConfig | Path
 ) -> beam.pvalue.PCollection:
-    """A collection of one: the files of the tokenizer, trained on the very sample that `prepare` draws, or given."""
+    """Collection of one element: the files of the tokenizer, given or trained on the sample that `prepare` draws."""
     if isinstance(vocab, Path):
         return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])
     return (
@@ -187,8 +187,8 @@ def _load_paragraphs(files: tuple[tuple[str, bytes], ...], split: bool) -> Parag
     return ParagraphTokenizer(_load(files), split)
 
 
-def _documents(block: Block, config: TextConfig) -> Iterator[Any]:
-    """(hash of the text, the document) for every document with text."""
+def _documents(block: TextBlock, config: TextConfig) -> Iterator[Any]:
+    """Yield (hash of the text, document) for every document with text."""
     for document in readers.read_documents(block, config.text_field, config.on_bad_text):
         if document is None:
             yield _left_out("invalid UTF-8")
@@ -206,7 +206,7 @@ def _first(group: tuple[bytes, Iterable[str]]) -> Iterator[Any]:
 
 
 def _tokenize(batch: list[str], files: Files, config: TextConfig, number: int) -> Iterator[Any]:
-    """((split, number of the shard), (place in it, document)) for every document with tokens."""
+    """Yield ((split, shard number), (sort key, document)) for every document with tokens."""
     documents = [paragraphs for content in batch if (paragraphs := paragraphs_of(content))]
     yield from (_left_out("no text") for _ in range(len(batch) - len(documents)))
     tokenizer = _load_paragraphs(tuple(sorted(files.items())), config.sentences == "split")
@@ -214,12 +214,12 @@ def _tokenize(batch: list[str], files: Files, config: TextConfig, number: int) -
         if not len(document.tokens):
             yield _left_out("no tokens")
             continue
-        split: Split = "heldout" if share(sentences) < config.heldout else "train"
+        split: CorpusSplit = "heldout" if share(sentences) < config.heldout else "train"
         place = hashlib.sha256(sentences).digest()
         yield (split, int.from_bytes(place[:8], "little") % number), (place, document)
 
 
-def _write_shard(group: tuple[tuple[Split, int], Iterable[tuple[bytes, Document]]], out: str) -> Shard:
+def _write_shard(group: tuple[tuple[CorpusSplit, int], Iterable[tuple[bytes, Document]]], out: str) -> Shard:
     (split, number), rows = group
     documents = [document for _, document in sorted(rows, key=lambda row: row[0])]
     with tempfile.TemporaryDirectory() as folder:
@@ -229,7 +229,7 @@ def _write_shard(group: tuple[tuple[Split, int], Iterable[tuple[bytes, Document]
 
 
 def _write(out: str, name: str, content: bytes) -> None:
-    """Write a file that appears only when it is complete, and whichever attempt at it comes last."""
+    """Write a file atomically; if a step is attempted several times, the last attempt wins."""
     if not FileSystems.exists(out):
         FileSystems.mkdirs(out)
     partial = FileSystems.join(out, f"{name}.{uuid.uuid4().hex}{PARTIAL}")

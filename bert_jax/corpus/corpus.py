@@ -1,4 +1,4 @@
-"""Documents as token ids in three flat arrays: as cheap for a billion tokens on disk as for a thousand in memory."""
+"""Tokenised documents as three flat arrays, which suit a billion tokens as well as a thousand."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,15 +10,16 @@ from bert_jax.errors import InputError
 from bert_jax.tokenizers.tokenizer import Tokenizer
 
 _BATCH = 1 << 18
-"""Characters tokenised in one call: enough to keep a tokenizer busy, few enough that their ids fit a cache."""
+"""Characters tokenised in one call: enough to keep a tokenizer busy, few enough that their ids fit into a cache."""
 
 
 class Corpus(NamedTuple):
     """Tokenised documents of sentences.
 
-    tokens [T] uint16, or int32 where the vocabulary needs it: every sentence's ids, one after the other, without
-    special tokens; cast before you calculate with them. sentences [S+1] int64: where each sentence begins in
-    `tokens`. documents [D+1] int64: where each document begins in `sentences`. No sentence and no document is empty.
+    tokens [T] uint16, or int32 for a large vocabulary: the concatenated ids of all sentences, without special tokens;
+    cast them before arithmetic. sentences [S+1] int64: start of each sentence in `tokens`, and the end of the last.
+    documents [D+1] int64: start of each document in `sentences`, and the end of the last. No sentence and no document
+    is empty.
     """
 
     tokens: np.ndarray
@@ -31,26 +32,26 @@ class Corpus(NamedTuple):
 
     @property
     def paired_share(self) -> float:
-        """The share of its tokens in documents of two sentences or more: of the examples, those that can be a pair."""
+        """Share of tokens in documents of two or more sentences, the only ones that give examples with a true pair."""
         several = np.diff(self.documents) > 1
         tokens = np.diff(self.sentences[self.documents])
         return float(tokens[several].sum() / tokens.sum())
 
 
 class Document(NamedTuple):
-    """One tokenised document: tokens [T], its sentences' ids one after the other; lengths [S] uint32 of them."""
+    """A tokenised document. tokens [T]: concatenated ids of its sentences. lengths [S] uint32: tokens per sentence."""
 
     tokens: np.ndarray
     lengths: np.ndarray
 
 
 def token_dtype(vocab_size: int) -> type[np.generic]:
-    """The smallest type of `Corpus.tokens` for a vocabulary."""
+    """Return the smallest dtype of `Corpus.tokens` for a vocabulary."""
     return np.uint16 if vocab_size <= 1 << 16 else np.int32
 
 
 def tokenize(tokenizer: Tokenizer, documents: Iterable[Sequence[str]]) -> Iterator[Document]:
-    """Tokenise documents, each a list of sentences; sentences that come out empty are left out, documents are not."""
+    """Tokenise documents, each a list of sentences; sentences without tokens are left out, documents are kept."""
     pending: list[Sequence[str]] = []
     size = 0
     for document in documents:
@@ -75,7 +76,7 @@ def _tokenize_batch(tokenizer: Tokenizer, documents: list[Sequence[str]]) -> Ite
 
 
 def join_documents(documents: Iterable[Document]) -> Corpus:
-    """Documents as a corpus; those without tokens are left out.
+    """Join documents into a corpus; those without tokens are left out.
 
     Raises:
         InputError: fewer than two documents are left; a random next sentence needs another document.
@@ -91,7 +92,7 @@ def join_documents(documents: Iterable[Document]) -> Corpus:
 
 
 def starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Where each of some parts begins, and where the last one ends.
+    """Convert lengths to offsets: the start of each part, and the end of the last.
 
     >>> starts([2, 1, 4])
     array([0, 2, 3, 7])
@@ -102,7 +103,7 @@ def starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def tokenize_documents(tokenizer: Tokenizer, documents: Iterable[Sequence[str]]) -> Corpus:
-    """Tokenise documents, each a list of sentences; sentences and documents that come out empty are left out.
+    """Tokenise documents, each a list of sentences, into a corpus; sentences and documents without tokens are left out.
 
     Raises:
         InputError: fewer than two documents are left; a random next sentence needs another document.

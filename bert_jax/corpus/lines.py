@@ -1,4 +1,4 @@
-"""A text a line: a file of any size as a stream of texts, plain or JSON, as it is or compressed."""
+"""Stream the texts of a file with one text per line, plain or JSON, uncompressed or compressed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +9,16 @@ from bert_jax.json_lines import parse_row, text_of
 
 _PIECE = 1 << 20
 _LONGEST = 32 << 20
-"""Bytes of a line that are taken for a mistake."""
+"""Length in bytes above which a line counts as an error."""
 
 
 def read_lines(path: Path, field: str | None = None, skip: int = 0) -> Iterator[str]:
-    """The text of every line, empty ones too; what comes is never in memory as a whole.
+    """Yield the text of every line, including empty ones; the file is never in memory as a whole.
 
     Args:
         path: a file, also as .gz, .xz, .zst or .bz2.
-        field: where each line is a JSON object, the name of the text in it.
-        skip: lines to leave out at the beginning, which are not looked at.
+        field: name of the text field if each line is a JSON object; None for plain text.
+        skip: number of lines to skip at the beginning without checking them.
 
     Raises:
         InputError: the file is missing, damaged or a pipe; or a line is not UTF-8, too long, or has no such field.
@@ -36,7 +36,7 @@ def read_lines(path: Path, field: str | None = None, skip: int = 0) -> Iterator[
 
 
 def blocks(texts: Iterator[str], rows: int, characters: int) -> Iterator[list[str]]:
-    """Lists of up to so many texts, with no more than about so many characters.
+    """Group texts into lists of at most `rows` texts; a list is closed once it holds `characters` characters.
 
     >>> list(blocks(iter(["a", "b", "cdefgh", "i"]), 2, 5))
     [['a', 'b'], ['cdefgh'], ['i']]

@@ -1,7 +1,7 @@
-"""Documents of paragraphs to documents of tokens: cut into sentences and tokenised in one pass over their words.
+"""Split paragraphs into sentences and tokenise them in one pass over their words.
 
-A text has far fewer words than it has occurrences of them. What a tokenizer makes of a word, and what the word says
-about the end of a sentence, is found when it first comes; after that a paragraph is looked up, not read.
+A text has far fewer distinct words than occurrences of them. The tokens of a word and its role at a sentence boundary
+are computed when it first occurs, and looked up afterwards.
 """
 
 import itertools
@@ -15,28 +15,28 @@ from bert_jax.corpus.word_table import CAPACITY, NEWLINE, Words
 from bert_jax.tokenizers.tokenizer import Tokenizer
 
 _BATCH = 1 << 18
-"""Characters looked up in one go: few enough that all that is made of them fits a cache."""
+"""Characters looked up in one call: few enough that the intermediate arrays fit into a cache."""
 
 Tokenized = tuple[bytes, Document]
-"""The sentences of a document, one a line, and their tokens."""
+"""The sentences of a document, one per line, and their tokens."""
 
 
 class ParagraphTokenizer:
     """Tokenises documents, each a list of clean paragraphs.
 
-    The tokens are those of the tokenizer, of every sentence by itself where it is not `wordwise`, else of every word.
-    For a unigram model the two differ where two ways to cut a word are as likely: of which comes first in a sentence,
-    the rounding of all that stands before it decides, and in a word by itself it is always the same.
+    A `wordwise` tokenizer is applied to every word by itself, any other to every sentence. With a unigram model the
+    two can differ if two segmentations of a word are equally likely: in a sentence, rounding of the scores before the
+    word decides between them; for a single word the result is always the same.
 
     Args:
-        tokenizer: makes the tokens.
-        split: cut paragraphs into sentences; without it they are sentences.
+        tokenizer: the tokenizer to apply.
+        split: split paragraphs into sentences; if false, every paragraph is a sentence.
     """
 
     def __init__(self, tokenizer: Tokenizer, split: bool) -> None:
         self._tokenizer, self._split = tokenizer, split
         self._words = Words()
-        # Of each word, by its number:
+        # Indexed by word number:
         self._first = np.zeros(CAPACITY, np.uint8)
         self._last = np.zeros(CAPACITY, np.uint8)
         self._lengths = np.zeros(CAPACITY, np.int32)
@@ -45,10 +45,10 @@ class ParagraphTokenizer:
         self._filled = 0
 
     def __call__(self, documents: Iterable[Sequence[str]]) -> Iterator[Tokenized]:
-        """Tokenise documents; sentences that come out empty are left out of a document's lengths.
+        """Tokenise documents; sentences without tokens are left out of a document's lengths.
 
         Raises:
-            ValueError: a paragraph holds a new line.
+            ValueError: a paragraph contains a newline.
         """
         if not self._tokenizer.wordwise:
             yield from self._by_sentences(documents)
@@ -58,7 +58,7 @@ class ParagraphTokenizer:
         for document in documents:
             length = sum(map(len, document))
             if not document or length > _BATCH:
-                # In order, hence after those that wait.
+                # Flush pending documents first, to keep the order.
                 yield from self._by_words(pending)
                 yield from self._by_sentences([document])
                 pending, size = [], 0
@@ -107,7 +107,7 @@ class ParagraphTokenizer:
             byte, token, sentence = last_byte + 1, last_token, last_sentence
 
     def _find(self, text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of a text's words, all of which are known afterwards, and where each ends."""
+        """Return the number and the end of each word of a text; new words are added to the tables."""
         if self._words.count + len(text) > CAPACITY:
             self._words.clear()
             self._filled = 0
@@ -120,7 +120,7 @@ class ParagraphTokenizer:
         return found.numbers, found.ends
 
     def _learn(self, known: int, words: list[str]) -> None:
-        """Put down what there is to know about new words, whose numbers follow those that are known."""
+        """Add new words, whose numbers follow the known ones, to the tables."""
         new = slice(known, known + len(words))
         if self._split:
             self._first[new] = [as_first(word) for word in words]

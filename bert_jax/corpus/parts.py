@@ -1,4 +1,4 @@
-"""Sources of text, and the parts that they are cut into."""
+"""Sources of text, and the blocks that they are split into."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,43 +7,43 @@ from bert_jax.corpus.text_kinds import Kind
 
 
 class Chunk(NamedTuple):
-    """Whole documents as they stand in a file."""
+    """Whole documents as raw bytes of a file."""
 
     name: str
-    """The file; in an archive, archive:member."""
+    """Name of the file; in an archive, archive:member."""
     offset: int
-    """Where in the unpacked file its first byte stands."""
+    """Offset of its first byte in the unpacked file."""
     line: int
-    """The number of the line that its first byte is on."""
+    """Line number of its first byte, from 1."""
     kind: Kind
     data: bytes
 
 
 class Rows(NamedTuple):
-    """Some rows of a data set of TFDS, each a document; they are read where they are needed."""
+    """A range of rows of a TFDS data set, each a document; the worker that needs them reads them."""
 
     name: str
     folder: str
-    """Where it is prepared."""
+    """Folder of the prepared data set."""
     first: int
     last: int
-    """Exclusive."""
+    """End of the range, exclusive."""
 
 
-class Block(NamedTuple):
-    """What is worked on at a time: parts of one or more sources, about as much text as any other block."""
+class TextBlock(NamedTuple):
+    """A unit of work: parts of one or more sources; all blocks hold about the same amount of text."""
 
     parts: tuple[Chunk | Rows, ...]
     position: int
-    """Bytes of the sources, as they are stored, that were read up to its end."""
+    """Stored bytes of the sources read up to the end of the block."""
 
 
-class Source(NamedTuple):
-    """A file, or a data set of TFDS (of which `path` is the folder where it is prepared)."""
+class TextSource(NamedTuple):
+    """A file, or a TFDS data set whose `path` is its prepared folder."""
 
     name: str
     path: Path
     size: int
-    """In bytes, as it is stored."""
+    """Stored size in bytes."""
     rows: int | None = None
-    """Of a data set."""
+    """Number of rows of a data set; None for a file."""

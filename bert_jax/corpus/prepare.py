@@ -1,8 +1,8 @@
-"""From raw text to a corpus folder: a tokenizer, ArrayRecord shards and a manifest.
+"""Prepare a corpus folder from raw text: a tokenizer, ArrayRecord shards and a manifest.
 
-The input is cut into blocks of a fixed size in order, and block number n becomes part number n of the corpus,
-whichever process works on it: the output is the same for any number of workers, and a run that was interrupted goes
-on with the blocks that have no part yet.
+The input is split in order into blocks of a fixed size, and block number n becomes part number n of the corpus,
+whichever process works on it. So the output is the same for any number of workers, and an interrupted run resumes
+with the blocks that have no part yet.
 """
 
 import functools
@@ -20,9 +20,9 @@ from bert_jax.corpus.archives import reading
 from bert_jax.corpus.corpus import Document
 from bert_jax.corpus.dedup import Duplicates, finding_duplicates
 from bert_jax.corpus.paragraphs import ParagraphTokenizer
-from bert_jax.corpus.parts import Block, Source
+from bert_jax.corpus.parts import TextBlock, TextSource
 from bert_jax.corpus.sentences import paragraphs_of
-from bert_jax.corpus.shards import VERSION, Part, Split
+from bert_jax.corpus.shards import VERSION, CorpusPart, CorpusSplit
 from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.corpus.workers import Call, Workers, start_workers
@@ -40,23 +40,23 @@ from bert_jax.tokenizers.tokenizer import (
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How raw text becomes documents of sentences."""
+    """Settings that turn raw text into documents of sentences."""
 
     text_field: str = "text"
     """The field of a JSON line, or the feature of a TFDS row, that holds the text."""
     documents: Documents = "auto"
-    """auto: as the kind of text has it, which its first bytes show; blank-lines: plain text with blank lines between
-    documents, whatever it looks like; file: each file is a document."""
+    """auto: by the kind of text, detected from the first bytes; blank-lines: plain text with blank lines between
+    documents, without detection; file: each file is a document."""
     sentences: Literal["split", "lines"] = "split"
-    """split: a line is a paragraph, cut into sentences by rules; lines: a line is a sentence."""
+    """split: a line is a paragraph, split into sentences by rules; lines: a line is a sentence."""
     deduplicate: bool = False
-    """Leave out every document whose text came before."""
+    """Leave out documents whose text occurred before."""
     heldout: float = 0.005
-    """Share of the documents that go to shards of their own, to evaluate on; a hash of the text decides."""
+    """Share of the documents held out for evaluation in separate shards, chosen by a hash of the text."""
     on_bad_text: Literal["stop", "skip"] = "stop"
-    """skip leaves out documents that are not valid UTF-8 and counts them."""
+    """stop: raise an error for a document that is not valid UTF-8; skip: leave it out and count it."""
     block_megabytes: float = 8
-    """Text that becomes one part of the corpus, and that a worker has in memory."""
+    """Megabytes of text in one part of the corpus, which a worker holds in memory."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.heldout < 1:
@@ -66,12 +66,12 @@ class TextConfig:
 
     @property
     def block_bytes(self) -> int:
-        """Text in a block, at least."""
+        """Minimum size of a block in bytes of text."""
         return max(int(self.block_megabytes * 1e6), 1)
 
 
 class Progress(NamedTuple):
-    """How far a stage has come, in bytes of the sources as they are stored."""
+    """Progress of a stage, in stored bytes of the sources."""
 
     stage: Literal["vocabulary", "shards"]
     done: int
@@ -81,14 +81,14 @@ class Progress(NamedTuple):
 def prepare(
     inputs: Sequence[str], out: Path, config: TextConfig, vocab: VocabConfig | Path, workers: int
 ) -> Iterator[Progress]:
-    """Prepare a corpus in `out`; the same call goes on after an interruption.
+    """Prepare a corpus in `out`; after an interruption the same call resumes.
 
     Args:
         inputs: files, folders, and data sets as `tfds:NAME`.
-        out: the folder to write.
-        config: how text is read.
-        vocab: a vocabulary to train on the text, or the file or folder of a tokenizer that exists.
-        workers: processes that clean and tokenise; they decide nothing but the time.
+        out: the output folder.
+        config: settings for reading text.
+        vocab: settings of a vocabulary to train on the text, or the file or folder of an existing tokenizer.
+        workers: number of processes that clean and tokenise; the output does not depend on it.
 
     Raises:
         InputError: something is wrong with the inputs or with `out`, or the text does not support the vocabulary.
@@ -101,7 +101,9 @@ def prepare(
     settings = describe(config, vocab, given)
     with shards.locked(out):
         if shards.claim(out, settings):
-            raise InputError(f"{out} holds this corpus, and it is finished; to prepare it again, remove the folder")
+            raise InputError(
+                f"{out} already holds this corpus, and it is finished; to prepare it again, remove the folder"
+            )
         if not _has_tokenizer(out):
             for position in _make_tokenizer(sources, out, config, vocab, workers):
                 yield Progress("vocabulary", position, total)
@@ -111,16 +113,16 @@ def prepare(
 
 
 def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: VocabConfig, heldout: float = 0.0) -> None:
-    """Prepare documents that are in memory, each a list of sentences; a finished folder is left as it is.
+    """Prepare documents in memory, each a list of sentences; a finished folder is left unchanged.
 
     Raises:
-        InputError: `out` holds something else, or the text does not support the vocabulary.
-        ValueError: a sentence holds a new line.
+        InputError: `out` holds other content, or the text does not support the vocabulary.
+        ValueError: a sentence contains a newline.
         OSError: `out` cannot be written.
     """
     content = hashlib.sha256("\n\n".join("\n".join(document) for document in documents).encode()).hexdigest()
     config = TextConfig(sentences="lines", heldout=heldout)
-    with shards.locked(out, wait=True):  # other processes of a run may want the same
+    with shards.locked(out, wait=True):  # another process of the run may prepare the same folder
         if shards.claim(out, describe(config, vocab, {"documents": len(documents), "sha256": content})):
             return
         sentences = (sentence for document in documents for sentence in document)
@@ -131,16 +133,16 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
 
 
 def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: Json) -> Json:
-    """What decides a corpus: where two folders have the same here, they are the same in everything."""
+    """Return the settings that determine a corpus: two folders with equal settings have equal content."""
     chosen = asdict(vocab) if isinstance(vocab, VocabConfig) else {"sha256": fingerprint(vocab)}
     how = asdict(config)
     if config.documents == "auto":
-        del how["documents"]  # folders that were begun before there was a choice go on
+        del how["documents"]  # folders started before this setting existed can be resumed
     return {"version": VERSION, "text": how, "vocab": chosen, "inputs": inputs}
 
 
 def _has_tokenizer(out: Path) -> bool:
-    # WordPiece has another file, which comes first and is not enough.
+    # A WordPiece also has vocab.txt, which is written first and is not sufficient.
     return any((out / name).exists() for name in TOKENIZER_FILES[:2])
 
 
@@ -148,7 +150,7 @@ def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     folder = out / f"tokenizer{PARTIAL}"
     folder.mkdir(exist_ok=True)
     tokenizer.save(folder)
-    # The file that counts is the last to appear.
+    # The file that `_has_tokenizer` checks must appear last.
     names = {path.name for path in folder.iterdir()}
     for name in (*sorted(names - set(TOKENIZER_FILES)), *reversed(TOKENIZER_FILES)):
         if name in names:
@@ -157,9 +159,9 @@ def _save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
 
 
 def _make_tokenizer(
-    sources: Sequence[Source], out: Path, config: TextConfig, vocab: VocabConfig | Path, workers: int
+    sources: Sequence[TextSource], out: Path, config: TextConfig, vocab: VocabConfig | Path, workers: int
 ) -> Iterator[int]:
-    """Train or copy the tokenizer; yields the positions in the sources that the sample has come to."""
+    """Train or copy the tokenizer; yields the position in the sources that the sample has reached."""
     if isinstance(vocab, Path):
         with reading(str(vocab)):
             tokenizer = load_tokenizer(vocab)
@@ -168,7 +170,7 @@ def _make_tokenizer(
     path = out / f"sentences{PARTIAL}"
     with start_workers(workers) as pool:
         yield from _write_sample(pool, sources, path, config, vocab.sentences)
-    # In a process of its own, whose memory the system has back afterwards, as it has that of the workers.
+    # In a separate process, so that its memory is returned to the system.
     with start_workers(1) as pool:
         model = pool.pool.submit(vocabulary.train_on_file, path, vocab).result()
     path.unlink()
@@ -176,7 +178,7 @@ def _make_tokenizer(
 
 
 def _write_sample(
-    pool: Workers, sources: Sequence[Source], path: Path, config: TextConfig, wanted: int
+    pool: Workers, sources: Sequence[TextSource], path: Path, config: TextConfig, wanted: int
 ) -> Iterator[int]:
     drawn: list[Paragraph] = []
     highest = vocabulary.HIGHEST
@@ -187,7 +189,7 @@ def _write_sample(
 
     for position, paragraphs in pool.map(calls()):
         drawn = vocabulary.least([*drawn, *(paragraphs or ())], wanted)
-        # What comes behind the last of enough is not even cleaned.
+        # Lines above the last one needed are not even cleaned.
         if vocabulary.count_sentences(drawn) >= wanted:
             highest = drawn[-1][0]
         yield position
@@ -196,22 +198,22 @@ def _write_sample(
     vocabulary.write_sentences(drawn, path)
 
 
-def draw_sample(block: Block, config: TextConfig, wanted: int, highest: int) -> list[Paragraph]:
-    """The paragraphs of a block to train a vocabulary on, if they are among those of the whole text."""
+def draw_sample(block: TextBlock, config: TextConfig, wanted: int, highest: int) -> list[Paragraph]:
+    """Draw the candidate paragraphs of a block for the sample of the whole text that a vocabulary is trained on."""
     documents = (document for document in _documents(block, config) if document)
     return vocabulary.draw_paragraphs(documents, config.sentences == "split", wanted, highest)
 
 
-def _documents(block: Block, config: TextConfig) -> Iterator[str | None]:
+def _documents(block: TextBlock, config: TextConfig) -> Iterator[str | None]:
     return readers.read_documents(block, config.text_field, config.on_bad_text)
 
 
-def _write_parts(sources: Sequence[Source], out: Path, config: TextConfig, workers: int) -> Iterator[int]:
-    """Write the parts that are not there yet; yields the positions in the sources that they have come to."""
+def _write_parts(sources: Sequence[TextSource], out: Path, config: TextConfig, workers: int) -> Iterator[int]:
+    """Write the missing parts; yields the position in the sources that they have reached."""
 
     def calls(duplicates: Duplicates) -> Iterator[tuple[int, Call[None] | None]]:
         for number, block in enumerate(readers.read_blocks(sources, config.block_bytes, config.documents)):
-            # Of the blocks that are done too: what stands in them is a duplicate in others.
+            # Finished blocks too, because their documents are duplicates in later ones.
             repeated = duplicates.find(_documents(block, config)) if config.deduplicate else frozenset()
             if shards.has_part(out, number):
                 _require_same_text(out, number, block)
@@ -224,7 +226,7 @@ def _write_parts(sources: Sequence[Source], out: Path, config: TextConfig, worke
             yield position
 
 
-def _require_same_text(out: Path, number: int, block: Block) -> None:
+def _require_same_text(out: Path, number: int, block: TextBlock) -> None:
     if shards.read_part(out, number).source != readers.digest(block):
         raise InputError(
             f"{block.parts[0].name}: the text has changed since part {number} of {out} was made from it; "
@@ -232,8 +234,8 @@ def _require_same_text(out: Path, number: int, block: Block) -> None:
         )
 
 
-def _write_part(out: Path, number: int, block: Block, repeated: frozenset[int], config: TextConfig) -> None:
-    """All that becomes of a block, down to its files."""
+def _write_part(out: Path, number: int, block: TextBlock, repeated: frozenset[int], config: TextConfig) -> None:
+    """Clean, tokenise and write one block."""
     dropped: Counter[str] = Counter()
     documents: list[list[str]] = []
     for place, document in enumerate(_documents(block, config)):
@@ -246,7 +248,9 @@ def _write_part(out: Path, number: int, block: Block, repeated: frozenset[int], 
         else:
             dropped["no text"] += 1
     part = _tokenize_part(out, number, documents, _tokenizer(out, config.sentences == "split"), config.heldout)
-    shards.write_part(out, number, Part(readers.digest(block), part.shards, dict(dropped + Counter(part.dropped))))
+    shards.write_part(
+        out, number, CorpusPart(readers.digest(block), part.shards, dict(dropped + Counter(part.dropped)))
+    )
 
 
 @functools.cache
@@ -256,17 +260,17 @@ def _tokenizer(folder: Path, split: bool) -> ParagraphTokenizer:
 
 def _tokenize_part(
     out: Path, number: int, documents: Sequence[Sequence[str]], tokenizer: ParagraphTokenizer, heldout: float
-) -> Part:
+) -> CorpusPart:
     """Write the shards of one part, one for each split that has documents."""
-    sides: dict[Split, list[Document]] = {"train": [], "heldout": []}
+    sides: dict[CorpusSplit, list[Document]] = {"train": [], "heldout": []}
     for sentences, document in tokenizer(documents):
         if len(document.tokens):
             sides["heldout" if share(sentences) < heldout else "train"].append(document)
     written = [shards.write_shard(out, number, split, side) for split, side in sides.items() if side]
     empty = len(documents) - sum(map(len, sides.values()))
-    return Part("", tuple(written), {"no tokens": empty} if empty else {})
+    return CorpusPart("", tuple(written), {"no tokens": empty} if empty else {})
 
 
 def share(sentences: bytes) -> float:
-    """A number in [0, 1) that is a function of a document's sentences, one a line, and uniform over texts."""
+    """Hash a document's sentences, one per line, to a number in [0, 1) that is uniform over texts."""
     return int.from_bytes(hashlib.blake2b(sentences, digest_size=8).digest(), "little") / 2**64

@@ -1,7 +1,7 @@
-"""Raw text as a stream: files, compressed or in archives, to blocks of whole documents, to documents.
+"""Stream raw text: from files, compressed or in archives, to blocks of whole documents, to documents.
 
-A reader cuts its input into blocks at the ends of documents and looks no closer, so that one process can feed many
-that do. Where documents end is a matter of the kind of text (`text_kinds`). Data sets of TFDS are read by `rows`, as
+`read_blocks` only splits its input at the ends of documents, so that one process can feed many that parse the blocks.
+The kind of text determines the ends of documents (`text_kinds`). TFDS data sets are read through `tfds_text`, as
 blocks too.
 """
 
@@ -19,7 +19,7 @@ from bert_jax.corpus.archives import (
     reading,
     require_file,
 )
-from bert_jax.corpus.parts import Block, Chunk, Rows, Source
+from bert_jax.corpus.parts import Chunk, Rows, TextBlock, TextSource
 from bert_jax.corpus.text_kinds import (
     Documents,
     check_rest,
@@ -32,23 +32,23 @@ from bert_jax.errors import InputError
 from bert_jax.json_lines import InvalidTextError, parse_row, text_of
 
 _PIECE = 1 << 20
-"""Bytes read at a time, and about the size of a chunk, at most."""
+"""Bytes read at a time, and the approximate maximum size of a chunk."""
 _LONGEST = 32 << 20
-"""Bytes without the end of a document that are taken for a mistake."""
+"""Length in bytes above which a document counts as an error."""
 _BOM = b"\xef\xbb\xbf"
 _TITLE = re.compile(r'title="(.*)"')
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """What the inputs name: files, all files of a folder in sorted order but for hidden ones, and `tfds:NAME`.
+def find_sources(inputs: Sequence[str]) -> list[TextSource]:
+    """Resolve inputs to sources: files, all files of a folder in sorted order except hidden ones, and `tfds:NAME`.
 
     Raises:
-        InputError: there is no such path or data set, or no file in a folder.
+        InputError: a path or data set does not exist, or a folder has no files.
     """
-    sources: list[Source] = []
+    sources: list[TextSource] = []
     for name in inputs:
         if name.startswith("tfds:"):
-            # It brings TFDS, which takes seconds to import.
+            # Importing TFDS takes seconds.
             from bert_jax.corpus.tfds_text import find_rows
 
             sources.append(find_rows(name))
@@ -57,15 +57,15 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
         if not files:
             raise InputError(f"{name} has no files; --input takes files, folders with files and tfds:NAME")
         with reading(name):
-            sources += [Source(str(file), file, file.stat().st_size) for file in files]
+            sources += [TextSource(str(file), file, file.stat().st_size) for file in files]
     return sources
 
 
 def require_outside(out: str, inputs: Sequence[str]) -> None:
-    """Refuse to write a corpus where its text is read from, and would be read when the preparation goes on.
+    """Refuse an output folder inside an input folder, where a resumed preparation would read it as text.
 
     Raises:
-        InputError: `out` is a folder of the inputs, or in one.
+        InputError: `out` is one of the input folders, or inside one.
     """
     for name in inputs:
         if "://" not in out and Path(name).is_dir() and Path(out).resolve().is_relative_to(Path(name).resolve()):
@@ -82,17 +82,17 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in inside if not is_hidden(file.relative_to(path)))
 
 
-def read_blocks(sources: Iterable[Source], size: int, documents: Documents = "auto") -> Iterator[Block]:
-    """The sources in order, cut into blocks of at least `size` bytes of unpacked text; never a whole file in memory.
+def read_blocks(sources: Iterable[TextSource], size: int, documents: Documents = "auto") -> Iterator[TextBlock]:
+    """Split the sources, in order, into blocks of at least `size` bytes of unpacked text; no file is read as a whole.
 
     Args:
-        sources: of `find_sources`.
-        size: in bytes.
-        documents: how the documents of a file are found.
+        sources: sources from `find_sources`.
+        size: minimum size of a block in bytes.
+        documents: rule to find the documents of a file.
 
     Raises:
-        InputError: a file cannot be read, is damaged or cut off, is of no kind that is known, or holds a document
-            without end.
+        InputError: a file cannot be read, is damaged or cut off, is of an unknown kind, or holds a document without
+            end.
     """
     parts: list[Chunk | Rows] = []
     filled = before = position = 0
@@ -102,14 +102,14 @@ def read_blocks(sources: Iterable[Source], size: int, documents: Documents = "au
             parts.append(part)
             filled, position = filled + part_size, before + read
             if filled >= size:
-                yield Block(tuple(parts), position)
+                yield TextBlock(tuple(parts), position)
                 parts, filled = [], 0
         before += source.size
     if parts:
-        yield Block(tuple(parts), before)
+        yield TextBlock(tuple(parts), before)
 
 
-def _read_rows(source: Source, size: int) -> Iterator[tuple[Rows, int, int]]:
+def _read_rows(source: TextSource, size: int) -> Iterator[tuple[Rows, int, int]]:
     assert source.rows is not None
     each = max(source.size / max(source.rows, 1), 1)
     step = max(int(size / each), 1)
@@ -118,7 +118,7 @@ def _read_rows(source: Source, size: int) -> Iterator[tuple[Rows, int, int]]:
         yield Rows(source.name, str(source.path), first, last), int((last - first) * each), int(last * each)
 
 
-def _read_file(source: Source, size: int, documents: Documents) -> Iterator[tuple[Chunk, int, int]]:
+def _read_file(source: TextSource, size: int, documents: Documents) -> Iterator[tuple[Chunk, int, int]]:
     with reading(source.name), open(source.path, "rb") as file:
         for name, stream in read_members(file, source.name):
             for chunk in read_chunks(stream, name, size, documents):
@@ -126,10 +126,10 @@ def _read_file(source: Source, size: int, documents: Documents) -> Iterator[tupl
 
 
 def read_chunks(stream: Stream, name: str, size: int, documents: Documents = "auto") -> Iterator[Chunk]:
-    """The documents of an unpacked file in chunks of about `size` bytes, or a megabyte if that is less.
+    """Split an unpacked file into chunks of whole documents, each of about `size` bytes or a megabyte if that is less.
 
     Raises:
-        InputError: it is of no kind that is known, or holds a document without end.
+        InputError: the file is of an unknown kind, or holds a document without end.
     """
     offset = len(stream.read(len(_BOM))) if stream.head.startswith(_BOM) else 0
     kind = kind_of(name, stream.head, documents)
@@ -146,26 +146,26 @@ def read_chunks(stream: Stream, name: str, size: int, documents: Documents = "au
         yield Chunk(name, offset, line, kind, rest)
 
 
-def digest(block: Block) -> str:
-    """SHA-256 of a block's text, or of where it is read from."""
+def digest(block: TextBlock) -> str:
+    """Return the SHA-256 of a block's text, or of the row ranges of a TFDS data set."""
     found = hashlib.sha256()
     for part in block.parts:
         found.update(part.data if isinstance(part, Chunk) else repr(part).encode())
     return found.hexdigest()
 
 
-def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "skip"]) -> Iterator[str | None]:
-    """The documents of a block as they came, without the title and markup of their file; None for one that is left
-    out because it is not valid UTF-8.
+def read_documents(block: TextBlock, text_field: str, bad_text: Literal["stop", "skip"]) -> Iterator[str | None]:
+    """Yield the raw documents of a block, without the title and markup of their file format; None for a document that
+    is skipped because it is not valid UTF-8.
 
     Args:
-        block: of `read_blocks`.
+        block: a block from `read_blocks`.
         text_field: the field of a JSON line or of a TFDS row that holds the text.
-        bad_text: what to do where it is not valid UTF-8.
+        bad_text: action for a document that is not valid UTF-8.
 
     Raises:
-        InputError: invalid UTF-8, a line that is not a JSON object with a text, rows without that field, or
-            something between WikiExtractor's documents.
+        InputError: a document is not valid UTF-8, a line is not a JSON object with a text, rows lack that field, or
+            there is text between WikiExtractor's documents.
     """
     for part in block.parts:
         for place, data in _raw(part, text_field):
@@ -182,11 +182,11 @@ def read_documents(block: Block, text_field: str, bad_text: Literal["stop", "ski
 
 
 class _Place(NamedTuple):
-    """Where a document begins, as text for a message."""
+    """Position of a document, formatted for error messages."""
 
     part: Chunk | Rows
     start: int
-    """Byte of the unpacked file, or row of the data set."""
+    """Byte offset in the unpacked file, or row of the data set."""
 
     def __str__(self) -> str:
         if isinstance(self.part, Rows):
@@ -204,7 +204,7 @@ def _reason(place: _Place, error: UnicodeDecodeError | InvalidTextError) -> str:
 
 
 def _raw(part: Chunk | Rows, text_field: str) -> Iterator[tuple[_Place, bytes]]:
-    """Where each document stands, and its bytes."""
+    """Yield the position and the bytes of each document."""
     if isinstance(part, Rows):
         from bert_jax.corpus.tfds_text import read_rows
 

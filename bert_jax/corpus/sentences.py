@@ -1,7 +1,7 @@
-"""Raw documents to clean sentences: markup and placeholders out, then a rule-based splitter for European languages.
+"""Clean raw documents of markup and placeholders, and split them into sentences by rules for European languages.
 
-A full stop ends a sentence unless what stands before it is an abbreviation or an initial, or what comes after goes on
-in lower case. The rules err towards long sentences: a sentence cut in two teaches a model more that is wrong.
+A full stop ends a sentence unless the word before it is an abbreviation or an initial, or the word after it is in
+lower case. The rules err towards long sentences, because a sentence cut in two harms a model more.
 """
 
 import html
@@ -15,12 +15,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 _COMMENT = re.compile(r"<!--.*?-->")
 _TAG = re.compile(r"</?([A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?>")
 _INLINE = frozenset("a abbr b big cite code em font i math nowiki s small span strong sub sup tt u var".split())
-"""Tags that may stand within a word."""
+"""Tags that may occur within a word."""
 _LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
 _META_LINK = re.compile(r"\[\[(?:Category|File|Image):[^\[\]]*\]\]")
 _FORMULA = re.compile(r"\bformula_\d+\b")
-_HOLLOW = re.compile(r"\([,;: ]*\)")
-"""Brackets that lost all they held."""
+_EMPTY_BRACKETS = re.compile(r"\([,;: ]*\)")
+"""Brackets that are empty after cleaning."""
 
 _LETTER = re.compile(r"[^\W\d_]")
 _MARKS = ".!?…"
@@ -33,43 +33,43 @@ _TITLES = frozenset(
     "mr mrs ms mx dr prof st ste rev fr hon gen col lt capt cpt cmdr sgt maj adm gov sen rep pres messrs mme mlle "
     "vs e.g i.e cf viz approx resp incl esp z.b d.h bzw hr sr sra srta dott sig dhr mevr mt ft al".split()
 )
-"""Never the last word of a sentence."""
+"""Words that never end a sentence."""
 _BEFORE_NUMBERS = frozenset(
     "no nos nr núm vol fig figs pp p ch chap sec art abb s ca c circa bd hwy rte op jan feb mar apr jun jul aug sep "
     "sept oct nov dec b d r".split()
 )
-"""Not the last word of a sentence where a number follows."""
-_PERHAPS = frozenset("inc ltd co corp bros jr sr esq ph.d u.s.c univ dept est ave blvd rd etc ed eds".split())
-"""The last word of a sentence only where what follows looks like the first, as with initials."""
+"""Words that do not end a sentence if a number follows."""
+_LIKE_INITIALS = frozenset("inc ltd co corp bros jr sr esq ph.d u.s.c univ dept est ave blvd rd etc ed eds".split())
+"""Words that, like initials, end a sentence only if the next word is a typical first word."""
 _FIRST = frozenset(
     "the this these those that there they then he she it we you i in on at by for from with after before during when "
     "while as if although though however but and or so his her its their our my some many most all both each every "
     "a an another other one two three since because today now no not also its what who where why how".split()
 )
 
-# What a word says of a sentence that it might be the last of ...
+# Classes of a word as the possible last word of a sentence ...
 _NEVER, _ALWAYS, _UNLESS_NUMBER, _IF_FIRST_OR_NUMBER, _IF_FIRST, _ORDINAL = range(6)
-# ... and of one that it might begin: an opening mark by itself says nothing, and the word after it does.
+# ... and as the possible first word; for an opening mark by itself, the next word decides.
 _OPENS, _OTHER, _CAPITAL, _KNOWN_FIRST, _NUMBER = range(5)
 _ENDS = np.zeros((6, 5), bool)
 _ENDS[[_ALWAYS, _ORDINAL], _CAPITAL:] = True
 _ENDS[_UNLESS_NUMBER, [_CAPITAL, _KNOWN_FIRST]] = True
 _ENDS[_IF_FIRST_OR_NUMBER, [_KNOWN_FIRST, _NUMBER]] = True
 _ENDS[_IF_FIRST, _KNOWN_FIRST] = True
-"""Whether a sentence ends with a word [6] before another one [5]."""
+"""Mask [6 5]: True if a sentence ends between a word of class [6] and a next word of class [5]."""
 
 
 def clean(line: str) -> str:
-    """A line without control characters, stray tags, links and entities, `formula_N` placeholders, hollow brackets and
-    superfluous white space; empty where it holds no letter, or cells of a table.
+    """Remove control characters, stray tags, links and entities, `formula_N` placeholders, empty brackets and
+    superfluous white space from a line; returns an empty string for a line without letters or with table cells.
 
     >>> clean("Energy  is <b>not</b> lost ( ; ), so formula_12 &amp; mass are one.<br />")
     'Energy is not lost , so & mass are one.'
     """
     if not line:
         return ""
-    # First, because a long run of spaces would cost the patterns below the square of its length. No white space but
-    # a space is printable.
+    # First, because the patterns below take quadratic time on a long run of spaces. The only printable white space
+    # is the space.
     if "  " in line or line[0] == " " or line[-1] == " " or not line.isprintable():
         line = " ".join(_CONTROL.sub("", line).split())
     plain = line
@@ -82,14 +82,14 @@ def clean(line: str) -> str:
     if "formula_" in line:
         line = _FORMULA.sub(" ", line)
     if "(" in line:
-        line = _HOLLOW.sub(" ", line)
+        line = _EMPTY_BRACKETS.sub(" ", line)
     if line is not plain:
-        line = " ".join(_CONTROL.sub("", line).split())  # an entity may spell a control character
+        line = " ".join(_CONTROL.sub("", line).split())  # an entity may encode a control character
     return line if "||" not in line and (line[:1].isalpha() or _LETTER.search(line)) else ""
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a paragraph whose white space is single spaces.
+    """Split a paragraph, whose white space must be single spaces, into sentences.
 
     >>> split_sentences("Mr. Wu paid 3.50 to J. R. Smith. He said: “Why?” Then ... he left.")
     ['Mr. Wu paid 3.50 to J. R. Smith.', 'He said: “Why?”', 'Then ... he left.']
@@ -110,7 +110,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _next_first(text: str, start: int) -> int:
-    """`as_first` of the first word from `start` on that is not opening marks alone."""
+    """Apply `as_first` to the first word from `start` on that is more than opening marks."""
     while start < len(text):
         end = text.find(" ", start)
         first = as_first(text[start : end if end >= 0 else len(text)])
@@ -121,12 +121,12 @@ def _next_first(text: str, start: int) -> int:
 
 
 def find_ends(last: np.ndarray, first: np.ndarray, paragraphs: np.ndarray) -> np.ndarray:
-    """Which words [N] bool end a sentence: those that `split_sentences` cuts after, in paragraphs of whole texts.
+    """Mask [N] bool of the words that end a sentence: vectorised `split_sentences` for the paragraphs of many texts.
 
     Args:
         last: `as_last` of the words [N].
         first: `as_first` of the words [N].
-        paragraphs: which words [N] end a paragraph.
+        paragraphs: mask [N] bool of the words that end a paragraph.
     """
     ends = paragraphs.copy()
     perhaps = np.flatnonzero((last != _NEVER) & ~paragraphs)
@@ -135,7 +135,7 @@ def find_ends(last: np.ndarray, first: np.ndarray, paragraphs: np.ndarray) -> np
     while len(skipping := skipping[(first[after[skipping]] == _OPENS) & ~paragraphs[after[skipping]]]):
         after[skipping] += 1
     ends[perhaps] = _ENDS[last[perhaps], first[after]]
-    # In order: whether an ordinal begins a sentence depends on one before it.
+    # In order, because the result for an ordinal depends on the word before it.
     for word in perhaps[last[perhaps] == _ORDINAL].tolist():
         if word == 0 or ends[word - 1]:
             ends[word] = False
@@ -143,9 +143,9 @@ def find_ends(last: np.ndarray, first: np.ndarray, paragraphs: np.ndarray) -> np
 
 
 def as_last(word: str) -> int:
-    """What a word with all marks around it says of a sentence that might end with it."""
+    """Classify a word, with its punctuation, as the possible last word of a sentence."""
     if word[-1:] not in _AT_END:
-        return _NEVER  # as most words: this is for speed
+        return _NEVER  # the most frequent case first, for speed
     bare = word.rstrip(_CLOSING)
     if not bare or bare[-1] not in _MARKS:
         return _NEVER
@@ -156,15 +156,15 @@ def as_last(word: str) -> int:
     bare = bare[:-1].lstrip(_OPENING).lower()
     if bare in _TITLES:
         return _NEVER
-    if bare in _PERHAPS or _is_initials(bare):
+    if bare in _LIKE_INITIALS or _is_initials(bare):
         return _IF_FIRST if bare in _BEFORE_NUMBERS else _IF_FIRST_OR_NUMBER
     return _UNLESS_NUMBER if bare in _BEFORE_NUMBERS else _ALWAYS
 
 
 def as_first(word: str) -> int:
-    """What a word with all marks around it says of a sentence that might begin with it."""
+    """Classify a word, with its punctuation, as the possible first word of a sentence."""
     if "a" <= word[:1] <= "z":
-        return _OTHER  # as most words: this is for speed
+        return _OTHER  # the most frequent case first, for speed
     bare = word.lstrip(_OPENING)
     if not bare:
         return _OPENS
@@ -176,16 +176,16 @@ def as_first(word: str) -> int:
 
 
 def _is_initials(word: str) -> bool:
-    """`j`, `u.s`, `ph.d`: single letters with stops between."""
+    """Return True for `j`, `u.s` or `ph.d`: one letter, or short parts joined by full stops."""
     return (len(word) == 1 and word.isalpha()) or ("." in word and all(len(part) <= 2 for part in word.split(".")))
 
 
 def paragraphs_of(document: str) -> list[str]:
-    """The clean paragraphs of a document, each of which is a line."""
+    """Return the clean paragraphs of a document, one per line of it."""
     return [cleaned for line in document.split("\n") if line and (cleaned := clean(line))]
 
 
 def sentences_of(document: str) -> Iterator[str]:
-    """The clean sentences of a document, each of whose lines is a paragraph."""
+    """Yield the clean sentences of a document whose lines are paragraphs."""
     for paragraph in paragraphs_of(document):
         yield from split_sentences(paragraph)

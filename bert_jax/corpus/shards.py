@@ -1,10 +1,10 @@
-"""A corpus on disk: ArrayRecord shards with a record per document, beside their tokenizer and a manifest.
+"""A corpus on disk: ArrayRecord shards with a record per document, their tokenizer and a manifest.
 
 A record is little-endian: the number of sentences S as uint32, S lengths in tokens as uint32, then the ids of all
-sentences, as uint16 where the vocabulary has at most 65,536 ids and as int32 where it has more.
+sentences, as uint16 for a vocabulary of at most 65,536 ids and as int32 for a larger one.
 
-A folder that is being prepared holds `settings.json` and what is finished: the tokenizer, and for each part of the
-input its shards and then `part-N.json`. At the end these become one `manifest.json`.
+During preparation a folder holds `settings.json` and all finished files: the tokenizer, and for each part of the input
+its shards and then `part-N.json`. At the end the parts are merged into one `manifest.json`.
 """
 
 import errno
@@ -29,18 +29,18 @@ from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
 VERSION = 1
-Split = Literal["train", "heldout"]
-SPLITS: tuple[Split, ...] = ("train", "heldout")
+CorpusSplit = Literal["train", "heldout"]
+SPLITS: tuple[CorpusSplit, ...] = ("train", "heldout")
 
-# Groups are read and written faster than single records. Ids compress by a third at most, at a fifth of the speed.
+# Groups are faster than single records. Compression would save at most a third of the space at a fifth of the speed.
 _OPTIONS = "group_size:64,uncompressed"
 
 
 class Shard(NamedTuple):
-    """A line of the manifest: a file of one split, what it holds, and its checksum."""
+    """An entry of the manifest: a file of one split, its counts and its checksum."""
 
     file: str
-    split: Split
+    split: CorpusSplit
     documents: int
     sentences: int
     tokens: int
@@ -49,23 +49,23 @@ class Shard(NamedTuple):
     """Tokens in documents of two sentences or more; unknown in older manifests."""
 
 
-class Part(NamedTuple):
-    """What became of one block of the input."""
+class CorpusPart(NamedTuple):
+    """The result of one block of the input."""
 
     source: str
     """SHA-256 of the block."""
     shards: tuple[Shard, ...]
     dropped: dict[str, int]
-    """Why documents were left out, and how many."""
+    """Reason -> number of documents left out."""
 
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock on a folder, which need not exist, within; half-written files in it are removed first.
+    """Hold the lock on a folder for the duration of a `with` block; creates the folder, removes half-written files.
 
     Raises:
-        InputError: another process has it, unless it is to `wait`.
-        OSError: it cannot be written.
+        InputError: another process holds the lock and `wait` is false.
+        OSError: the folder cannot be written.
     """
     with run_folder.locked(folder, wait):
         for path in folder.glob(f"*{PARTIAL}"):
@@ -74,30 +74,30 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def claim(folder: Path, settings: Json) -> bool:
-    """Make a folder that of a corpus, or find that it is this one's; true where it is finished.
+    """Start a corpus in a folder, or check that the folder belongs to this corpus; returns True if it is finished.
 
     Raises:
-        InputError: it holds another corpus (each difference is listed) or something else.
-        OSError: it cannot be written.
+        InputError: the folder holds another corpus (each difference is listed) or other files.
+        OSError: the folder cannot be written.
     """
     found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
     if found and SETTINGS not in found:
-        raise InputError(f"{folder} holds something that is no corpus; use another --out")
+        raise InputError(f"{folder} holds files that are not a corpus; use another --out")
     if found == {SETTINGS}:
-        # Whoever began here did not get as far as a tokenizer.
+        # The run that started here did not get as far as a tokenizer.
         (folder / SETTINGS).unlink()
     run_folder.claim(folder / SETTINGS, settings)
     if MANIFEST in found:
-        # Whoever finished it may have been killed before they were gone.
+        # The run that finished it may have been killed before it removed them.
         _remove_parts(folder)
     return MANIFEST in found
 
 
-def write_shard(folder: Path, number: int, split: Split, documents: Iterable[Document]) -> Shard:
-    """Write documents to a file that appears only when it is complete.
+def write_shard(folder: Path, number: int, split: CorpusSplit, documents: Iterable[Document]) -> Shard:
+    """Write documents to a shard atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     file = f"{split}-{number:05d}.arrayrecord"
     partial = folder / f"{file}{PARTIAL}"
@@ -142,27 +142,27 @@ def _part_path(folder: Path, number: int) -> Path:
 
 
 def has_part(folder: Path, number: int) -> bool:
-    """Whether a part is finished."""
+    """Return True if a part is finished."""
     return _part_path(folder, number).exists()
 
 
-def write_part(folder: Path, number: int, part: Part) -> None:
-    """Say that a part is finished, its shards being there."""
+def write_part(folder: Path, number: int, part: CorpusPart) -> None:
+    """Mark a part as finished; its shards must exist."""
     rows = [shard._asdict() for shard in part.shards]
     _write_json(_part_path(folder, number), part._asdict() | {"shards": rows})
 
 
-def read_part(folder: Path, number: int) -> Part:
-    """A finished part."""
+def read_part(folder: Path, number: int) -> CorpusPart:
+    """Read a finished part."""
     content = _read_json(_part_path(folder, number))
-    return Part(content["source"], tuple(Shard(**row) for row in content["shards"]), content["dropped"])
+    return CorpusPart(content["source"], tuple(Shard(**row) for row in content["shards"]), content["dropped"])
 
 
 def finish(folder: Path) -> None:
-    """Gather all parts into the manifest.
+    """Merge all parts into the manifest.
 
     Raises:
-        InputError: none of them has documents.
+        InputError: no part has documents, or all documents are held out.
     """
     number_of_parts = sum(1 for _ in folder.glob("part-*.json"))
     parts = [read_part(folder, number) for number in range(number_of_parts)]
@@ -182,10 +182,10 @@ def _remove_parts(folder: Path) -> None:
 
 
 def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], dropped: Mapping[str, int]) -> Json:
-    """What a corpus holds: its settings, the size and checksum of its tokenizer, and all shards.
+    """Build the manifest of a corpus: its settings, the size and checksum of its tokenizer, and all shards.
 
-    The `paired_share` of a split is the share of its tokens that stand in documents of two sentences or more: of the
-    examples for next-sentence prediction, those that can have a true next sentence.
+    The `paired_share` of a split is the share of its tokens in documents of two or more sentences, the only ones that
+    give examples for next-sentence prediction with a true next sentence.
 
     Raises:
         InputError: no document is left, or none to train on.
@@ -208,13 +208,13 @@ def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], drop
     }
 
 
-def _totals(shards: Sequence[Shard], split: Split) -> dict[str, int]:
+def _totals(shards: Sequence[Shard], split: CorpusSplit) -> dict[str, int]:
     chosen = [shard for shard in shards if shard.split == split]
     return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
 
 
-def _paired_share(shards: Sequence[Shard], split: Split) -> float | None:
-    """None where there are no documents, or a shard does not say."""
+def _paired_share(shards: Sequence[Shard], split: CorpusSplit) -> float | None:
+    """Return None without documents, or if a shard has no count of paired tokens."""
     chosen = [shard for shard in shards if shard.split == split]
     paired = [shard.paired_tokens for shard in chosen if shard.paired_tokens is not None]
     if not chosen or len(paired) < len(chosen):
@@ -227,7 +227,7 @@ def _write_json(path: Path, content: Json) -> None:
 
 
 def to_json(content: Json) -> bytes:
-    """A JSON file, a line a value."""
+    """Encode a JSON file with one value per line."""
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
@@ -237,10 +237,10 @@ def _read_json(path: Path) -> Json:
 
 
 def read_manifest(folder: Path) -> Json:
-    """The manifest of a prepared corpus, after checking that the tokenizer is the one it was prepared with.
+    """Read the manifest of a prepared corpus, and check that the tokenizer is the one it was prepared with.
 
     Raises:
-        InputError: there is none, or of another version, or the tokenizer is another.
+        InputError: the manifest is missing or of another version, or the tokenizer is a different one.
     """
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
@@ -256,8 +256,8 @@ def read_manifest(folder: Path) -> Json:
     return manifest
 
 
-def read_corpus(folder: Path, split: Split) -> Corpus:
-    """The documents of one split, in the order of the input, each shard checked against the manifest.
+def read_corpus(folder: Path, split: CorpusSplit) -> Corpus:
+    """Read the documents of one split, in the order of the input; each shard is checked against the manifest.
 
     Raises:
         InputError: as `read_manifest`; or a shard is missing or differs from the manifest, or the split is empty.

@@ -1,7 +1,7 @@
-"""The kinds of text that a corpus is read from, told apart by their first bytes, and where documents end in each.
+"""Detect the kind of a text file from its first bytes, and find the ends of its documents.
 
-WikiExtractor's `<doc ...>` elements, JSON lines, an array of JSON objects, and plain text with blank lines between
-documents. Data that is none of these but would pass for plain text, such as a table, is refused.
+The kinds are WikiExtractor's `<doc ...>` elements, JSON lines, an array of JSON objects, and plain text with blank
+lines between documents. Other data that looks like plain text, such as a table, is refused.
 """
 
 import codecs
@@ -17,15 +17,15 @@ from bert_jax.corpus.archives import HEAD
 from bert_jax.errors import InputError
 
 Documents = Literal["auto", "blank-lines", "file"]
-"""How documents are found: by the kind of text that the first bytes show, at blank lines, or one in each file."""
+"""Rule to find documents: by the kind of text that the first bytes show, at blank lines, or one per file."""
 Kind = Literal["wikiextractor", "jsonl", "array", "text", "file"]
 
 _WIDE = rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2(?:\x80[\x80-\x8a\xa8\xa9\xaf]|\x81\x9f)|\xe3\x80\x80"
 _NARROW, _NARROW_OR_END = rb"[\t\x0b-\r\x1c-\x20]*", rb"[\t-\r\x1c-\x20]*"
-# White space that is not ASCII is tried last, which is for speed.
+# Non-ASCII white space is tried last, for speed.
 _BLANK_LINE = rb"\n" + _NARROW + rb"(?:\n|(?:(?:" + _WIDE + rb")" + _NARROW + rb")+\n)"
 _GAP = _NARROW_OR_END + rb"(?:(?:" + _WIDE + rb")" + _NARROW_OR_END + rb")*"
-"""All that `str.strip` takes off in UTF-8."""
+"""The white space that `str.strip` removes, in UTF-8."""
 _SEPARATORS = {
     "wikiextractor": re.compile(rb"\n</doc>" + _GAP),
     "jsonl": re.compile(rb"\n" + _GAP),
@@ -44,23 +44,23 @@ _ARRAY = re.compile(rb'\[\s*\{\s*["}]')
 _BEFORE_ITEM = re.compile(r"[\s,\[\]]*(?=\{)")
 _DECODER = json.JSONDecoder()
 _NULS = 0.1
-"""Share of NUL bytes from which on a file is no text; UTF-16 has a half."""
+"""Share of NUL bytes above which a file counts as binary; in UTF-16 it is about one half."""
 _ROWS, _FEWEST, _FEWEST_SPACED = 20, 3, 10
-"""Lines that are looked at, and that make a table: more where a space follows the delimiter, as it does in prose."""
+"""Lines inspected, and lines that make a table: more if a space follows the delimiter, as in prose."""
 _DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 
 
 def kind_of(name: str, head: bytes, documents: Documents) -> Kind:
-    """The kind of a file with these first bytes, without a byte-order mark.
+    """Detect the kind of a file from its first bytes, without a byte-order mark.
 
     Raises:
-        InputError: it is no text in UTF-8, or is JSON or a table that cannot be read as documents.
+        InputError: the file is not UTF-8 text, or is JSON or a table that cannot be read as documents.
     """
     start = head.lstrip()
     if _is_binary(head) or _MARKUP.match(start):
         raise InputError(
-            f"{name} is of no kind that is known: text must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
-            "with blank lines between documents; as it is or as .gz, .xz, .zst or .bz2, also inside .tar"
+            f"{name} is not a known kind of text: it must be UTF-8, and WikiExtractor's output, JSON lines, or plain "
+            "text with blank lines between documents; uncompressed or as .gz, .xz, .zst or .bz2, also inside .tar"
         )
     if b"\r" in start and b"\n" not in start:
         raise InputError(f"{name}: its lines end with a carriage return alone; convert it: tr '\\r' '\\n' < FILE > NEW")
@@ -77,20 +77,20 @@ def kind_of(name: str, head: bytes, documents: Documents) -> Kind:
 
 
 def last_end(kind: Kind, data: bytes) -> int:
-    """The place behind the last whole document at the beginning of some data; 0 if there is none."""
+    """Return the end offset of the last whole document in data that starts with a document; 0 if there is none."""
     if kind == "array":
         return max((end for _, end in _items(data)), default=0)
     return max((match.end() for match in _SEPARATORS[kind].finditer(data)), default=0) if kind != "file" else 0
 
 
 def spans(kind: Kind, data: bytes) -> list[tuple[int, int]]:
-    """Begin and end of each document in data that holds whole ones, without white space before it."""
+    """Return start and end of each document in data that holds whole documents, without leading white space."""
     if kind == "array":
         return list(_items(data))
     found, start = [], 0
     separators = _SEPARATORS[kind].finditer(data) if kind != "file" else ()
     for end, after in [*(match.span() for match in separators), (len(data),) * 2]:
-        # Data may begin with white space that was cut from the separator before it.
+        # Data may begin with white space that belongs to the separator before it.
         start = _skip_space(data, start, end)
         if start < end:
             found.append((start, end))
@@ -99,15 +99,15 @@ def spans(kind: Kind, data: bytes) -> list[tuple[int, int]]:
 
 
 def endless(name: str, offset: int, kind: Kind) -> InputError:
-    """The error for a document that does not end."""
+    """Return the error for a document without end."""
     return InputError(f"{name}: the document at byte {offset} has no end: {_ENDS[kind]}")
 
 
 def check_rest(name: str, offset: int, kind: Kind, rest: bytes) -> bool:
-    """Whether what follows the last separator of a file is a document.
+    """Return True if the rest of a file after the last separator is a document.
 
     Raises:
-        InputError: it is one that is not finished.
+        InputError: the rest is an unfinished document.
     """
     if kind == "wikiextractor" and rest.strip():
         raise InputError(f"{name}: the document at byte {offset} has no </doc>; the file seems to be cut off")
@@ -128,8 +128,8 @@ def _skip_space(data: bytes, start: int, end: int) -> int:
 
 
 def _items(data: bytes) -> Iterator[tuple[int, int]]:
-    """Begin and end of the objects that are whole, one after the other, in a part of a JSON array."""
-    text = data.decode("latin-1")  # a character a byte, and JSON's own marks are ASCII
+    """Yield start and end of the whole objects at the beginning of a part of a JSON array."""
+    text = data.decode("latin-1")  # one character per byte; the syntax of JSON is ASCII
     end = 0
     while match := _BEFORE_ITEM.match(text, end):
         try:
@@ -140,7 +140,7 @@ def _items(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _is_binary(head: bytes) -> bool:
-    """Whether a file is no text. A text with a stray NUL is one: control characters are left out when it is read."""
+    """Return True if a file is binary. Text with a few stray NULs is not: control characters are removed on reading."""
     if b"\0" not in head:
         return False
     try:
@@ -151,16 +151,16 @@ def _is_binary(head: bytes) -> bool:
 
 
 def _refuse_data(name: str, text: str, is_whole: bool) -> None:
-    """Refuse what would pass for plain text and is data.
+    """Refuse data that looks like plain text.
 
     Args:
         text: the beginning of a file.
-        is_whole: whether that is all of it.
+        is_whole: True if that is the whole file.
     """
     plain = "; if it is plain text, with blank lines between documents: --documents blank-lines"
     if _is_list(text.strip(), is_whole):
         raise InputError(
-            f"{name} is a JSON array of something else than objects; make it JSON lines, each such as "
+            f"{name} is a JSON array, but not of objects; make it JSON lines, each such as "
             f'{{"text": "..."}},\nof which --text-field names the field{plain}'
         )
     table = _find_table(text, is_whole)
@@ -185,13 +185,13 @@ def _is_list(text: str, is_whole: bool) -> bool:
 
 
 def _find_table(text: str, is_whole: bool) -> tuple[str, int, int] | None:
-    """The delimiter, rows and columns where the first lines look like those of a table."""
+    """Return delimiter, rows and columns if the first lines look like a table."""
     for delimiter, called in _DELIMITERS.items():
         rows = _rows(text.rstrip(), delimiter)
         if not is_whole and len(rows) < _ROWS:
             rows = rows[:-1]
         widths = {len(row) for row in rows}
-        # What stands in the first column of a text whose paragraphs begin with a tab is nothing.
+        # In prose whose paragraphs begin with a tab, the first column is empty.
         if len(widths) != 1 or max(widths) < 2 or not any(row[0].strip() for row in rows):
             continue
         spaced = delimiter != "\t" and any(field[:1].isspace() for row in rows for field in row[1:])
@@ -201,7 +201,7 @@ def _find_table(text: str, is_whole: bool) -> tuple[str, int, int] | None:
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:
-    """The first rows of a table; with tabs between its columns, a quotation mark is a character like any other."""
+    """Parse the first rows of a table; quotation marks have no special meaning in a tab-separated one."""
     if delimiter == "\t":
         return [line.split("\t") for line in text.split("\n", _ROWS)[:_ROWS]]
     try:

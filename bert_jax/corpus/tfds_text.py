@@ -1,4 +1,4 @@
-"""The texts of a TFDS data set, a row a document, read without TensorFlow."""
+"""Read the texts of a TFDS data set, one document per row, without TensorFlow."""
 
 import functools
 import importlib
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from bert_jax.corpus.parts import Rows, Source
+from bert_jax.corpus.parts import Rows, TextSource
 from bert_jax.errors import InputError, unknown
 from bert_jax.tasks.tfds import prepare
 
@@ -16,34 +16,36 @@ _AT_ONCE = 256
 """Rows fetched in one call, which is several times as fast as row by row."""
 
 
-def find_rows(name: str) -> Source:
-    """A data set by its TFDS name (`tfds:wikipedia/20230601.en`), prepared if need be; its split `train` is read.
+def find_rows(name: str) -> TextSource:
+    """Find a data set by its TFDS name (`tfds:wikipedia/20230601.en`), prepared if needed; its split `train` is read.
 
     Raises:
-        InputError: there is no such data set, it cannot be prepared here, or its data has no random access.
+        InputError: the data set does not exist, cannot be prepared here, or has no random access.
     """
     builder = _find_builder(name.removeprefix("tfds:"))
     try:
         prepare(builder)
     except InputError as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{reason}\nCheck the network, or point TFDS_DATA_DIR to where it is prepared") from error
+        raise InputError(
+            f"{reason}\nCheck the network, or set TFDS_DATA_DIR to the folder where it is prepared"
+        ) from error
     except ImportError as error:
         raise InputError(f"{name}: TFDS needs more packages to prepare it: {error}") from error
     if _SPLIT not in builder.info.splits:
         raise unknown(f"split of {name}", _SPLIT, builder.info.splits)
     folder, split = builder.data_path, builder.info.splits[_SPLIT]
     _source(str(folder))
-    return Source(name, folder, split.num_bytes, split.num_examples)
+    return TextSource(name, folder, split.num_bytes, split.num_examples)
 
 
 def _find_builder(name: str) -> tfds.core.DatasetBuilder:
-    """A builder of what is there already, in whatever format, or else of a format with random access."""
+    """Return a builder of already prepared data in any format, or else of a format with random access."""
     try:
         try:
             return tfds.builder(name, file_format="array_record")
         except tfds.core.DatasetNotFoundError:
-            # TFDS knows its own classes after importing all of them, which fails without TensorFlow; one may not.
+            # TFDS finds its data sets by importing all of them, which fails without TensorFlow; importing one may work.
             importlib.import_module(f"tensorflow_datasets.text.{name.partition('/')[0]}")
             return tfds.builder(name, file_format="array_record")
     except ImportError as error:
@@ -67,10 +69,10 @@ def _source(folder: str) -> Any:
 
 
 def read_rows(rows: Rows, text_field: str) -> Iterator[bytes]:
-    """The texts of some rows, in order.
+    """Yield the texts of a range of rows, in order.
 
     Raises:
-        InputError: the rows have no such feature, or it is no text.
+        InputError: the rows have no such feature, or it is not text.
     """
     source = _source(rows.folder)
     for first in range(rows.first, rows.last, _AT_ONCE):

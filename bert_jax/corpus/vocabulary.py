@@ -1,4 +1,4 @@
-"""A vocabulary from a sample of a corpus that is the same however the corpus is spread over processes."""
+"""Train a vocabulary on a sample that does not depend on how the corpus is distributed over processes."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -9,20 +9,20 @@ from bert_jax.corpus.sentences import clean, split_sentences
 from bert_jax.tokenizers.tokenizer import train_sentencepiece
 
 COVERAGE = 0.9998
-"""Of the characters of real text. All of them would be thousands of pieces that each stand in a handful of sentences:
-of an English Wikipedia's vocabulary of 16,000 one in nine."""
+"""Share of the characters of a text that the vocabulary covers. Full coverage would add thousands of pieces that each
+occur in a handful of sentences: one in nine of a vocabulary of 16,000 for the English Wikipedia."""
 
 Paragraph = tuple[int, tuple[str, ...]]
-"""The checksum of a line of text, which decides whether it is drawn, and its sentences."""
+"""The checksum of a line of text, which determines whether it is drawn, and its sentences."""
 HIGHEST = (1 << 32) - 1
-"""Of the checksums."""
+"""Highest possible checksum."""
 
 
 def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, highest: int) -> list[Paragraph]:
-    """Of the lines with a checksum of at most `highest` the first in order, as few as hold `wanted` sentences.
+    """Draw the lowest-hashed lines with a checksum of at most `highest`, until they hold `wanted` sentences.
 
-    A line's place in the order is a hash of itself, so any part of a corpus can be drawn from alone: what `least`
-    keeps of all the draws is what one draw from the whole would be. A line that comes again is drawn once.
+    The order of lines is that of their hashes, so every part of a corpus can be sampled separately: `least` of all
+    samples equals one sample of the whole. A repeated line is drawn once.
     """
     drawn: dict[str, Paragraph] = {}
     for document in documents:
@@ -34,10 +34,10 @@ def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, highest:
 
 
 def least(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
-    """The first paragraphs in order, each once, as few as hold `wanted` sentences; all if they hold less.
+    """Return the lowest-hashed paragraphs, each once, until they hold `wanted` sentences; all if they hold fewer.
 
-    Of lines with the same checksum, of which large corpora have some, the text decides: which of them are kept
-    must not depend on who came first.
+    Ties of checksums, which occur in large corpora, are broken by the text, so that the result does not depend on the
+    order of the input.
     """
     kept: list[Paragraph] = []
     held = 0
@@ -51,20 +51,20 @@ def least(paragraphs: Iterable[Paragraph], wanted: int) -> list[Paragraph]:
 
 
 def count_sentences(paragraphs: Iterable[Paragraph]) -> int:
-    """Sentences in some paragraphs."""
+    """Count the sentences in paragraphs."""
     return sum(len(sentences) for _, sentences in paragraphs)
 
 
 def write_sentences(paragraphs: Iterable[Paragraph], path: Path) -> None:
-    """Write the sentences of a sample, one a line."""
+    """Write the sentences of a sample, one per line."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{sentence}\n" for _, sentences in paragraphs for sentence in sentences)
 
 
 def train_on_file(path: Path, config: VocabConfig) -> bytes:
-    """The SentencePiece model of a file with a sentence a line, which is never in memory as a whole.
+    """Train a SentencePiece model on a file with one sentence per line, which is read as a stream.
 
-    SentencePiece itself needs 20 bytes a character.
+    SentencePiece itself needs 20 bytes of memory per character.
 
     Raises:
         InputError: the text does not support a vocabulary of that size.

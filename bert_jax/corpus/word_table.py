@@ -1,6 +1,6 @@
-"""The words of texts as numbers, which are found for all words of a text at a time.
+"""A hash table that numbers the words of texts, vectorised over all words of a text.
 
-A word is known by a hash of its bytes, of 63 bits: that two of a million words share one has a chance of 5e-8.
+A word is identified by a 63-bit hash of its bytes: two of a million words collide with a probability of 5e-8.
 """
 
 import functools
@@ -10,16 +10,16 @@ import numpy as np
 
 SPACE, NEWLINE = 32, 10
 _SLOTS = 21
-"""Bits of a place in the table."""
+"""Bits of a table index."""
 CAPACITY = 1 << (_SLOTS - 1)
-"""Words that it holds; half full, a word is found at the second look."""
+"""Capacity in words: half the slots, so that lookups need about two probes."""
 _BASE = 0x9E3779B97F4A7C15
-_OF_BYTES = np.random.default_rng(0).integers(1, 1 << 63, 256, np.uint64)
+_BYTE_CODES = np.random.default_rng(0).integers(1, 1 << 63, 256, np.uint64)
 
 
-class Found(NamedTuple):
-    """The words of a text [N]: their numbers int32, and where in it each begins and ends int64; and of the words that
-    were not known, in the order of their numbers, where in these arrays each stands first."""
+class FoundWords(NamedTuple):
+    """The words of a text. numbers [N] int32. starts, ends [N] int64: byte offsets in the text. new [M] int64: index
+    into these arrays of the first occurrence of each new word, in the order of their numbers."""
 
     numbers: np.ndarray
     starts: np.ndarray
@@ -28,22 +28,22 @@ class Found(NamedTuple):
 
 
 class Words:
-    """Words, numbered from 0 in the order in which they come."""
+    """Words, numbered from 0 in the order of their first occurrence."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all words."""
+        """Remove all words."""
         self.count = 0
-        self._keys = np.zeros(1 << _SLOTS, np.uint64)  # 0 is no word's
+        self._keys = np.zeros(1 << _SLOTS, np.uint64)  # 0 marks an empty slot
         self._numbers = np.zeros(1 << _SLOTS, np.int32)
 
-    def find(self, text: np.ndarray) -> Found:
-        """The words of a text [bytes] uint8, each of which ends with a space or a new line; new ones get a number.
+    def find(self, text: np.ndarray) -> FoundWords:
+        """Find the words of a text [bytes] uint8, each ended by a space or a newline; new words are added.
 
         Raises:
-            ValueError: there is no room for all the words that might be new; `clear` makes it.
+            ValueError: the table might overflow if all words were new; `clear` it first.
         """
         ends = np.flatnonzero((text == SPACE) | (text == NEWLINE))
         if self.count + len(ends) > CAPACITY:
@@ -55,10 +55,10 @@ class Words:
         new = unknown[np.sort(first)]
         self._add(hashes[new])
         numbers[unknown] = self._look_up(hashes[unknown])[0]
-        return Found(numbers, starts, ends, new)
+        return FoundWords(numbers, starts, ends, new)
 
     def _look_up(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers of words, and which of them are not known."""
+        """Return the numbers of words [N], and the indices of the unknown ones."""
         slots = _slots(hashes)
         keys, numbers = self._keys[slots], self._numbers[slots]
         looking = np.flatnonzero(keys != hashes)
@@ -73,12 +73,12 @@ class Words:
         return numbers, np.sort(np.concatenate([np.zeros(0, np.int64), *unknown]))
 
     def _add(self, hashes: np.ndarray) -> None:
-        """Give different words that are not known their numbers."""
+        """Add distinct unknown words."""
         slots, waiting = _slots(hashes), np.arange(len(hashes))
         while len(waiting):
             free = waiting[self._keys[slots[waiting]] == 0]
             self._keys[slots[free]] = hashes[free]
-            # Of those that want the same slot one has it now.
+            # If several words claim one slot, exactly one of them holds it now.
             have = free[self._keys[slots[free]] == hashes[free]]
             self._numbers[slots[have]] = self.count + have
             waiting = np.setdiff1d(waiting, have, assume_unique=True)
@@ -87,12 +87,12 @@ class Words:
 
 
 def _hash(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Of each word [N] uint64: a polynomial of its bytes modulo 2^64, as a difference of the whole text's sums."""
+    """Hash each word [N] uint64: a polynomial of its bytes modulo 2^64, as a difference of prefix sums of the text."""
     up, down = _powers(_BASE, len(text)), _powers(pow(_BASE, -1, 1 << 64), len(text))
     sums = np.zeros(len(text) + 1, np.uint64)
-    np.cumsum(_OF_BYTES[text] * up[: len(text)], out=sums[1:])
+    np.cumsum(_BYTE_CODES[text] * up[: len(text)], out=sums[1:])
     hashes: np.ndarray = (sums[ends] - sums[starts]) * down[starts]
-    # The slot is of the upper bits, which depend on every bit after this; and none is 0.
+    # Mix all bits into the upper ones, which select the slot, and avoid 0, which marks an empty slot.
     hashes = (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
     return hashes
 
@@ -103,7 +103,7 @@ def _powers(base: int, count: int) -> np.ndarray:
 
 @functools.cache
 def _powers_up_to(base: int, count: int) -> np.ndarray:
-    """base^0 ... base^(count-1) modulo 2^64."""
+    """Return base^0 ... base^(count-1) modulo 2^64."""
     powers = np.full(count, base, np.uint64)
     powers[0] = 1
     return np.multiply.accumulate(powers)

@@ -1,4 +1,4 @@
-"""Worker processes that take a stream of work in bounded memory and end with their parent."""
+"""Worker processes that process a stream of calls in bounded memory and end with their parent."""
 
 import gc
 import multiprocessing
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Call(NamedTuple, Generic[Result]):
-    """A function with its arguments, to call in another process; both must be such that they can be sent there."""
+    """A function with its arguments, to call in another process; both must be picklable."""
 
     function: Callable[..., Result]
     arguments: tuple[object, ...]
@@ -28,15 +28,15 @@ class Call(NamedTuple, Generic[Result]):
 
 @dataclass(frozen=True)
 class Workers:
-    """Some processes."""
+    """A pool of worker processes."""
 
     pool: ProcessPoolExecutor
     count: int
 
     def map(self, calls: Iterable[tuple[int, Call[Result] | None]]) -> Iterator[tuple[int, Result | None]]:
-        """The results of numbered calls, in their order; None for no call.
+        """Yield the results of numbered calls, in their order; the result of None is None.
 
-        Of the calls only a few more are taken than there are processes, so that what waits is bounded.
+        Only a few more calls than processes are taken in advance, so that the queue is bounded.
         """
         pending: deque[tuple[int, Future[Result] | None]] = deque()
 
@@ -55,10 +55,10 @@ class Workers:
 
 @contextmanager
 def start_workers(count: int) -> Iterator[Workers]:
-    """Processes for a while; what they have not begun when an error ends it is given up.
+    """Start worker processes for the duration of a `with` block; an error cancels calls that have not started.
 
     Raises:
-        InputError: a process ended on its own, as when the system is out of memory.
+        InputError: a process ended unexpectedly, for example because the system is out of memory.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, initializer=_initialize)
@@ -66,22 +66,22 @@ def start_workers(count: int) -> Iterator[Workers]:
         yield Workers(pool, count)
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process ended on its own, out of memory perhaps: take fewer with --workers; "
-            "the same command goes on where it was"
+            "a worker process ended unexpectedly, perhaps out of memory: use fewer --workers; "
+            "the same command resumes the run"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _initialize() -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each process is one core's
-    gc.disable()  # work on text makes objects by the million and no cycles
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent alone answers
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core per process
+    gc.disable()  # text processing creates millions of objects but no cycles
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; only the parent handles it
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    # A killed parent says nothing, and its workers would wait for work for ever.
+def _exit_with_parent() -> None:
+    # A killed parent sends no signal, and its workers would wait for work forever.
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

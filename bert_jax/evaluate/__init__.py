@@ -1,1 +1,1 @@
-"""Frozen encoders: features, probes, similarity, and metrics."""
+"""Evaluation of frozen encoders: features, probes, similarity, and metrics."""

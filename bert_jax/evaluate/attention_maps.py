@@ -1,4 +1,4 @@
-"""Where [CLS] looks: how it spreads its attention, by layer and head, averaged over texts."""
+"""Attention of [CLS] by layer and head, averaged over texts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,13 +17,15 @@ from bert_jax.tokenizers.tokenizer import Encoding
 from bert_jax.types import Array, Params, Step, Tokens
 
 TARGETS = ("[CLS]", "[SEP]", "words")
-"""What [CLS] may attend to."""
+"""Kinds of tokens that [CLS] attends to, in the order of `FirstAttention.shares`."""
 
 
 class FirstAttention(NamedTuple):
-    """Means over texts. shares [N H 3]: of the attention of [CLS], to each of TARGETS; they sum to one.
-    entropy [N H]: of its distribution over positions, in nats; evenness [N H]: that, divided by its largest value, the
-    logarithm of the text's length."""
+    """Attention of [CLS] by block and head, averaged over texts.
+
+    shares [N H 3]: attention on each of TARGETS; they sum to one. entropy [N H]: of the distribution over positions, in
+    nats. evenness [N H]: the entropy divided by its maximum, the logarithm of the text's length.
+    """
 
     shares: np.ndarray
     entropy: np.ndarray
@@ -31,14 +33,14 @@ class FirstAttention(NamedTuple):
 
 
 def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch_size: int = 64) -> FirstAttention:
-    """How [CLS] attends in the texts given, one or more.
+    """Measure the attention of [CLS] over one or more texts.
 
     Args:
-        encodings: tokenised texts, at most as long as the encoder's limit.
+        encodings: tokenized texts, at most as long as the encoder's limit.
         batch_size: texts in a step, all devices together.
 
     Raises:
-        InputError: pairs for an encoder of one segment.
+        InputError: pairs of texts for an encoder with one segment.
     """
     check_segments(pretrained.config, encodings)
     lengths = np.array([len(encoding.ids) for encoding in encodings])
@@ -53,7 +55,7 @@ def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch
 
 
 def measure(maps: Array, tokens: Tokens) -> Array:
-    """Of each text, block and head: the three shares of the first position's attention, and its entropy [B N H 4]."""
+    """Shares of the first position's attention and its entropy, for each text, block and head [B N H 4]."""
     first = maps[:, :, :, 0]
     place = jnp.arange(first.shape[-1])[None]
     kinds = (place == 0, tokens.special & (place > 0), tokens.mask & ~tokens.special & (place > 0))

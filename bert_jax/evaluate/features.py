@@ -1,4 +1,4 @@
-"""Frozen features: every layer and pooling of a text from one pass of the encoder over it."""
+"""Frozen features: sentence vectors by many readouts from one pass of the encoder."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Features = dict[ReadoutConfig, np.ndarray]
 """readout -> sentence vectors [texts E], float32."""
 
 IN_MEMORY = 2 * 2**30
-"""Bytes of features that are kept in memory; more lie in a temporary file that is read readout by readout."""
+"""Bytes of features kept in memory; larger sets go to a temporary file that is read readout by readout."""
 NUM_BUCKETS = 8
 
 
@@ -37,20 +37,20 @@ def extract_features(
 ) -> Features:
     """Sentence vectors of texts by several readouts; the encoder runs once for all of them.
 
-    Equal to `Pretrained.embed` with each of the readouts. One compiled program for each length gives [B, sum of
-    the readouts' widths].
+    Equal to `Pretrained.embed` with each of the readouts. One program is compiled per length; it returns [B, sum of the
+    readouts' widths].
 
     Args:
-        encodings: tokenised texts or pairs, at most as long as the encoder's limit.
-        readouts: layers, poolings and projections; the more, the smaller is the share of each.
+        encodings: tokenized texts or pairs, at most as long as the encoder's limit.
+        readouts: the readouts; the cost of the encoder's pass is shared by all of them.
         batch_size: texts in a step, all devices together.
-        scratch: where a temporary file may lie; by default where the system keeps those.
-        on_rows: is told how many texts have been read, batch by batch.
-        blind: [N] True for the blocks in which [CLS] is kept from attending to anything but itself.
+        scratch: folder for a temporary file; by default the system's.
+        on_rows: called after each batch with its number of texts.
+        blind: [N] True for the blocks in which [CLS] attends only to itself.
 
     Raises:
-        InputError: a readout is unknown or has weights that have not been trained; a batch size that cannot be;
-            pairs for an encoder of one segment.
+        InputError: a readout is unknown or has untrained weights, the batch size is impossible, or pairs of texts are
+            given to an encoder with one segment.
     """
     readouts = tuple(readouts)
     check_batch_size(batch_size, "batch_size")
@@ -74,7 +74,7 @@ def extract_features(
 
 
 def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np.ndarray]:
-    """An array [rows width] for each width. A temporary file has no name and is gone with the last array."""
+    """Allocate an array [rows width] for each width. The temporary file is unnamed and vanishes with the last array."""
     if 4 * rows * sum(widths) <= IN_MEMORY:
         return [np.empty((rows, width), np.float32) for width in widths]
     with tempfile.TemporaryFile(dir=scratch) as file:

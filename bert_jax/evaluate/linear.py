@@ -1,8 +1,8 @@
-"""Linear heads over frozen features, many at once: all folds and strengths of regularisation share one product.
+"""Linear heads over frozen features: all folds and penalties are fitted together and share one matrix product.
 
-Both heads minimise what scikit-learn's do, `sum of losses over the rows + penalty |w|^2 / 2`, with the intercept left
-alone: a penalty is `1/C` of its LogisticRegression, `alpha` of its Ridge. S sets of rows, P penalties, N rows, D
-features, O outputs (one for two classes and for scores, else one per class).
+Both heads minimise scikit-learn's objective, `sum of losses over the rows + penalty |w|^2 / 2`, with an unpenalised
+intercept: the penalty is `1/C` of its LogisticRegression, `alpha` of its Ridge. Axes: S sets of rows, P penalties,
+N rows, D features, O outputs (one for two classes and for scores, else one per class).
 """
 
 from functools import partial
@@ -16,40 +16,42 @@ from jax import lax
 from bert_jax.types import Array
 
 MAX_STEPS, TOLERANCE = 2000, 2e-4
-"""A model is done when a step changes its loss per row by about the square of the tolerance."""
+"""Largest number of steps, and the tolerance: a model has converged when a step changes its loss per row by about the
+square of the tolerance."""
 
 
 class Heads(NamedTuple):
-    """weights [S P D O] and intercepts [S P O] over features from which `centre` [D] was taken."""
+    """weights [S P D O] and intercepts [S P O], for features minus `centre` [D]."""
 
     centre: np.ndarray
     weights: np.ndarray
     intercepts: np.ndarray
 
     def outputs(self, x: np.ndarray, rows: int, penalty: int) -> np.ndarray:
-        """Logits or scores [N O] that one of the models gives for features [N D]."""
+        """Logits or scores [N O] of one of the models for features [N D]."""
         found: np.ndarray = (x - self.centre) @ self.weights[rows, penalty] + self.intercepts[rows, penalty]
         return found
 
 
 def unit(x: np.ndarray) -> float:
-    """The root of the features' mean variance. Divided by it, one grid of penalties fits any encoder and layer."""
+    """Square root of the features' mean variance; divided by it, one grid of penalties suits any encoder and layer."""
     variance = float(np.mean(x.var(0, dtype=np.float64)))
     return variance**0.5 if variance > 0 else 1.0
 
 
 def fit_logistic(x: np.ndarray, labels: np.ndarray, classes: int, rows: np.ndarray, penalties: np.ndarray) -> Heads:
-    """Logistic regressions, binary or multinomial, by accelerated gradient steps that need no line search.
+    """Fit logistic regressions, binary or multinomial, by accelerated gradient descent without line search.
 
-    In the axes of X'X no curvature is above s/4 + penalty (s/2 with several classes; Boehning 1992), whichever rows a
-    model is fitted to, so a step of that length always improves. Momentum restarts as in O'Donoghue and Candes 2015.
+    Along each axis of X'X the curvature is at most s/4 + penalty (s/2 with several classes; Boehning 1992) for any
+    subset of the rows, so a step of the inverse length always improves. Momentum restarts as in O'Donoghue and Candes
+    2015.
 
     Args:
         x: [N D] features.
         labels: [N] classes.
-        classes: how many there are.
+        classes: number of classes.
         rows: [S N] True on the rows that a model is fitted to.
-        penalties: [P].
+        penalties: [P] penalties.
     """
     centre = x.mean(0, dtype=np.float64).astype(np.float32)
     x = x - centre
@@ -61,7 +63,7 @@ def fit_logistic(x: np.ndarray, labels: np.ndarray, classes: int, rows: np.ndarr
     arrays = [np.asarray(array, np.float32) for array in (rotated, targets, rows.T, bound)]
     found = np.zeros((len(bound), len(rows), targets.shape[1]), np.float32)
     weights = np.empty((len(rows), len(penalties), *found.shape[::2]), np.float32)
-    # The strongest first, which is soon done: each starts where the one before it came to.
+    # Strongest penalty first, since it converges fastest; each fit starts from the previous solution.
     for place in np.argsort(-penalties):
         decay = np.where(np.arange(len(bound)) < len(axes), penalties[place], 0)
         found = np.asarray(_solve(*arrays, decay.astype(np.float32), found))
@@ -70,9 +72,9 @@ def fit_logistic(x: np.ndarray, labels: np.ndarray, classes: int, rows: np.ndarr
 
 
 def fit_ridge(x: np.ndarray, scores: np.ndarray, rows: np.ndarray, penalties: np.ndarray) -> Heads:
-    """Ridge regressions, each set of rows solved for all penalties at once in the axes of its covariance.
+    """Fit ridge regressions; each set of rows is solved for all penalties at once in the axes of its covariance.
 
-    Args as `fit_logistic`, with scores [N].
+    Args as in `fit_logistic`, with scores [N].
     """
     centre = x.mean(0, dtype=np.float64).astype(np.float32)
     weights, intercepts = [], []
@@ -89,7 +91,7 @@ def fit_ridge(x: np.ndarray, scores: np.ndarray, rows: np.ndarray, penalties: np
 
 
 class _State(NamedTuple):
-    """weights and ahead [D S O], momentum and moved [S]: how far the last step went."""
+    """weights and ahead (extrapolated weights) [D S O], momentum [S], and moved [S], the length of the last step."""
 
     weights: Array
     ahead: Array
@@ -100,7 +102,7 @@ class _State(NamedTuple):
 
 @jax.jit
 def _solve(x: Array, targets: Array, rows: Array, bound: Array, decay: Array, start: Array) -> Array:
-    """Weights [D S O] from features [N D], targets [N O], rows [N S], the bounds of curvature and penalties [D]."""
+    """Solve for weights [D S O], given x [N D], targets [N O], rows [N S], curvature bounds [D] and penalties [D]."""
     decay = decay[:, None, None]
     inverse = 1 / (bound[:, None, None] + decay)
     activate = jax.nn.sigmoid if targets.shape[1] == 1 else jax.nn.softmax
@@ -121,8 +123,8 @@ def _solve(x: Array, targets: Array, rows: Array, bound: Array, decay: Array, st
     models = rows.shape[1]
     state = _State(start, start, jnp.ones(models), jnp.full(models, jnp.inf), jnp.array(0))
     small = TOLERANCE * jnp.sqrt(rows.sum(0))
-    return lax.while_loop(partial(_is_going, small), step, state).weights
+    return lax.while_loop(partial(_has_not_converged, small), step, state).weights
 
 
-def _is_going(small: Array, state: _State) -> Array:
+def _has_not_converged(small: Array, state: _State) -> Array:
     return (state.moved > small).any() & (state.step < MAX_STEPS)

@@ -1,6 +1,6 @@
-"""What a task is scored by, from scikit-learn and scipy, on every row of a split at once.
+"""Metrics of tasks, from scikit-learn and scipy, over all rows of a split at once.
 
-Metrics are fractions: 0.5 is printed as 50 by a table. They are those of GLUE (Wang et al. 2019, arXiv 1804.07461).
+Metrics are fractions; tables print 0.5 as 50. They are GLUE's (Wang et al. 2019, arXiv 1804.07461).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bert_jax.rounding import is_constant
 from bert_jax.tasks.task import Task
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-"""(predictions [rows], labels [rows]) -> a score where more is better."""
+"""(predictions [rows], labels [rows]) -> a score; higher is better."""
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -23,26 +23,26 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """2 P R / (P + R) of class 1; 0 where class 1 is neither predicted nor there."""
+    """F1 of class 1, 2 P R / (P + R); 0 if class 1 is in neither predictions nor labels."""
     return float(sklearn.metrics.f1_score(labels == 1, predictions == 1, zero_division=0.0))
 
 
 def mcc(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Matthews' correlation for any number of classes; 0 where predictions or labels are constant."""
+    """Matthews' correlation for any number of classes; 0 if predictions or labels are constant."""
     if is_constant(predictions) or is_constant(labels):
         return 0.0
     return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson's r; 0 where predictions or labels are constant up to rounding, see `bert_jax.rounding`."""
+    """Pearson's r; 0 if predictions or labels are constant up to rounding, see `bert_jax.rounding`."""
     if is_constant(predictions) or is_constant(labels):
         return 0.0
     return float(stats.pearsonr(np.asarray(predictions, np.float64), np.asarray(labels, np.float64)).statistic)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson's r of the ranks, ties at their mean rank; 0 where predictions or labels are constant up to rounding."""
+    """Pearson's r of the ranks, with ties at their mean rank; 0 if either is constant up to rounding."""
     if is_constant(predictions) or is_constant(labels):
         return 0.0
     return pearson(stats.rankdata(predictions), stats.rankdata(labels))
@@ -58,13 +58,13 @@ METRICS: dict[str, Metric] = {
 
 
 def predict(logits: np.ndarray, task: Task) -> np.ndarray:
-    """Answers from a head's outputs.
+    """Predictions from a head's outputs.
 
     Args:
         logits: [rows C], or [rows 1] for a regression task.
 
     Returns:
-        [rows]: the class with the largest logit (the first of equals) as int32, or the score as float32.
+        [rows]: the class with the largest logit (the first in a tie) as int32, or the score as float32.
 
     Raises:
         ValueError: the shape is not [rows, `task.num_outputs`], or a logit is not finite.
@@ -80,7 +80,7 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
     """The task's metrics by name, headline first.
 
     Args:
-        predictions: [rows] as `predict` gives them.
+        predictions: [rows], from `predict`.
         labels: [rows] classes or scores.
 
     Raises:
@@ -98,9 +98,9 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 
 def majority(task: Task, labels: np.ndarray) -> dict[str, float]:
-    """The score of one answer to every row: the commonest of these labels, or their mean.
+    """Scores of a constant prediction: the most common of these labels, or their mean.
 
-    A run at or below it has learned nothing. A correlation with a constant is 0.
+    A run that scores no better has learned nothing. A correlation with a constant is 0.
     """
     labels = np.asarray(labels)
     answer = labels.mean() if task.is_regression else np.bincount(labels).argmax()
@@ -114,7 +114,7 @@ def _check_finite(values: np.ndarray, what: str) -> None:
 
 
 def is_degenerate(value: float, majority: float) -> bool:
-    """True for a run that learned nothing: it scores no better than the majority baseline, or is not a number."""
+    """True for a run that learned nothing: its score is not above the majority baseline, or is NaN."""
     return not value > majority + 1e-9
 
 
@@ -122,4 +122,4 @@ OVER_GROUPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda sizes: np.ones(len(sizes)) / len(sizes),
     "wmean": lambda sizes: sizes / sizes.sum(),
 }
-"""How the scores of groups are weighted, from the groups' sizes."""
+"""Aggregation -> function from group sizes [groups] to the weights of the groups' scores."""

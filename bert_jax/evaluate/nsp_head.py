@@ -1,4 +1,4 @@
-"""What an encoder's own head says of whether B follows A, read from [CLS] as it was trained, or from elsewhere."""
+"""Predictions of a checkpoint's own next-sentence head, from [CLS] as in its training or from other poolings."""
 
 import numpy as np
 from scipy.special import softmax
@@ -7,28 +7,28 @@ from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import ReadoutConfig
 
 BINS = 10
-"""Of equal width, in which probabilities are counted."""
+"""Number of equal bins in which probabilities are counted."""
 
 
 def has_head(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint has what next-sentence prediction needs: the head and the pooler before it."""
+    """True if a checkpoint has the next-sentence head and the pooler before it."""
     return checkpoint.nsp is not None and checkpoint.pooler is not None
 
 
 def head_readout(pooling: str) -> ReadoutConfig:
-    """What the head reads: the trained pooler over the last layer. It was trained with pooling cls."""
+    """The head's input: the trained pooler over the last layer. It was trained with pooling cls."""
     return ReadoutConfig("last", pooling, "tanh")
 
 
 def follow_probability(checkpoint: Checkpoint, vectors: np.ndarray) -> np.ndarray:
-    """The probability [rows] that B follows A, for vectors [rows D] read as `head_readout` says."""
-    assert checkpoint.nsp is not None, "this checkpoint has no head for pairs"
+    """Probability [rows] that B follows A, from vectors [rows D] of a `head_readout`."""
+    assert checkpoint.nsp is not None, "this checkpoint has no next-sentence head"
     dense = checkpoint.nsp["dense"]
     probabilities: np.ndarray = softmax(vectors @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]), -1)
     return probabilities[:, 1]
 
 
 def count_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[int]]:
-    """How many pairs of each kind have a probability in each of the bins."""
+    """Histogram of probabilities for each kind of pair: name -> counts [BINS]."""
     kinds = {"random": labels == 0, "follows": labels == 1}
     return {name: np.histogram(probabilities[rows], BINS, (0, 1))[0].tolist() for name, rows in kinds.items()}

@@ -1,8 +1,8 @@
-"""A linear probe: what a task's answers can be read from frozen sentence vectors by one linear layer.
+"""Linear probes: a task's labels predicted from frozen sentence vectors by one linear layer.
 
 SentEval's protocol (Conneau and Kiela 2018, arXiv 1803.05449): features are not standardised one by one; C is chosen on
-held-out rows; MR, CR, SUBJ and MPQA are scored by ten folds, the others on their test set. As there, a pair is read as
-[|u-v|, u*v], and where the order of its texts matters as [u, v, |u-v|, u*v].
+held-out rows; MR, CR, SUBJ and MPQA are scored by ten folds, the others on their test set. The features of a pair are
+[|u-v|, u*v], or [u, v, |u-v|, u*v] if the order of its texts matters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,10 @@ from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
 
 class ProbeData(NamedTuple):
-    """A task, tokenised for one pass: encodings of the different texts, and for each split the rows' places in them.
+    """A task tokenized for one pass of the encoder.
 
-    train, validation and evaluations hold (places [rows], second places or None, labels); validation may be None.
+    encodings: one for each distinct text. train, validation, evaluations: each split's rows, as indices into the
+    encodings; validation is None for tasks that choose C by folds.
     """
 
     task: Task
@@ -37,7 +38,7 @@ class ProbeData(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the texts of a split's rows lie among the encodings. b: second texts that are read apart, or None."""
+    """Rows of a split: indices [rows] of their texts in the encodings. b: second texts encoded separately, or None."""
 
     a: np.ndarray
     b: np.ndarray | None
@@ -45,7 +46,7 @@ class Places(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """predictions: of each evaluation set [rows]. chosen: the C of each head whose answers they are."""
+    """predictions: evaluation -> [rows]. chosen: the C of each head that made them."""
 
     predictions: dict[str, np.ndarray]
     chosen: list[float]
@@ -60,7 +61,7 @@ def prepare_probe(
     config: ProbeConfig,
     max_length: int,
 ) -> ProbeData:
-    """Tokenise a task, every different text, or pair if they are read together, once.
+    """Tokenize each distinct text of a task once, or each distinct pair if pairs are joint.
 
     Raises:
         InputError: a class has fewer rows than there are folds.
@@ -85,7 +86,7 @@ def prepare_probe(
 
 
 def describe(task: Task, config: ProbeConfig) -> str:
-    """What the head sees, how it is fitted and on what C is chosen, in a phrase."""
+    """Describe the head, its input and the rows that C is chosen on, in a phrase."""
     seen = "u"
     if len(task.texts) == 2:
         apart = "[u, v, |u-v|, u*v]" if task.directed else "[|u-v|, u*v]"
@@ -97,7 +98,7 @@ def describe(task: Task, config: ProbeConfig) -> str:
 
 
 def probe(data: ProbeData, features: Features, readout: ReadoutConfig, config: ProbeConfig, seed: int) -> Answers:
-    """Fit a head on one readout's vectors and answer every evaluation set. The seed decides the folds, nothing else."""
+    """Fit a head on one readout's vectors and predict every evaluation set. The seed decides only the folds."""
     vectors, task = _signal(np.asarray(features[readout]), data.train), data.task
     x = _combine(vectors, data.train, task.directed)
     scale = unit(x)
@@ -123,9 +124,9 @@ def probe(data: ProbeData, features: Features, readout: ReadoutConfig, config: P
 
 
 def _signal(vectors: np.ndarray, train: "Places") -> np.ndarray:
-    """The vectors, with zeros in each coordinate that over the training texts varies by rounding only.
+    """Zero the coordinates of the vectors that vary only by rounding over the training texts.
 
-    Divided by the features' unit such a coordinate would be as large as a real one.
+    Division by the features' `unit` would otherwise make such a coordinate as large as a real one.
     """
     used = np.unique(train.a if train.b is None else np.concatenate([train.a, train.b]))
     kept = varying(vectors[used])
@@ -133,7 +134,7 @@ def _signal(vectors: np.ndarray, train: "Places") -> np.ndarray:
 
 
 def _combine(vectors: np.ndarray, places: Places, directed: bool) -> np.ndarray:
-    """What a head sees of each row [rows D], a new array."""
+    """A head's input for each row [rows D], as a new array."""
     u: np.ndarray = vectors[places.a]
     if places.b is None:
         return u
@@ -144,9 +145,9 @@ def _combine(vectors: np.ndarray, places: Places, directed: bool) -> np.ndarray:
 def _by_folds(
     task: Task, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, config: ProbeConfig
 ) -> tuple[np.ndarray, list[float]]:
-    """Each fold answered by heads that have not seen it, at a C chosen on the other folds: nested, as in SentEval.
+    """Predict each fold with a head fitted on the others, at a C chosen on the others: nested, as in SentEval.
 
-    A head without folds j and k serves both: it answers j where k is scored, and k where j is.
+    A head fitted without folds j and k is used twice: to choose C for fold j by predicting k, and the reverse.
     """
     count = folds.max() + 1
     without: list[tuple[int, ...]] = [*((fold,) for fold in range(count)), *combinations(range(count), 2)]
@@ -166,7 +167,7 @@ def _by_folds(
 def _held_out(
     task: Task, heads: Heads, x: np.ndarray, folds: np.ndarray, models: np.ndarray, choices: int
 ) -> Iterator[np.ndarray]:
-    """For each C, every row's answer [rows] from the model that has not seen its fold."""
+    """For each C, the prediction of every row [rows] by the model fitted without its fold."""
     for c in range(choices):
         answers = np.empty(len(x), np.float32 if task.is_regression else np.int32)
         for fold in np.unique(folds):
@@ -189,12 +190,12 @@ def _answer(task: Task, heads: Heads, x: np.ndarray, rows: int, c: int) -> np.nd
 
 
 def _best(task: Task, answers: list[np.ndarray], labels: np.ndarray) -> int:
-    """The place of the C whose answers score best."""
+    """Index of the C whose predictions score best; the first in a tie."""
     return int(np.argmax([metrics.score(task, found, labels)[task.metrics[0]] for found in answers]))
 
 
 def _folds(task: Task, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """[rows]: the fold of each row, with like shares of the classes."""
+    """The fold of each row [rows], stratified by class."""
     splitter: Any = (KFold if task.is_regression else StratifiedKFold)(count, shuffle=True, random_state=seed)
     folds = np.empty(len(labels), int)
     for fold, (_, held) in enumerate(splitter.split(labels, None if task.is_regression else labels)):

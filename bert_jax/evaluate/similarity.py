@@ -1,4 +1,4 @@
-"""Similarity without training: cosines of sentence vectors, how they agree with scores, and how to whiten them."""
+"""Zero-shot similarity: cosines of sentence vectors, their correlation with scores, and whitening."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
 
 class SimilarityData(NamedTuple):
-    """A set of scored pairs: encodings of its different texts, and where each pair's two lie among them."""
+    """Scored pairs. encodings: one for each distinct text. a, b: indices [pairs] into them. scores: [pairs]."""
 
     encodings: list[Encoding]
     a: np.ndarray
@@ -25,7 +25,7 @@ class SimilarityData(NamedTuple):
 
 
 def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int, data: str = "the texts") -> SimilarityData:
-    """Tokenise every different text once; a warning calls them `data`."""
+    """Tokenize each distinct text once; warnings call the texts `data`."""
     assert pairs.b is not None and pairs.labels is not None, "similarity is between two texts with a score"
     texts = {text: place for place, text in enumerate(dict.fromkeys([*pairs.a, *pairs.b]))}
     a, b = (np.array([texts[text] for text in side]) for side in (pairs.a, pairs.b))
@@ -33,18 +33,18 @@ def prepare_similarity(tokenizer: Tokenizer, pairs: Split, max_length: int, data
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine of each pair of rows of a and b [N D]: [N] float64, 0 where a vector is zero.
+    """Cosine of each row of a with the same row of b [N D]: [N] float64, 0 if a vector is zero.
 
-    Cosines of angles that differ by the rounding of float32 vectors only are equal, see `bert_jax.rounding`.
+    Angles that differ only by the rounding of float32 vectors give equal cosines, see `bert_jax.rounding`.
     """
     a, b = _directions(a), _directions(b)
     return merge_angles(np.einsum("nd,nd->n", a, b))
 
 
 def anisotropy(vectors: np.ndarray) -> float:
-    """The mean cosine of two different rows of vectors [N D], over all pairs: `(|sum u|^2 - N) / (N (N - 1))`.
+    """Mean cosine over all pairs of different rows of vectors [N D]: `(|sum u|^2 - N) / (N (N - 1))`.
 
-    0 where directions are spread evenly, 1 where all vectors point one way (Ethayarajh 2019, arXiv 1909.00512).
+    0 if directions are spread evenly, 1 if all vectors point one way (Ethayarajh 2019, arXiv 1909.00512).
     """
     directions = _directions(vectors)
     number = len(directions)
@@ -55,10 +55,10 @@ def anisotropy(vectors: np.ndarray) -> float:
 
 
 def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Vectors [N D] moved and turned so that their mean is 0 and their covariance 1, the `size` largest axes kept.
+    """Whiten vectors [N D] to zero mean and identity covariance, keeping the `size` axes of largest variance.
 
-    `(x - mean) U S^(-1/2)` with the covariance `U S U'` of these same vectors (Su et al. 2021, arXiv 2103.15316).
-    Axes whose standard deviation is within the rounding of the vectors are left out, see `bert_jax.rounding`.
+    `(x - mean) U S^(-1/2)`, where `U S U'` is the covariance of these same vectors (Su et al. 2021, arXiv 2103.15316).
+    Axes whose standard deviation is within the rounding of the vectors are dropped, see `bert_jax.rounding`.
     """
     centred = vectors - vectors.mean(0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -69,10 +69,10 @@ def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
 
 
 def split_whitening(readout: ReadoutConfig) -> tuple[ReadoutConfig, bool, int | None]:
-    """The readout without whitening, whether its projection asks for that, and of how many axes (None for all).
+    """Split a readout into the readout without whitening, whether it whitens, and to how many axes (None for all).
 
     Raises:
-        InputError: settings of `whiten` that it does not take.
+        InputError: `whiten` does not take these settings.
     """
     spec = parse_spec(readout.projection)
     if spec.name != "whiten":
@@ -84,10 +84,10 @@ def split_whitening(readout: ReadoutConfig) -> tuple[ReadoutConfig, bool, int | 
 
 
 def agreement(found: np.ndarray, scores: np.ndarray, subsets: Sequence[int], aggregation: str) -> float:
-    """Spearman's correlation of cosines and scores [N]: over all pairs; or the mean, or weighted mean, of subsets'.
+    """Spearman's correlation of cosines and scores [N]: over all pairs, or a (weighted) mean over subsets.
 
     Args:
-        subsets: their sizes, in order; one or none if the set has no parts.
+        subsets: sizes of the subsets in order; one or none if the set has no parts.
         aggregation: all, mean or wmean.
     """
     if aggregation == "all" or len(subsets) < 2:

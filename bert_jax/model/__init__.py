@@ -1,1 +1,1 @@
-"""flax.linen modules. No devices and no files, except where checkpoints are converted."""
+"""flax.linen modules, without devices or files."""

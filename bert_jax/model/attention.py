@@ -1,4 +1,4 @@
-"""What attends to what: attention maps of an encoder, and attention that is taken away."""
+"""Attention maps of an encoder, and masks that stop [CLS] from attending."""
 
 import dataclasses
 
@@ -13,16 +13,16 @@ from bert_jax.types import Array, Params, Tokens
 def attention_maps(
     config: BertConfig, params: Params, tokens: Tokens, seen: Bool[Array, "N B L L"] | None = None
 ) -> Float[Array, "N B H L L"]:
-    """How every position (second to last axis) spreads its attention over the others (last axis), in each head.
+    """Attention probabilities of every block and head: from each position (second to last axis) to all (last axis).
 
-    The probabilities that `Encoder` computes on its way; rows sum to one, and padding gets nothing. They are kept for
-    all blocks, which takes N H L times the memory of the tokens: for small batches.
+    The probabilities that `Encoder` computes internally: rows sum to one, and padding gets zero. Keeping them for all
+    blocks takes N H L times the memory of the tokens, so use small batches.
 
     Args:
         config: the architecture.
-        params: of `Encoder`.
+        params: the parameters of `Encoder`.
         tokens: the texts.
-        seen: as `Encoder` takes it.
+        seen: the positions that each position may attend to, as in `Encoder`; by default all.
     """
     compute = dataclasses.replace(config.compute, attention="plain")
     config = dataclasses.replace(config, compute=compute)
@@ -37,9 +37,9 @@ def attention_maps(
 
 
 def without_attention_of_first(blind: Bool[Array, " N"], mask: Bool[Array, "B L"]) -> Bool[Array, "N B L L"]:
-    """`seen` for `Encoder`: in the blocks where `blind` is True, position 0 attends to itself only.
+    """The `seen` argument of `Encoder` by which position 0 attends only to itself in the blocks where `blind` is True.
 
-    Nothing else changes: other positions see it and one another as before.
+    All other attention is unchanged: the other positions attend to position 0 and to one another as before.
     """
     place = jnp.arange(mask.shape[1])
     itself = (place[:, None] > 0) | (place[None] == 0)

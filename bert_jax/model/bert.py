@@ -14,7 +14,7 @@ from bert_jax.types import Array, Target, Tokens
 
 
 def _read(encoder: Encoder, reader: Readout, tokens: Tokens, train: bool) -> Float[Array, "B E"]:
-    """Sentence vectors; of the last block no more is computed than is read."""
+    """Sentence vectors; the last block computes only the first position if the readout reads nothing else."""
     first_only = reads_first_only(reader.spec)
     states = encoder(tokens, train, first_only=first_only)
     return reader(states, Tokens(*(field[:, :1] for field in tokens)) if first_only else tokens)
@@ -36,9 +36,9 @@ class SentenceEncoder(nn.Module):
 
 
 class SentenceReadouts(nn.Module):
-    """One pass of an encoder read out in several ways: sentence vectors [B E], one after the other on the last axis.
+    """Sentence vectors of several readouts from one pass of the encoder, concatenated on the last axis [B E].
 
-    `seen` is handed to the encoder.
+    `seen` is passed on to the encoder.
     """
 
     config: BertConfig
@@ -79,7 +79,7 @@ class PretrainLogits(NamedTuple):
 
 
 class BertForPretraining(nn.Module):
-    """MLM and next-sentence prediction over one encoder; NSP reads the sentence as `readout` says."""
+    """MLM and next-sentence prediction over one encoder; `readout` gives the sentence vector for NSP."""
 
     config: BertConfig
     readout: ReadoutConfig

@@ -38,10 +38,11 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention over the real tokens; with `seen`, over those of them that each may see.
+    """Multi-head scaled dot-product attention over the tokens that are not padding.
 
-    With `first_only`, of the first position alone (Q is 1 and not L). The probabilities [B H Q L] are sown as an
-    intermediate, which costs nothing where nobody collects those.
+    `seen` restricts the positions that each position may attend to. With `first_only`, only the first position attends
+    (Q is 1 instead of L). The probabilities [B H Q L] are sown as an intermediate, which is free unless intermediates
+    are collected.
     """
 
     config: BertConfig
@@ -57,15 +58,16 @@ class SelfAttention(nn.Module):
         first_only: bool = False,
     ) -> Float[Array, "B Q D"]:
         c = self.config
-        asking = x[:, :1] if first_only else x
-        heads = [dense(c, c.hidden_size, name)(of) for name, of in (("query", asking), ("key", x), ("value", x))]
+        attending = x[:, :1] if first_only else x
+        inputs = {"query": attending, "key": x, "value": x}
+        heads = [dense(c, c.hidden_size, name)(states) for name, states in inputs.items()]
         query, key, value = (h.reshape(*h.shape[:2], c.num_heads, -1) for h in heads)
-        # One position's probabilities are no memory to save.
+        # The probabilities of a single position take too little memory to be worth a fused kernel.
         if is_fused(c, train, self.target) and seen is None and not first_only:
             mixed = fused_attention(query, key, value, mask, c.causal, self.target)
         else:
             mixed = self._attend(query, key, value, mask, train, seen)
-        return dense(c, c.hidden_size, "output")(mixed.reshape(asking.shape))
+        return dense(c, c.hidden_size, "output")(mixed.reshape(attending.shape))
 
     def _attend(
         self,
@@ -91,7 +93,7 @@ class SelfAttention(nn.Module):
 
 
 def is_fused(config: BertConfig, train: bool, target: Target) -> bool:
-    """Whether attention is one kernel. It has no dropout on probabilities, and on a GPU it wants 16-bit numbers."""
+    """True if attention runs as one fused kernel, which has no dropout and, on a GPU, needs 16-bit numbers."""
     if config.compute.attention != "auto":
         return config.compute.attention == "fused"
     drops = train and config.attention_dropout > 0
@@ -100,7 +102,7 @@ def is_fused(config: BertConfig, train: bool, target: Target) -> bool:
 
 
 def has_kernel(target: Target, head_width: int) -> bool:
-    """Whether cuDNN has attention for a GPU: from the A100 on (compute capability 8.0), and not on AMD's."""
+    """True if cuDNN has an attention kernel for a GPU: NVIDIA's from compute capability 8.0 (A100) on, not AMD's."""
     major = target.compute_capability.partition(".")[0]
     return major.isdigit() and int(major) >= 8 and head_width % 8 == 0 and head_width <= 128
 
@@ -113,7 +115,7 @@ def fused_attention(
     causal: bool,
     target: Target,
 ) -> Float[Array, "B Q H K"]:
-    """Attention without its probabilities in memory, where the target has a kernel for it. Padding is at the end."""
+    """Attention that does not store its probabilities if the backend has a kernel. Padding must be at the end."""
     kernel: Literal["cudnn"] | None = "cudnn" if target.platform == "gpu" else None
     lengths = mask.sum(1, dtype=jnp.int32)
     return jax.nn.dot_product_attention(
@@ -122,9 +124,9 @@ def fused_attention(
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each with dropout, a residual and layer normalisation after it.
+    """A transformer block: attention and feed-forward, each followed by dropout, residual and layer normalisation.
 
-    With `first_only`, the output is that of the first position alone (Q is 1 and not L).
+    With `first_only`, only the first position is computed (Q is 1 instead of L).
     """
 
     config: BertConfig
@@ -152,10 +154,10 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Token ids to hidden states.
 
-    Returns N+1 arrays [B L D]: the embedding layer's output, then each block's. What a program
-    does not use of them costs nothing once compiled. `seen`, if given, says for each block which positions (last axis)
-    each position may attend to. With `first_only`, the last array has the first position alone [B 1 D]: the last block
-    computes no more than that, which is nearly the whole of it saved where only [CLS] is read.
+    Returns N+1 arrays [B L D]: the embedding layer's output, then each block's. Unused arrays cost nothing once
+    compiled. `seen`, if given, marks for each block and position the positions (last axis) that it may attend to.
+    With `first_only`, the last block computes only the first position and the last array is [B 1 D]; this saves nearly
+    all of that block when only [CLS] is read.
     """
 
     config: BertConfig
@@ -193,14 +195,13 @@ def run_blocks(
     seen: Bool[Array, "N B L L"] | None = None,
     first_only: bool = False,
 ) -> tuple[Float[Array, "B _ D"], ...]:
-    """The output of every block; with keys [N] for dropout, in training; the rest as `Encoder`."""
+    """The output of every block. `keys` are [N] dropout keys in training, else Nones; the rest as in `Encoder`."""
     train = keys[0] is not None
     run = _block(config, target, train)
     if config.compute.scan:
         stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
-        drawn = None if keys[0] is None else keys
-        over = (stacked, drawn, seen)
-        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, over)
+        layers = (stacked, None if keys[0] is None else keys, seen)
+        _, outputs = jax.lax.scan(lambda x, layer: (run(*layer[:2], x, mask, layer[2]),) * 2, x, layers)
         return (*outputs[:-1], outputs[-1][:, :1] if first_only else outputs[-1])
     states: list[Array] = []
     for layer in zip(params, keys, [None] * len(params) if seen is None else seen, strict=True):
@@ -213,7 +214,7 @@ def run_blocks(
 
 @lru_cache(maxsize=32)
 def _block(config: BertConfig, target: Target, train: bool, first_only: bool = False) -> Callable[..., Array]:
-    """`(params, key, x, mask, seen) -> x`. Compiled on its own, it is traced once and not once for each layer."""
+    """A compiled `(params, key, x, mask, seen) -> x`. Compiled separately, it is traced once, not once per layer."""
 
     def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Tree:
         rngs = None if key is None else {"dropout": key}

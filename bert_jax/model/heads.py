@@ -1,4 +1,4 @@
-"""What is predicted from hidden states and sentence vectors."""
+"""Prediction heads over hidden states and sentence vectors."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +10,7 @@ from bert_jax.types import Array
 
 
 class MaskedLanguageModel(nn.Module):
-    """Token logits at the masked slots only, with the token embedding as the output matrix."""
+    """Token logits at the masked slots only; the output matrix is tied to the token embedding."""
 
     config: BertConfig
 

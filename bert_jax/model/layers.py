@@ -1,4 +1,4 @@
-"""The parts that every module shares: dense layers, layer normalisation, activations, dropout."""
+"""Building blocks shared by all modules: dense layers, layer normalisation, activations, dropout."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +14,11 @@ from bert_jax.types import Array
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x Phi(x)` by erf. `jax.nn.gelu` has erfc, which costs XLA on a CPU twice as much, for a relative precision of
-    values far below zero that is lost in the sums they go into."""
+    """`x Phi(x)`, computed with erf.
+
+    `jax.nn.gelu` uses erfc, which takes XLA twice as long on a CPU. It is more precise only far below zero, where the
+    difference is lost in later sums.
+    """
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
@@ -32,7 +35,7 @@ def dense(config: BertConfig, features: int, name: str | None = None) -> "Dense"
 
 
 def layer_norm(config: BertConfig, name: str | None = None) -> nn.LayerNorm:
-    """Layer normalisation with BERT's epsilon: 1e-12, where most libraries have 1e-5 or 1e-6. Its sums are float32."""
+    """Layer normalisation with BERT's epsilon, 1e-12 (most libraries use 1e-5 or 1e-6), and float32 sums."""
     return nn.LayerNorm(config.layer_norm_eps, config.compute.dtype, use_fast_variance=False, name=name)
 
 
@@ -59,8 +62,8 @@ class Dense(nn.Module):
 class Dropout(nn.Module):
     """Zero each entry with probability `rate` and scale the others by 1 / (1 - rate).
 
-    The key is drawn by JAX, and an integer hash of (key, position) decides each entry: on a CPU this is
-    some thirty times faster than `jax.random.bits` for every entry, and it fuses with its neighbours.
+    JAX draws the key, and an integer hash of (key, position) decides each entry. On a CPU this is about thirty times
+    faster than `jax.random.bits` for every entry, and XLA fuses it with neighbouring operations.
     """
 
     rate: float

@@ -1,6 +1,6 @@
-"""Poolers: token vectors and their mask to one vector. Every one takes the mask, so none can average padding.
+"""Poolers: token vectors and their mask to one vector. Every pooler takes the mask, so that padding is never pooled.
 
-A new one is a small module with a decorator, or a dotted path to a class of your own on the command line:
+Add one as a small module with a decorator, or name your own class by its dotted path on the command line:
 
     @pooler("first_two")
     class FirstTwo(nn.Module):
@@ -25,7 +25,7 @@ POOLERS: dict[str, Callable[..., nn.Module]] = {}
 
 
 def pooler(name: str, **settings: object) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Class decorator: register a pooler, optionally with other defaults, under `name`."""
+    """Class decorator that registers a pooler under `name`, optionally with other default settings."""
 
     def register(cls: type[nn.Module]) -> type[nn.Module]:
         POOLERS[name] = partial(cls, **settings) if settings else cls
@@ -35,7 +35,7 @@ def pooler(name: str, **settings: object) -> Callable[[type[nn.Module]], type[nn
 
 
 def masked(x: Float[Array, "B L D"], mask: Bool[Array, "B L"], fill: float = 0.0) -> Float[Array, "B L D"]:
-    """`x` with `fill` where the mask is False; no gradient reaches those places."""
+    """`x` with `fill` where the mask is False; no gradient reaches those positions."""
     return jnp.where(mask[..., None], x, fill)
 
 
@@ -48,9 +48,9 @@ def count(mask: Bool[Array, "B L"]) -> Float[Array, "B 1"]:
 @pooler("last_token", index=-1)
 @pooler("token")
 class Token(nn.Module):
-    """One token's vector: the `index`-th of the row, from the end if negative; the nearest in shorter rows.
+    """Vector of the `index`-th token, counted from the end if negative; shorter rows give their nearest token.
 
-    With index 0 it is [CLS], BERT's own choice; `cls(special_tokens=False)` is the first word piece.
+    Index 0 is [CLS], as in BERT; `cls(special_tokens=False)` is the first word piece.
     """
 
     index: int
@@ -65,10 +65,10 @@ class Token(nn.Module):
 
 @pooler("random_token")
 class RandomToken(nn.Module):
-    """One token's vector, at a place drawn from the row's length and a seed: the same place in rows of one length.
+    """Vector of the token at a position drawn from the row's length and a seed: the same for rows of equal length.
 
-    A pooler sees no token ids that a place could be drawn from. The token's position then tells the length, and where
-    a task's answer goes with the length, so does this token: compare it with `token(index=3)`, whose place is fixed.
+    A pooler has no token ids to draw from. The position therefore reveals the length; if a task's labels correlate with
+    length, compare this pooler with `token(index=3)`, whose position is fixed.
     """
 
     seed: int = 0
@@ -93,7 +93,7 @@ class Mean(nn.Module):
 
 @pooler("mean_sqrt_len")
 class MeanSqrtLen(nn.Module):
-    """Sum over tokens divided by the root of their number."""
+    """Sum over tokens divided by the square root of their number."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
@@ -102,7 +102,7 @@ class MeanSqrtLen(nn.Module):
 
 @pooler("weightedmean")
 class WeightedMean(nn.Module):
-    """Average weighted by position, 1 for the first of the tokens pooled (SGPT, arXiv 2202.08904)."""
+    """Average weighted by position: the first pooled token has weight 1, the second 2 (SGPT, arXiv 2202.08904)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
@@ -112,7 +112,7 @@ class WeightedMean(nn.Module):
 
 @pooler("max")
 class Max(nn.Module):
-    """Largest value of each feature over tokens."""
+    """Maximum of each feature over tokens."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
@@ -147,7 +147,7 @@ class GeneralisedMean(nn.Module):
 
 @pooler("attention")
 class Attention(nn.Module):
-    """Average with weights from a learned query, one for each of `num_heads` slices of the features."""
+    """Average with softmax weights from a learned query for each of `num_heads` slices of the features."""
 
     num_heads: int = 1
 
@@ -162,8 +162,10 @@ class Attention(nn.Module):
 
 @pooler("map")
 class MultiheadAttentionPooling(nn.Module):
-    """A learned query that attends over the tokens through a full multi-head layer and a feed-forward
-    residual (Set Transformer, arXiv 1810.00825; "MAP head" of arXiv 2106.04560)."""
+    """Multi-head attention of a learned query over the tokens, then a feed-forward residual.
+
+    From Set Transformer (arXiv 1810.00825); the "MAP head" of arXiv 2106.04560.
+    """
 
     num_heads: int = 4
 

@@ -1,4 +1,4 @@
-"""A sentence representation is three independent choices: layers, pooling over tokens, projection."""
+"""Readouts: hidden states to a sentence vector by layers, pooling over tokens, and projection."""
 
 import functools
 import importlib
@@ -69,10 +69,10 @@ class NoProjection(nn.Module):
 
 
 class Projection(nn.Module):
-    """Dense layers, each with its activation: by default one, with tanh, of the encoder's width: BERT's "pooler".
+    """Dense layers with activations; by default one tanh layer of the encoder's width, BERT's "pooler".
 
-    `pretrained` says where its weights come from when a checkpoint is loaded: the checkpoint's own
-    pooler.dense, or fresh ones. Several layers are written as `features=(64, 3), activation=('tanh', 'identity')`.
+    With `pretrained`, weights are loaded from a checkpoint's pooler.dense; without, they are freshly initialised.
+    Several layers are written as `features=(64, 3), activation=('tanh', 'identity')`.
     """
 
     config: BertConfig
@@ -95,7 +95,7 @@ class Projection(nn.Module):
 
 
 def dense_name(n: int) -> str:
-    """The name of a projection's n-th dense layer.
+    """Parameter name of a projection's n-th dense layer.
 
     >>> dense_name(0), dense_name(1)
     ('dense', 'dense_1')
@@ -116,7 +116,7 @@ PROJECTIONS: dict[str, Callable[..., nn.Module]] = {
 
 
 class Readout(nn.Module):
-    """Hidden states to sentence vectors, as a `ReadoutConfig` says."""
+    """Hidden states to sentence vectors, as given by a `ReadoutConfig`."""
 
     spec: ReadoutConfig
     config: BertConfig
@@ -130,7 +130,7 @@ class Readout(nn.Module):
 
     def __call__(self, states: States, tokens: Tokens) -> Float[Array, "B E"]:
         words = tokens.mask & ~tokens.special
-        # A sentence without any word has only its special tokens to be read from.
+        # A sentence without words has only special tokens to pool.
         words = jnp.where(words.any(1, keepdims=True), words, tokens.mask)
         x = self.layers(states).astype(jnp.float32)
         pooled = [
@@ -142,28 +142,28 @@ class Readout(nn.Module):
 
 
 def wants_pretrained(spec: ReadoutConfig) -> bool:
-    """Whether the projection is to start from a checkpoint's pooler.dense."""
+    """True if the projection's weights come from a checkpoint's pooler.dense."""
     projection = parse_spec(spec.projection)
     return projection.name == "tanh" and bool(projection.kwargs.get("pretrained", True))
 
 
 def reads_first_only(spec: ReadoutConfig) -> bool:
-    """Whether nothing but the last hidden state of the first position goes into the vector."""
+    """True if the vector depends on no hidden state but the last of the first position."""
     return (spec.layers, spec.pooling) == ("last", "cls")
 
 
 def check(spec: ReadoutConfig, config: BertConfig) -> None:
-    """Build the readout and trace it, so that a mistake is found before anything runs.
+    """Build the readout and trace it, so that mistakes are found before anything runs.
 
     Raises:
-        InputError: an unknown name, a setting that its class does not take, a layer the encoder lacks, or
-            a vector that does not come out.
+        InputError: an unknown name, a setting that its class does not take, a layer that the encoder lacks, or
+            an output that is not one vector per sentence.
     """
     trace(spec, config)
 
 
 class Traced(NamedTuple):
-    """width: of the vectors. has_weights: whether there is anything to be trained or loaded."""
+    """width: size of the vectors. has_weights: True if there are parameters to be trained or loaded."""
 
     width: int
     has_weights: bool
@@ -171,7 +171,7 @@ class Traced(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def trace(spec: ReadoutConfig, config: BertConfig) -> Traced:
-    """What a readout gives and needs; errors as `check`."""
+    """The width of a readout's vectors, and whether it has parameters. Raises the errors of `check`."""
     layers = build("layers", parse_spec(spec.layers), LAYERS)
     if isinstance(layers, (Layers, Mix)):
         _check_indices(spec, layers.indices, config.num_layers)
@@ -184,7 +184,7 @@ def trace(spec: ReadoutConfig, config: BertConfig) -> Traced:
         out, variables = jax.eval_shape(init, jax.random.key(0), states, Tokens(ids, ids, mask, mask))
     except InputError:
         raise
-    except Exception as error:  # whatever a class of the user's own may raise
+    except Exception as error:  # a user's class may raise anything
         raise InputError(f"readout {spec} does not fit this encoder: {_first_line(error)}") from error
     if out.ndim != 2 or len(out) != 2:
         raise InputError(f"readout {spec} gives {out.shape} for two sentences, where one vector each is needed")
@@ -201,7 +201,7 @@ def _check_indices(spec: ReadoutConfig, indices: tuple[int, ...], num_layers: in
 
 
 def build(kind: str, spec: Spec, registry: Mapping[str, Callable[..., nn.Module]], **given: object) -> nn.Module:
-    """The module that a spec names, from a registry or by the dotted path of a class.
+    """Build the module that a spec names, from a registry or from the dotted path of a class.
 
     Raises:
         InputError: the name is unknown, the path cannot be imported, or the settings do not fit.
@@ -223,7 +223,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _pooler(spec: Spec) -> tuple[nn.Module, bool]:
-    """The pooler, and whether [CLS] and [SEP] are among the tokens that it sees."""
+    """The pooler, and whether it pools [CLS] and [SEP] too."""
     settings = dict(spec.kwargs)
     keeps = settings.pop("special_tokens", True)
     return build("pooling", spec._replace(kwargs=settings), POOLERS), bool(keeps)

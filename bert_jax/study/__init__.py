@@ -1,1 +1,1 @@
-"""Runs, the regimes that carry them out, and the folder that keeps their results."""
+"""Runs, the regimes that execute them, and the folder that stores their results."""

@@ -6,7 +6,7 @@ from bert_jax.study.store import Row
 
 
 def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
-    """The card of one run of an ablation."""
+    """Write the model card of one fine-tuning."""
     from huggingface_hub import EvalResult
 
     summary = (
@@ -14,7 +14,7 @@ def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
         f"sentence is read as {row.readout} (layers/pooling/projection), seed {row.seed}."
     )
     if use == "sentence-similarity":
-        summary += " What sentence-transformers calls its embedding is the classifier's output, a value for each class."
+        summary += " Its sentence-transformers embedding is the classifier's output, a value for each class."
     results = [
         EvalResult("text-classification", row.task, row.title, metric, round(value, 4), dataset_split=split)
         for split, scores in row.metrics.items()

@@ -1,4 +1,4 @@
-"""A grid of runs: which there are, which of them are missing from a run folder, and carrying those out."""
+"""Grids of runs: list the runs of a grid and execute those missing from a run folder."""
 
 import itertools
 import sys
@@ -21,42 +21,42 @@ from bert_jax.tasks.task import Task
 
 @dataclass(frozen=True)
 class Grid:
-    """Regimes x tasks x readouts x seeds on one encoder, and learning rates where weights are trained."""
+    """Regimes x tasks x readouts x seeds on one encoder, times learning rates for regimes that train."""
 
     out: Path
     """Run folder."""
     architecture: BertConfig
-    """Of the encoder, for checks before it is made or loaded."""
+    """Architecture of the encoder, for checks before it is pretrained or loaded."""
     encoder: Callable[[], Path]
-    """Gives the folder of the encoder, pretraining it if need be."""
+    """Returns the folder of the encoder, after pretraining it if necessary."""
     settings: Settings
-    """Regime -> its settings; the regimes of the grid, in order."""
+    """Regime -> its settings, for the regimes of the grid, in order."""
     tasks: Sequence[Task]
     read: Callable[[Task], TaskSplits]
-    """Gives the splits of a task."""
+    """Returns the splits of a task."""
     readouts: Sequence[ReadoutConfig]
     seeds: Sequence[int] = (0,)
     learning_rates: Sequence[float] = ()
-    """Rates of regimes that train; by default the one in their settings."""
+    """Learning rates of regimes that train; by default the one in their settings."""
     select: str = "evaluation"
     """Rows that choose among several rates: heldout, a tenth of the training rows, or evaluation, those scored on."""
     blinds: Sequence[Blind | None] = (None,)
-    """Ways of taking attention from [CLS]."""
+    """Blocks in which [CLS] attends only to itself, one run each; None for the unchanged encoder."""
     name: str | None = None
     """Name of the encoder in tables; by default that of its folder."""
     labels: Settings = field(default_factory=dict)
     """Further entries of `run.LABELS` for rows and `experiment.json`."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Title -> reason, of tasks that were asked for and have no data."""
+    """Title -> reason, for requested tasks without data."""
     model_of: ModelOf = None
-    """Folder for the model of a run, if models are kept; a run without its model is run again."""
+    """Folder for the model of a run, if models are kept; a run whose model is missing is repeated."""
 
 
 def run_grid(grid: Grid) -> list[Run]:
-    """Run what is missing of a grid, and give all its runs. Mistakes are found before anything runs.
+    """Execute the missing runs of a grid and return all its runs. User errors are raised before any run.
 
     Raises:
-        InputError: readouts, settings or data are wrong, or the run folder holds another experiment or cannot be
+        InputError: readouts, settings or data are invalid, or the run folder holds another experiment or cannot be
             written.
     """
     check_readouts(grid)
@@ -72,7 +72,7 @@ def run_grid(grid: Grid) -> list[Run]:
 
 
 def check_readouts(grid: Grid) -> None:
-    """Refuse readouts that the encoder cannot give, or whose models cannot be kept if they are to be."""
+    """Raise for readouts that the encoder cannot compute, or, if models are kept, whose models cannot be saved."""
     for (name, settings), readout in itertools.product(grid.settings.items(), grid.readouts):
         REGIMES[name].check(readout, grid.architecture, settings)
         if grid.model_of is not None:
@@ -80,7 +80,7 @@ def check_readouts(grid: Grid) -> None:
 
 
 def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Iterator[Run]:
-    """All runs, regime by regime and task by task; within one, seeds vary slowest, so that pairs finish together."""
+    """All runs by regime, task, then seed, so that the readouts of one seed, which form pairs, finish together."""
     digests = {name: found.digests() for name, found in splits.items()}
     for task, regime in ((task, regime) for name in grid.settings for task in grid.tasks for regime in [REGIMES[name]]):
         if regime.why_not(task) is not None:
@@ -108,7 +108,7 @@ def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) 
 def run_missing(
     grid: Grid, store: ResultStore, folder: Path, runs: Sequence[Run], splits: Mapping[str, TaskSplits]
 ) -> None:
-    """Run those of `runs` that the store does not have, or whose model is to be kept and is not there."""
+    """Execute those of `runs` that are missing from the store, or whose model is to be kept and is missing."""
     finished = store.finished()
     pending = [run for run in runs if _lacks_model(grid, run) or run.id not in finished]
     if not pending:
@@ -132,7 +132,7 @@ def _regimes_for(grid: Grid, task: Task) -> list[str]:
 
 
 def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
-    """The settings of a regime, once for each learning rate that is tried."""
+    """The settings of a regime, once for each learning rate."""
     settings = grid.settings[regime.name]
     if not regime.trains:
         return [settings]
@@ -145,8 +145,8 @@ def _labels(grid: Grid, splits: TaskSplits) -> Json:
 
 
 def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Json:
-    """What the run folder says of all its rows. It can grow by tasks, seeds, readouts and regimes."""
-    # Suites have tasks of one name: STS-B of GLUE, and of the similarity sets.
+    """The contents of `experiment.json`. Tasks, seeds, readouts and regimes can be added to a run folder later."""
+    # The suite is part of the key because suites share task names: STS-B is in GLUE and in the similarity sets.
     prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""
     return {
         "encoder": encoder.name,
@@ -160,7 +160,7 @@ def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]
 
 
 def _absent(grid: Grid) -> Absent:
-    """Regime -> title -> reason, of the tasks that have no row."""
+    """Regime -> title -> reason, for the tasks that get no row."""
     found: Absent = {}
     for name in grid.settings:
         reasons = {task.title: why for task in grid.tasks if (why := REGIMES[name].why_not(task))}
@@ -170,7 +170,7 @@ def _absent(grid: Grid) -> Absent:
 
 
 def _lacks_model(grid: Grid, run: Run) -> bool:
-    """True for a finished run to be run again for its model. One that diverged has none, and would diverge again."""
+    """True for a finished run that must be repeated for its model. Diverged runs have none and would diverge again."""
     if grid.model_of is None or not REGIMES[run.regime].trains or grid.model_of(run).exists():
         return False
     return any(row.id == run.id and row.ok for row in read_rows(grid.out))

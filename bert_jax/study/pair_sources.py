@@ -1,4 +1,4 @@
-"""Pairs of sentences that sentence vectors are trained on, and the similarity set that scores them."""
+"""Sentence pairs for training sentence vectors, and the similarity set that scores them."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ _SYNTHETIC_TASKS = {"nli": "entailment", "sts": "similarity"}
 
 
 class PairSource(NamedTuple):
-    """An objective, and the places of its data.
+    """An objective and the locations of its data.
 
     train: names of sources, see `experiments.settings`. sts_dir: holds STSBenchmark/; None for the synthetic suite.
     """
@@ -32,7 +32,7 @@ class PairSource(NamedTuple):
 
 
 def objective_task(objective: str, synthetic_suite: bool) -> Task:
-    """An objective as a task that is scored on the STS benchmark, or on the synthetic similarity."""
+    """A training objective as a task scored on the STS benchmark, or on the synthetic similarity task."""
     base = synthetic.TASKS["similarity"] if synthetic_suite else sts.SETS["stsb"]
     return dataclasses.replace(
         base, name=objective, title=f"{base.title} ({objective})", metrics=("spearman", "pearson")
@@ -43,7 +43,7 @@ def read_pairs(source: PairSource) -> TaskSplits:
     """The training pairs of an objective and the similarity sets that score it.
 
     Raises:
-        InputError: a source is not there, is not of the kind that the objective needs, or does not fit another.
+        InputError: a source is missing, is not of the kind that the objective needs, or does not fit another source.
     """
     train, num_classes = read_training(source)
     task = objective_task(source.objective, source.sts_dir is None)
@@ -53,14 +53,14 @@ def read_pairs(source: PairSource) -> TaskSplits:
 
 
 def read_evaluations(folder: Path | None) -> dict[str, Split]:
-    """The STS benchmark's development and test sets, or without a folder the synthetic similarity's."""
+    """The STS benchmark's development and test sets; without a folder, the synthetic similarity validation set."""
     if folder is None:
         return {"validation": synthetic.read(synthetic.TASKS["similarity"], "validation")}
     return {name: _read_stsb(folder, name) for name in ("validation", "test")}
 
 
 def read_training(source: PairSource) -> tuple[Split, int]:
-    """The training pairs, and their number of classes (0 where there are none)."""
+    """The training pairs and their number of classes (0 if they have none)."""
     found = [_read_source(source, name) for name in source.train]
     if source.objective == "simcse":
         texts = dict.fromkeys(text for split, _ in found for side in (split.a, split.b or ()) for text in side)

@@ -1,10 +1,10 @@
-"""Progress bars that say how much time is left."""
+"""Progress bars with the remaining time."""
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 def progress_bar() -> Progress:
-    """A bar with count, elapsed and remaining time, and a field `note` for what was last measured."""
+    """A progress bar with count, elapsed and remaining time, and a field `note` for the latest measurement."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -1,4 +1,4 @@
-"""A regime: one way of getting answers from an encoder, such as fine-tuning, a linear probe or plain cosines.
+"""Regimes: ways of getting predictions from an encoder, such as fine-tuning, a linear probe or cosines.
 
 Each regime is a file in `bert_jax/study/regimes/` that defines `regime`.
 """
@@ -25,13 +25,13 @@ from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import Encoding
 
 Made = Iterator[tuple[Row, Predictions]]
-"""The rows of finished runs with their predictions, one by one."""
+"""Rows of finished runs with their predictions."""
 ModelOf = Callable[[Run], Path] | None
-"""Folder for the model of a run; None where models are not kept."""
+"""Function from a run to the folder for its model; None if models are not kept."""
 
 
 class Bench(NamedTuple):
-    """What runs have at hand: the encoder and its folder, the progress bar, and a folder for temporary files."""
+    """Resources shared by runs: the encoder and its folder, the progress bar, and a folder for temporary files."""
 
     pretrained: Pretrained
     encoder: Path
@@ -57,20 +57,20 @@ class Regime:
     """An entry of the registry.
 
     Args:
-        name: on the command line, in rows and, for its settings, in `experiment.json`.
-        title: in tables and figures.
-        config: class of its settings, a frozen dataclass whose defaults are its own.
-        run: `(bench, splits, runs)` to rows; the runs are of one task, and are yielded in order as they finish.
-        why_not: the reason why it has nothing to say of a task, or None.
-        has_seeds: False where nothing is random, so that there is one run for each cell.
-        trains: True where weights are trained by steps: it has learning rates, and models that can be kept.
-        holds_out: True where it can leave a tenth of the training rows out to choose a learning rate on them.
-        suite: where its tasks come from unless a table says otherwise.
-        offered: True where an ablation offers it.
-        section: name of its settings, where it shares those of another regime.
-        check: raises InputError for a readout that the encoder cannot give under some settings.
-        check_kept: raises InputError for a readout whose model cannot be kept.
-        check_weights: raises InputError for a readout with weights that the encoder has not learned, if it needs them.
+        name: name on the command line, in rows and in `experiment.json`.
+        title: name in tables and figures.
+        config: class of the settings, a frozen dataclass with defaults.
+        run: `(bench, splits, runs)` to rows. All runs are of one task; rows are yielded in their order.
+        why_not: `task` to the reason why the regime does not apply to it, or None.
+        has_seeds: False if nothing is random, so that each cell has one run.
+        trains: True if weights are trained by steps: the regime has learning rates, and models that can be kept.
+        holds_out: True if it can hold a tenth of the training rows out to choose a learning rate.
+        suite: default suite of its tasks in tables.
+        offered: True if ablations offer it.
+        section: name of its settings, if it shares those of another regime.
+        check: raises InputError for a readout that the encoder cannot compute with given settings.
+        check_kept: raises InputError for a readout whose model cannot be saved.
+        check_weights: raises InputError for a readout with untrained weights, if the regime does not train them.
     """
 
     name: str
@@ -102,7 +102,7 @@ def read_once(
     batch_size: int,
     blind: Blind | None = None,
 ) -> tuple[Features, float]:
-    """The texts' vectors by all readouts, and the seconds that they took."""
+    """Sentence vectors by all readouts from one pass of the encoder, and the seconds that it took."""
     mask = None if blind is None else blind.mask(bench.pretrained.config.num_layers)
     start = time.perf_counter()
     line = bench.bar.add_task(f"{title}: reading", total=len(encodings), note=f"{len(readouts)} readouts")
@@ -129,14 +129,14 @@ def make_row(
     failed_step: int | None = None,
     **more: Any,
 ) -> tuple[Row, Predictions]:
-    """The row of a finished run, and its predictions beside the labels.
+    """Make the row of a finished run, and its predictions with the labels.
 
     Args:
         run: the run.
-        splits: of its task.
-        answers: evaluation -> predictions [N]; empty if it failed.
+        splits: splits of its task.
+        answers: evaluation -> predictions [N]; empty if the run failed.
         seconds: wall time.
-        failed_step: the step at which the loss was not finite.
+        failed_step: the step at which the loss was not finite, if any.
         **more: fields of the row that do not follow from the task.
     """
     task = splits.task

@@ -1,4 +1,4 @@
-"""A run: one regime, task, readout and seed on one encoder, with an id that says what decides its result."""
+"""Runs: one regime, task, readout and seed on one encoder, with an id from everything that decides the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import fingerprint as tokenizer_fingerprint
 
 MODEL = "model"
-"""Name of the model directory in the folder of a pretraining or of a single fine-tuning."""
+"""Name of the model directory in the folder of a pretraining or a single fine-tuning."""
 
 
 class Blind(NamedTuple):
-    """The blocks, counted from 1, in which [CLS] attends to nothing but itself: `first` to `last`."""
+    """Blocks `first` to `last`, counted from 1, in which [CLS] attends only to itself."""
 
     first: int
     last: int
@@ -33,9 +33,9 @@ class Blind(NamedTuple):
 
 
 class EncoderId(NamedTuple):
-    """An encoder as results know it.
+    """The identity of an encoder in results.
 
-    name: in tables. weights, tokenizer: digests of their files. tuned_before: its trainings after pretraining.
+    name: name in tables. weights, tokenizer: digests of their files. tuned_before: trainings after its pretraining.
     """
 
     name: str
@@ -45,7 +45,7 @@ class EncoderId(NamedTuple):
 
 
 def name_encoder(encoder: str | Path) -> str:
-    """The name of an encoder in tables: its hub id, or its folder; the model of a run is named after the run."""
+    """Name of an encoder in tables: its hub id or its folder's name; for the model of a run, the run folder's."""
     place = Path(encoder)
     if not place.exists():
         return str(encoder)
@@ -54,7 +54,7 @@ def name_encoder(encoder: str | Path) -> str:
 
 
 def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
-    """The identity of a model directory, by default with the name that `name_encoder` gives.
+    """Identify a model directory; its name is `name_encoder`'s by default.
 
     Raises:
         InputError: the directory has no weights.
@@ -65,7 +65,7 @@ def identify_encoder(folder: Path, name: str | None = None) -> EncoderId:
 
 @dataclass(frozen=True)
 class Run:
-    """A cell of a grid and a seed. The same id means the same result, up to rounding, whichever script made the run."""
+    """A cell of a grid with a seed. Equal ids mean equal results, up to rounding, whichever script makes the run."""
 
     regime: str
     """Name in `bert_jax.study.regimes.REGIMES`."""
@@ -73,16 +73,16 @@ class Run:
     readout: ReadoutConfig
     seed: int
     settings: Any
-    """Of the regime, a dataclass; the learning rate of this run is in it."""
+    """Settings of the regime, a dataclass, with the learning rate of this run."""
     encoder: EncoderId
     data: Mapping[str, str]
     """Split -> digest of its texts and labels, see `Split.digest`."""
     section: str = ""
-    """Name of the settings in `config`, where it is not the regime's."""
+    """Name of the settings in `config`; by default the regime's."""
     learning_rate: float | None = None
-    """Peak learning rate; None where nothing is trained by steps."""
+    """Peak learning rate; None if nothing is trained by steps."""
     blind: Blind | None = None
-    """Blocks in which attention is taken from [CLS]; by default none."""
+    """Blocks in which [CLS] attends only to itself; by default none."""
     held_out: bool = False
     """True if a tenth of the training rows is not trained on but chooses the learning rate."""
     labels: Settings = field(default_factory=dict)
@@ -111,15 +111,15 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The digest of the config without its labels."""
+        """Digest of the config without its labels."""
         return config_id(self.config)
 
     @property
     def name(self) -> str:
-        """The readout and the seed, as progress shows them."""
+        """Readout and seed, as in progress bars."""
         return f"{self.readout} seed {self.seed}"
 
 
 def config_id(config: Settings) -> str:
-    """The id of the run that has a config."""
+    """The run id of a config."""
     return digest(without_labels(config))

@@ -1,4 +1,4 @@
-"""The splits of a task, from the folders or data sets that hold it."""
+"""Readers of a task's splits from folders or data sets."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from bert_jax.tasks.task import Split, Task, count_duplicates
 
 
 class Source(NamedTuple):
-    """A suite of tasks and the folders that it is read from. data: where the synthetic suite may be written."""
+    """A suite of tasks and the folders that it is read from. data: folder that the synthetic suite is written to."""
 
     suite: str
     data: Path
@@ -25,11 +25,11 @@ class Source(NamedTuple):
 
 
 class TaskSplits(NamedTuple):
-    """The rows of a task.
+    """The splits of a task.
 
-    train: None for a set that is only scored. subsets: sizes of the parts of its one evaluation. num_classes, and
-    train_names, which names its sources: of training pairs whose labels are not the task's. duplicates: by evaluation,
-    how many rows have texts that are in the training split too.
+    train: None for a set that is only scored. subsets: sizes of the subsets of its one evaluation. duplicates:
+    evaluation -> number of rows whose texts are in the training split too. num_classes, train_names: number of classes
+    and names of the sources of training pairs whose labels are not the task's.
     """
 
     task: Task
@@ -42,18 +42,18 @@ class TaskSplits(NamedTuple):
     train_names: tuple[str, ...] = ()
 
     def digests(self) -> dict[str, str]:
-        """Split -> digest of its texts and labels, of every split that can decide a result."""
+        """Split -> digest of its texts and labels, for every split that can decide a result."""
         splits = {"train": self.train, "validation": self.validation, **self.evaluations}
         return {name: split.digest() for name, split in splits.items() if split is not None}
 
 
 def why_absent(source: Source, task: Task) -> str | None:
-    """The reason why the folder of a source does not have a task, or None where it does; flags stand for folders.
+    """Reason why a source's folder lacks a task, with flags in place of paths, or None if it has the task.
 
     Suites that can be fetched or generated are never absent.
 
     Raises:
-        InputError: a folder that is needed is not named, or is not there.
+        InputError: a required folder is not given or does not exist.
     """
     if source.suite == "senteval":
         why = senteval.why_absent(task, _senteval_dir(source))
@@ -64,7 +64,7 @@ def why_absent(source: Source, task: Task) -> str | None:
 
 
 def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dict[str, str]]:
-    """The tasks that a source has, and title -> reason of those that it has not.
+    """The tasks that a source has, and title -> reason for those that it lacks.
 
     Raises:
         InputError: it has none of them.
@@ -77,7 +77,7 @@ def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dic
 
 
 def read_task(source: Source, task: Task) -> TaskSplits:
-    """The splits of a task that a run needs. Duplicates between training and evaluation are counted in a warning.
+    """Read the splits of a task. Duplicates between training and evaluation rows are counted in a warning.
 
     Raises:
         InputError: a file is missing or damaged, or its labels are not published.
@@ -103,7 +103,7 @@ def _warn_of_duplicates(task: Task, evaluations: dict[str, Split], duplicates: d
 
 
 def _read_similarity(source: Source, task: Task) -> TaskSplits:
-    """A similarity set, its subsets one after the other."""
+    """Read a similarity set, its subsets concatenated."""
     home = sts.find_set(task, _sts_dir(source))
     if home is None:
         raise InputError(f"--sts-dir does not have {task.title}")
@@ -126,7 +126,7 @@ def _sts_dir(source: Source) -> Path:
 
 
 def _spread(split: Split, rows: int) -> Split:
-    """So many rows, evenly spread: a file that is scored by folds holds one class after the other."""
+    """`rows` evenly spread rows, because files that are scored by folds are sorted by class."""
     places = np.unique(np.linspace(0, len(split.a) - 1, min(rows, len(split.a))).astype(int))
     second = None if split.b is None else [split.b[i] for i in places]
     return Split([split.a[i] for i in places], second, None if split.labels is None else split.labels[places])

@@ -1,7 +1,7 @@
-"""A result is a row: one line per finished run, written once and never lost.
+"""Storage of results: one row per finished run, written once and safe against interruption.
 
 A run folder holds `experiment.json` (the settings that all its rows share), `results.jsonl` (a `Row` per
-line) and `predictions/ID.npz` (what the run answered, example by example, and the labels).
+line), `absent.json` (the reasons for missing rows) and `predictions/ID.npz` (predictions and labels of every example).
 """
 
 import dataclasses
@@ -33,44 +33,44 @@ from bert_jax.files import (
 )
 
 Scores = dict[str, dict[str, float]]
-"""evaluation -> metric -> value, evaluations in the task's order."""
+"""Evaluation -> metric -> value, evaluations in the task's order."""
 Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
-"""evaluation -> (predictions [N], labels [N]): classes, or scores of a regression task."""
+"""Evaluation -> (predictions [N], labels [N]): classes, or scores of a regression task."""
 
 Absent = dict[str, dict[str, str]]
-"""regime -> title of a task -> why it has no row."""
+"""Regime -> title of a task -> reason why it has no row."""
 
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
 LABELS = ("encoder", "suite", "train", "train_rows", "tuned_before")
-"""Entries of a config that describe a run and decide nothing: the digests beside them stand for the same."""
+"""Entries of a run's config that do not enter its id: the digests already cover what they describe."""
 HELD_OUT = "heldout"
 """Training rows that choose a learning rate: as an evaluation set, and in the details of a row."""
 DATA = "data"
-"""Entry of an experiment: task -> split -> digest. Tasks may be added to it; those that are there must not change."""
+"""Entry of an experiment: task -> split -> digest. Tasks may be added; existing ones must not change."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run, with all that a report says of it. Values are plain JSON; metrics are not in percent."""
+    """A finished run, with everything that reports need. Values are plain JSON; metrics are fractions, not percent."""
 
     id: str
     """`bert_jax.study.run.config_id` of the config."""
     task: str
-    """Name on the command line: mnli."""
+    """Name on the command line, such as mnli."""
     title: str
-    """Name in a table: MNLI."""
+    """Name in tables, such as MNLI."""
     metric: str
     """The headline metric."""
     is_regression: bool
-    """True where predictions and labels are scores and not classes."""
+    """True if predictions and labels are scores, not classes."""
     readout: str
-    """layers/pooling/projection, as `ReadoutConfig.parse` reads it."""
+    """layers/pooling/projection, for `ReadoutConfig.parse`."""
     learning_rate: float | None
-    """Peak learning rate; None where nothing is trained by steps."""
+    """Peak learning rate; None if nothing is trained by steps."""
     seed: int
-    """Runs of two readouts with one seed are a pair."""
+    """Runs of two readouts with the same seed are a pair."""
     status: Literal["ok", "failed"]
-    """A failed run is one whose loss was not finite; it has no metrics and no predictions."""
+    """A run fails if its loss is not finite; it then has no metrics and no predictions."""
     failed_step: int | None
     """The step at which it failed."""
     seconds: float
@@ -80,29 +80,28 @@ class Row:
     evaluation_examples: dict[str, int]
     """Size of each evaluation set, in the task's order."""
     metrics: Scores
-    """What the run reached; empty if it failed."""
+    """Scores of the run; empty if it failed."""
     majority: Scores
-    """What the best constant answer reaches (0 for a correlation), of a failed run too."""
+    """Scores of the best constant prediction (0 for a correlation), for failed runs too."""
     config: Json
     """Everything that decides the run."""
     regime: str = "finetune"
     """Name of the regime: finetune, probe, sts ..."""
     blind: tuple[int, int] | None = None
-    """First and last of the blocks in which [CLS] saw only itself; None for the encoder as it is."""
+    """First and last of the blocks in which [CLS] attended only to itself; None for the unchanged encoder."""
     protocol: str = ""
-    """What was done, where the regime alone does not say it: a phrase for the report."""
+    """Details of the regime, as a phrase for the report."""
     details: Json = dataclasses.field(default_factory=dict)
-    """What else a run found. `subsets`: name -> examples, of an evaluation set that has them, in order. `anisotropy`:
-    the mean cosine of two vectors. `c`: what was chosen for each head of a probe. `probability`: of a head for pairs,
-    kind of pair -> how many have which probability, in ten bins. `duplicates`: evaluation -> how many rows have texts
-    that are in the training split too. `heldout`: metric -> value on training rows that were held out to choose a
-    learning rate."""
+    """Further results. `subsets`: name -> number of examples, in order, for an evaluation set with subsets.
+    `anisotropy`: mean cosine of two vectors. `c`: the C of each head of a probe. `probability`: for the next-sentence
+    head, kind of pair -> histogram of probabilities in ten bins. `duplicates`: evaluation -> number of rows whose texts
+    are in the training split too. `heldout`: metric -> value on training rows that were held out to choose a rate."""
     pretraining: int = 0
-    """Which of several pretrainings of one kind the run started from; with the seed it makes the run's pair."""
+    """Index of the pretraining among several of one kind; pairs of runs share it and the seed."""
 
     @property
     def name(self) -> str:
-        """The readout, and the blocks in which attention was taken from [CLS]: what a comparison is between."""
+        """The readout, and the blocks in which [CLS] attended only to itself: the name of the row in comparisons."""
         return self.readout if self.blind is None else f"{self.readout} blind({self.blind[0]},{self.blind[1]})"
 
     @property
@@ -111,16 +110,16 @@ class Row:
         return self.status == "ok"
 
     def score(self, evaluation: str) -> float:
-        """The headline metric on one evaluation set; of a failed run, the majority baseline's."""
+        """The headline metric on one evaluation set; for a failed run, that of the majority baseline."""
         return (self.metrics if self.ok else self.majority)[evaluation][self.metric]
 
     def groups(self) -> np.ndarray | None:
-        """The subset of each example [N], where the evaluation set has subsets."""
+        """Index of each example's subset [N], or None if the evaluation set has no subsets."""
         sizes = list(self.details.get("subsets", {}).values())
         return np.repeat(np.arange(len(sizes)), sizes) if sizes else None
 
     def is_degenerate(self, evaluation: str) -> bool:
-        """True for a run that finished but scores no better than the majority baseline."""
+        """True if the run finished but scores no better than the majority baseline."""
         return self.ok and is_degenerate(self.score(evaluation), self.majority[evaluation][self.metric])
 
 
@@ -128,10 +127,10 @@ class ResultStore:
     """A run folder, open for writing. An interruption at any moment loses no finished row.
 
     Args:
-        folder: made if it is not there; if it is, the experiment goes on.
-        experiment: the settings that all rows share. A folder with other settings is refused. The report's
-            heading uses `encoder` and `finetune` where they are present.
-        sections: names in the experiment that only some rows need: one may be new to the folder, or stay away.
+        folder: created if missing; otherwise the experiment in it is continued.
+        experiment: the settings that all rows share. A folder with other settings raises an error. The report's
+            heading uses `encoder` and `finetune` if present.
+        sections: names in the experiment that only some rows need; they may be added later or be missing.
 
     Raises:
         InputError: the folder holds another experiment, is damaged, in use by another process, or cannot be written.
@@ -140,20 +139,20 @@ class ResultStore:
     def __init__(self, folder: Path, experiment: object, sections: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         with writing(self.folder):
-            self._lock = hold(self.folder)  # for as long as the store is there
+            self._lock = hold(self.folder)  # held for the lifetime of the store
             (self.folder / PREDICTIONS).mkdir(parents=True, exist_ok=True)
             _claim(self.folder, plain(experiment), sections)
-            # Found here, a folder that cannot be written costs nothing; found at the first row, it costs a run.
+            # A folder that cannot be written must be found now; found at the first row, it would cost a run.
             with open(self.folder / RESULTS, "ab"):
                 pass
         self._finished = {row.id for row in read_rows(self.folder)}
 
     def finished(self) -> set[str]:
-        """The ids of the runs that need not be run again, failed ones among them: they would fail again."""
+        """Ids of the runs that need not be repeated, including failed ones, which would fail again."""
         return set(self._finished)
 
     def note_absent(self, absent: Absent) -> None:
-        """Keep for the report which tasks have no row and why, beside what the folder says of others.
+        """Add tasks without a row, and the reasons, to those noted in the folder, for the report.
 
         Raises:
             InputError: the folder cannot be written.
@@ -169,7 +168,7 @@ class ResultStore:
 
         Raises:
             InputError: the folder cannot be written.
-            ValueError: the row is there already, or its predictions are not those of its metrics.
+            ValueError: the row exists already, or its predictions do not match its metrics.
         """
         if row.id in self._finished:
             raise ValueError(f"row {row.id} is in {self.folder / RESULTS} already")
@@ -184,10 +183,10 @@ class ResultStore:
 
 
 def read_experiment(folder: Path) -> Json:
-    """The settings that all rows of a run folder share.
+    """Read the settings that all rows of a run folder share.
 
     Raises:
-        InputError: there are none, or they cannot be read.
+        InputError: the file is missing or cannot be read.
     """
     path = Path(folder) / EXPERIMENT
     settings: Json = parse_json(_read(path), str(path), remedy=RESTORE)
@@ -195,7 +194,7 @@ def read_experiment(folder: Path) -> Json:
 
 
 def read_absent(folder: Path) -> Absent:
-    """Which tasks were asked for and have no row, and why. One that has got its row since is not among them.
+    """Read the requested tasks without a row, and the reasons. Tasks that have got a row since are left out.
 
     Raises:
         InputError: the file cannot be read.
@@ -216,10 +215,10 @@ def read_absent(folder: Path) -> Absent:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a run folder in the order in which they finished.
+    """Read the rows of a run folder in the order in which they finished.
 
-    A last line that was cut off is dropped with a warning. Of two rows with one id, from two
-    processes that wrote to one folder, the later counts.
+    A truncated last line is dropped with a warning. Of two rows with the same id, written by two processes to one
+    folder, the later counts.
 
     Raises:
         InputError: the file is missing, or damaged before its last line.
@@ -233,16 +232,16 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def read_predictions(folder: Path, row: Row) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """evaluation -> (predictions [N], labels [N]) of one run that is ok.
+    """Read evaluation -> (predictions [N], labels [N]) of a run that is ok.
 
     Raises:
-        InputError: the file is missing, damaged, or not as long as the row says.
+        InputError: the file is missing, damaged, or of another length than the row's.
     """
     path = _predictions_path(Path(folder), row.id)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             loaded = {name: (arrays[f"{name}/predictions"], arrays[f"{name}/labels"]) for name in row.metrics}
-    except Exception as error:  # a damaged archive raises any of zipfile's, zlib's and NumPy's errors
+    except Exception as error:  # a damaged archive raises errors of zipfile, zlib or NumPy
         raise InputError(f"cannot read {path} ({error}); delete its line from {RESULTS} to run it again") from None
     for name, arrays in loaded.items():
         shapes = {array.shape for array in arrays}
@@ -277,7 +276,7 @@ def _claim(folder: Path, experiment: Json, sections: Collection[str]) -> None:
     old = read_experiment(folder)
     if DATA in experiment and DATA not in old and (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
         raise InputError(
-            f"{folder} was written by an older version, whose rows do not say which data they are of. It can still be "
+            f"{folder} was written by an older version, whose rows lack digests of their data. It can still be "
             "reported; for new runs use another --out"
         )
     optional = {name for name in sections if (name in old) != (name in experiment)}
@@ -323,9 +322,9 @@ def _append_line(path: Path, line: bytes) -> None:
 
 
 def _split_tail(content: bytes) -> tuple[list[bytes], bytes]:
-    """The whole lines, and what is left of a line that was cut off.
+    """Split into complete lines and the rest of a truncated last line.
 
-    A last line that lacks only its newline is whole: an editor may have taken it.
+    A last line that lacks only its newline is complete: an editor may have removed it.
     """
     *lines, tail = content.split(b"\n")
     try:

@@ -1,1 +1,1 @@
-"""Tasks as rows of data, and the readers of their published files."""
+"""Task definitions as rows of data, and readers for their published files."""

@@ -2,7 +2,7 @@
 
 Class orders are those of `tensorflow_datasets.text.glue`; tasks and metrics those of Wang et al. 2019
 (arXiv 1804.07461), Table 1. The TSV files have no quoting, and some sentences hold characters that Python
-takes for line breaks, so that a row ends at "\\n" and a field at a tab and nowhere else.
+treats as line breaks, so rows are split at "\\n" only and fields at tabs only.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from bert_jax.tasks.tsv import (
 
 _NLI = ("entailment", "neutral", "contradiction")
 _SCORES = (0, 5)
-"""Of STS-B, the one regression task."""
+"""Range of the scores of STS-B, the only regression task."""
 
 _ROWS = (
     Task(
@@ -101,7 +101,7 @@ _ROWS = (
         directed=True,
         needs="What a pronoun refers to; the development set contradicts the training set by design.",
     ),
-    # AX has no training rows: a model trained on MNLI, which has the same texts and classes, is scored on it.
+    # AX has no training rows: it scores a model trained on MNLI, which has the same texts and classes.
     Task(
         name="ax",
         title="AX",
@@ -117,20 +117,20 @@ _ROWS = (
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
-"""GLUE by the names that TFDS uses. AX has `train == ""`: it is scored from a training on MNLI."""
+"""GLUE tasks by TFDS name. AX has `train == ""`: it scores models trained on MNLI."""
 
 
 class _File(NamedTuple):
-    """One published file: its columns by header name, or by index from 0 where it has no header line."""
+    """A published file: columns by header name, or by index from 0 if the file has no header line."""
 
     name: str
     texts: Columns
     label: str | int | None
-    """None where the published file hides its labels."""
+    """Column of the labels; None if the published file hides them."""
 
 
 _Layout = dict[str, tuple[_File, ...]]
-"""TFDS split -> the files that can provide it; the first that exists is read."""
+"""TFDS split -> candidate files; the first that exists is read."""
 
 
 def _layout(texts: Columns, label: str | int) -> _Layout:
@@ -156,7 +156,7 @@ _MRPC = ("#1 String", "#2 String")
 _LAYOUTS: dict[str, _Layout] = {
     "cola": _layout((3,), 1) | {"test": (_File("test.tsv", ("sentence",), None),)},
     "sst2": _layout(("sentence",), "label"),
-    # The original test file has the same rows in the same order as GLUE's, and the labels.
+    # The original test file has the same rows in the same order as GLUE's, plus the labels.
     "mrpc": _layout(_MRPC, "Quality")
     | {"test": (_File("msr_paraphrase_test.txt", _MRPC, "Quality"), _File("test.tsv", _MRPC, None))},
     "qqp": _layout(("question1", "question2"), "is_duplicate"),
@@ -174,26 +174,26 @@ _LAYOUTS: dict[str, _Layout] = {
 }
 
 _FOLDERS = {"ax": ("ax", "diagnostic")}
-"""Names, in small letters and digits, of a task's folder where they are not just the task's name."""
+"""Folder names in lower-case letters and digits, for tasks whose folder may differ from the task's name."""
 
 
 def read_tsv(task: Task, folder: Path, split: str) -> Split:
-    """One split of a GLUE task from the published TSV folders, in file order.
+    """Read one split of a GLUE task from the published TSV folders, in file order.
 
     Args:
         task: a row of `TASKS`.
-        folder: holds a folder per task: `CoLA/`, `SST-2/` ..., found whatever its case and hyphens.
-        split: as TFDS names it: `train`, `validation`, `validation_matched`, `test` ...
+        folder: contains a folder per task: `CoLA/`, `SST-2/` ...; case and hyphens of their names do not matter.
+        split: TFDS name of the split: `train`, `validation`, `validation_matched`, `test` ...
 
     Returns:
-        The rows; labels are None where the published file hides them. MRPC's test labels come from
-        `msr_paraphrase_test.txt` and AX's from `diagnostic-full.tsv` where these are there. Pairs of MNLI on which
-        annotators disagreed (label `-`) are left out, and counted in a warning.
+        The rows; labels are None if the published file hides them. MRPC's test labels come from
+        `msr_paraphrase_test.txt` and AX's from `diagnostic-full.tsv` if these files exist. MNLI pairs without a
+        consensus label (`-`) are left out and counted in a warning.
 
     Raises:
         InputError: unknown task or split; a folder, file or column is missing; a file is empty or not UTF-8;
-            a row has too few or too many fields; a label is not one of the task's, or a score no plain decimal number
-            in its range.
+            a row has too few or too many fields; a label is not one of the task's, or a score is not a plain decimal
+            number in its range.
     """
     if task.name not in _LAYOUTS:
         raise unknown("task", task.name, _LAYOUTS)

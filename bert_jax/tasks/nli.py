@@ -1,4 +1,4 @@
-"""Natural language inference from the files that the field exchanges: JSON lines, and SentEval's SNLI folder."""
+"""Readers for natural language inference data: JSON lines, and SentEval's SNLI folder."""
 
 from pathlib import Path
 
@@ -10,28 +10,28 @@ from bert_jax.tasks.task import Split
 from bert_jax.tasks.tsv import read_lines, split_rows, warn_of_unlabelled
 
 CLASSES = ("entailment", "neutral", "contradiction")
-"""In the order of GLUE's MNLI and of TFDS."""
+"""Class names in the order of GLUE's MNLI and of TFDS."""
 
 _FIELDS = (("premise", "hypothesis", "label"), ("sentence1", "sentence2", "gold_label"))
-"""Names in JSON lines: those of the hub's data sets, and those of SNLI and MultiNLI as published."""
+"""Field names in JSON lines: of data sets on the Hugging Face hub, and of SNLI and MultiNLI as published."""
 NO_LABEL = "-"
-"""The label where annotators did not agree. Such pairs are left out, as everywhere in the field."""
+"""Label of pairs without annotator consensus. They are left out, as is usual."""
 _SENTEVAL = "labels."
 
 
 def read_nli(path: Path) -> Split:
-    """Premises (a), hypotheses (b) and labels, int32 in the order of `CLASSES`.
+    """Read premises (a), hypotheses (b) and labels, int32 in the order of `CLASSES`.
 
     Args:
         path: JSON lines with premise, hypothesis and label, or sentence1, sentence2 and gold_label; a label is a
-            class or its number. Or SentEval's `labels.dev`, whose sentences are in `s1.dev` and `s2.dev` beside it.
+            class name or number. Or SentEval's `labels.dev`, with its sentences in `s1.dev` and `s2.dev` beside it.
 
-    Pairs without a label, because annotators disagreed, are left out and counted in a warning.
+    Pairs without a consensus label are left out and counted in a warning.
 
     Raises:
-        InputError: a file is missing, empty or not UTF-8; a row is no JSON object, or lacks a field; a label is none
-            of the classes; SentEval's three files differ in length, or a line of theirs holds a tab; no pair has a
-            label.
+        InputError: a file is missing, empty or not UTF-8; a row is not a JSON object, or lacks a field; a label is
+            not one of the classes; SentEval's three files differ in length, or one of their lines holds a tab; no pair
+            has a label.
     """
     if path.is_dir():
         inside = ", ".join(sorted(file.name for file in path.glob(f"{_SENTEVAL}*"))) or "no labels.* in it"
@@ -44,7 +44,7 @@ def read_nli(path: Path) -> Split:
 
 
 _Row = tuple[str, str, int | None]
-"""Two texts and a label, None where annotators disagreed."""
+"""Two texts and a label; None without annotator consensus."""
 
 
 def _read_senteval(path: Path) -> list[_Row]:
@@ -80,7 +80,7 @@ def _parse(line: str, where: str) -> _Row:
 
 
 def _label(label: object, where: str, remedy: str) -> int | None:
-    """The class that a label names, by its name or number; None for that of a pair on which annotators disagreed."""
+    """Parse a label, a class name or number, to a class number; None for a pair without annotator consensus."""
     if label in (NO_LABEL, -1) and label is not True:
         return None
     codes = [*range(len(CLASSES)), *map(str, range(len(CLASSES))), *CLASSES]

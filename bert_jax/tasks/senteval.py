@@ -1,7 +1,7 @@
 """The transfer tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders.
 
-SentEval scores MR, CR, SUBJ and MPQA by ten folds, the others on a test set. Regularisation is chosen on inner
-folds, or on the validation set of a task that has one. The files of MR, CR, SUBJ, MPQA and TREC are Latin-1.
+SentEval scores MR, CR, SUBJ and MPQA by ten-fold cross-validation, the others on a test set. Regularisation is chosen
+on the validation set of a task, or else on inner folds. The files of MR, CR, SUBJ, MPQA and TREC are Latin-1.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ _ROWS = (
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
-"""SentEval's tasks by name. SICK-E's pair is read as SentEval does, without a direction."""
+"""SentEval's tasks by name. SICK-E's pair has no direction, as in SentEval."""
 
 _FOLDERS = {
     "mr": ("MR", ("rt-polarity.neg", "rt-polarity.pos")),
@@ -137,16 +137,16 @@ _FILES = {"SST/binary": _SST, "SST/fine": _SST, "TREC": _TREC, "MRPC": _MRPC, "S
 
 
 def read_senteval(task: Task, folder: Path, split: str) -> Split:
-    """One split of a SentEval task from its published folders, in file order.
+    """Read one split of a SentEval task from its published folders, in file order.
 
     Args:
         task: a row of `TASKS`.
-        folder: holds `MR/`, `CR/`, `SST/binary/` ... (SentEval's `data/downstream`).
-        split: `train`, `validation` or `test`; a task that is scored by folds has `train`, which is all of it.
+        folder: contains `MR/`, `CR/`, `SST/binary/` ... (SentEval's `data/downstream`).
+        split: `train`, `validation` or `test`; a task scored by folds only has `train`, with all rows.
 
     Raises:
         InputError: unknown task or split; a folder or file is missing or empty; a row has too few or too many fields;
-            a label is not one of the task's, or a score no plain decimal number from 1 to 5.
+            a label is not one of the task's, or a score is not a plain decimal number from 1 to 5.
     """
     if task.name not in TASKS:
         raise unknown("task", task.name, TASKS)
@@ -161,10 +161,10 @@ def read_senteval(task: Task, folder: Path, split: str) -> Split:
 
 
 def why_absent(task: Task, folder: Path) -> str | None:
-    """Which of a task's files are not in the folder, or None where all are.
+    """Return a sentence that names the files of a task missing from the folder, or None if there are none.
 
     Raises:
-        InputError: the folder itself is not there.
+        InputError: the folder itself does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give --senteval-dir the folder that holds MR/, CR/ and the like")
@@ -186,20 +186,20 @@ def _file(files: dict[str, str], task: Task, split: str) -> str:
 
 
 def _read_polar(paths: list[Path]) -> Split:
-    """A file per class, a sentence per line. An empty line (CR has four) is a row: SentEval reads it as "."."""
+    """Read one file per class, one sentence per line. An empty line (CR has four) becomes ".", as in SentEval."""
     texts = [[fields[0].strip() or "." for fields in _rows(path, 1, "latin-1").values()] for path in paths]
     labels = np.repeat(np.arange(len(paths), dtype=np.int32), [len(lines) for lines in texts])
     return Split([text for lines in texts for text in lines], None, labels)
 
 
 def _rows(path: Path, width: int, encoding: str = "utf-8", blank: bool = True) -> dict[int, list[str]]:
-    """The fields of a file's lines, the blank ones among them or not."""
+    """Split the lines of a file into fields; without `blank`, skip blank lines."""
     lines = {number: line for number, line in enumerate(read_lines(path, encoding), 1) if blank or line.strip()}
     return split_rows(path, lines, (width,))
 
 
 def _read_labelled(task: Task, path: Path, rows: dict[int, tuple[str, str]]) -> Split:
-    """A text and a label per row."""
+    """Build a split from one text and one label per row."""
     labels = {number: label.strip() for number, (_, label) in rows.items()}
     texts = [text.strip() for text, _ in rows.values()]
     return Split(texts, None, parse_classes(path, labels, task.classes))

@@ -1,7 +1,7 @@
-"""Semantic textual similarity: pairs of sentences and a human score, from the folders the field exchanges.
+"""Semantic textual similarity: sentence pairs with human scores, from the published folders.
 
-Three published layouts: the SemEval tasks of 2012 to 2016 as SentEval keeps them (Conneau and Kiela 2018,
-arXiv 1803.05449), a pair of files per subset; the STS benchmark (Cer et al. 2017, arXiv 1708.00055); and
+There are three layouts: the SemEval tasks of 2012 to 2016 as distributed with SentEval (Conneau and Kiela 2018,
+arXiv 1803.05449), with a pair of files per subset; the STS benchmark (Cer et al. 2017, arXiv 1708.00055); and
 SICK (Marelli et al. 2014).
 """
 
@@ -35,10 +35,10 @@ _FOLDERS = {f"sts{year}": f"STS{year}-en-test" for year in range(12, 17)} | {"st
 
 
 def find_set(task: Task, folder: Path) -> Path | None:
-    """The folder of one of the `SETS`, in `folder` or in its `STS/` as SentEval has it; None if it is not there.
+    """Find the folder of one of the `SETS`, in `folder` or, as in SentEval, in its `STS/`; None if it does not exist.
 
     Raises:
-        InputError: `folder` itself is not there.
+        InputError: `folder` itself does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give --sts-dir the folder that holds STS12-en-test/ and the like")
@@ -51,17 +51,17 @@ class _Layout(NamedTuple):
 
     files: dict[str, str]
     columns: Columns
-    """Of the two sentences and the score."""
+    """Columns of the two sentences and the score."""
     scores: tuple[float, float]
-    """Least and greatest."""
+    """Lowest and highest score."""
     sources: bool
-    """Whether some rows say where the two sentences come from, in two more fields."""
+    """True if some rows have two more fields with the sources of the two sentences."""
 
 
 _SCORES = (0.0, 5.0)
-"""Of all sets but SICK."""
+"""Range of the scores of all sets but SICK."""
 _LAYOUTS = (
-    # As first published, rows taken from the web have their sources at the end.
+    # In the original release, rows taken from the web end with two source fields.
     _Layout({"train": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv"}, (5, 6, 4), _SCORES, True),
     _Layout(
         {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"},
@@ -73,20 +73,20 @@ _LAYOUTS = (
 
 
 def read_sts(folder: Path, split: str = "test") -> dict[str, Split]:
-    """The scored pairs of one similarity data set, subset by subset.
+    """Read the scored pairs of one similarity data set, by subset.
 
     Args:
         folder: `STS12-en-test` and the like, `STSBenchmark` or `SICK`.
         split: `train`, `validation` or `test`; the SemEval folders have `test` only.
 
     Returns:
-        {subset: pairs with float32 scores in file order}. A SemEval subset is named as in its files
-        (`MSRvid`), a single file by its stem (`sts-test`). Pairs without a gold score are left out.
+        {subset: pairs with float32 scores in file order}. A SemEval subset has the name in its files
+        (`MSRvid`), a single file has its stem (`sts-test`). Pairs without a gold score are left out.
 
     Raises:
-        InputError: the folder is missing or has none of the layouts; the split is not there; a file is missing,
-            empty or not UTF-8; a row has too few or too many fields; a score is no plain decimal number in the set's
-            range; a subset's two files differ in length.
+        InputError: the folder is missing or has none of the layouts; the split does not exist; a file is missing,
+            empty or not UTF-8; a row has too few or too many fields; a score is not a plain decimal number in the
+            set's range; a subset's two files differ in length.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of one STS data set, such as STS12-en-test")
@@ -106,7 +106,7 @@ def _read_file(path: Path, layout: _Layout) -> Split:
 
 def _read_subsets(folder: Path, split: str) -> dict[str, Split]:
     paths = {path.stem.removeprefix("STS.input."): path for path in sorted(folder.glob("STS.input.*.txt"))}
-    # What ALL holds is in the other files; a gold file without its sentences (STS13's SMT) is not asked for.
+    # ALL repeats the other files. A gold file without sentences (STS13's SMT) is ignored.
     paths.pop("ALL", None)
     if not paths:
         single = ", ".join(name for layout in _LAYOUTS for name in layout.files.values())
@@ -117,7 +117,7 @@ def _read_subsets(folder: Path, split: str) -> dict[str, Split]:
 
 
 def _read_subset(path: Path, gold_path: Path) -> Split:
-    # STS16 has the sources of its pairs at the end.
+    # Rows of STS16 end with the sources of the pair.
     a, b = read_columns(path, (0, 1), sources=True, parallel=True)
     (gold,) = read_columns(gold_path, (0,), parallel=True)
     if len(gold) != len(a):

@@ -1,4 +1,4 @@
-"""Suites of tasks by name."""
+"""Registry of the task suites."""
 
 from bert_jax.tasks import glue, senteval, sts, synthetic
 from bert_jax.tasks.task import Task
@@ -9,4 +9,4 @@ SUITES: dict[str, dict[str, Task]] = {
     "senteval": senteval.TASKS,
     "sts": sts.SETS,
 }
-"""Suite -> name of a task -> task."""
+"""Suite name -> task name -> task."""

@@ -1,4 +1,4 @@
-"""A task is a row of data: what its texts and labels are called and how it is scored."""
+"""Task definitions as rows of data, and the rows of a task's splits."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ class Task:
     """A sentence or sentence-pair task in GLUE's shape."""
 
     name: str
-    """What it is called on a command line and in TFDS: `cola`."""
+    """Name on the command line and in TFDS: `cola`."""
     title: str
-    """What it is called in a table: `CoLA`."""
+    """Name in tables: `CoLA`."""
     texts: tuple[str, ...]
-    """The TFDS features with the text: one name, or two for a pair task."""
+    """TFDS features that hold the text: one name, or two for a pair task."""
     classes: tuple[str, ...]
     """Class names in label order; empty for a regression task."""
     metrics: tuple[str, ...]
-    """Names in `bert_jax.evaluate.metrics.METRICS`; the first is the headline."""
+    """Names in `bert_jax.evaluate.metrics.METRICS`; the first is the headline metric."""
     evaluations: tuple[str, ...] = ("validation",)
     """TFDS splits to score; MNLI has two."""
     train: str = "train"
@@ -33,22 +33,22 @@ class Task:
     trained_on: str = ""
     """The task whose training split serves a diagnostic set."""
     folds: int = 0
-    """In how many folds its rows take turns at being scored, where it has no split for that; 0 where it has."""
+    """Number of cross-validation folds of a task without a test split; 0 for a task with one."""
     validation: str = ""
-    """The split on which a probe's regularisation is chosen; by default folds of the training rows."""
+    """Split on which a probe's regularisation is chosen; if empty, folds of the training rows are used."""
     directed: bool = False
-    """True where exchanging the two texts may change the answer, as with premise and hypothesis."""
+    """True if swapping the two texts may change the label, as with premise and hypothesis."""
     needs: str = ""
-    """What a reader of the sentence must know to solve it; one sentence."""
+    """The information in the text that the task requires; one sentence."""
 
     @property
     def is_regression(self) -> bool:
-        """True where labels are scores and not classes."""
+        """True if labels are scores instead of classes."""
         return not self.classes
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of the head: C classes, or one score."""
+        """Number of outputs of the head: C classes, or 1 for a score."""
         return len(self.classes) or 1
 
 
@@ -56,7 +56,7 @@ class Split(NamedTuple):
     """The rows of one split of a task, in file order.
 
     a: first texts. b: second texts, or None for a single-sentence task.
-    labels [rows]: int32 classes, float32 scores, or None where a test set hides them.
+    labels [rows]: int32 classes, float32 scores, or None for a test set with hidden labels.
     """
 
     a: list[str]
@@ -65,12 +65,12 @@ class Split(NamedTuple):
 
     @property
     def gold(self) -> np.ndarray:
-        """The labels, which a split that is fitted or scored has."""
+        """The labels of a split that must have them, because it is fitted or scored."""
         assert self.labels is not None, "a split without labels can be neither fitted nor scored"
         return self.labels
 
     def digest(self) -> str:
-        """The first 12 hex digits of the SHA-256 of all texts and labels, in order."""
+        """Return the first 12 hex digits of the SHA-256 of all texts and labels, in order."""
         found = hashlib.sha256()
         for texts in (self.a, self.b):
             found.update(json.dumps(texts).encode())
@@ -79,7 +79,7 @@ class Split(NamedTuple):
         return found.hexdigest()[:12]
 
     def head(self, rows: int) -> "Split":
-        """The first `rows` rows."""
+        """Return the first `rows` rows."""
         return Split(
             self.a[:rows],
             None if self.b is None else self.b[:rows],
@@ -111,11 +111,10 @@ def hold_out(split: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split,
 
 
 def count_duplicates(task: Task, train: Split, evaluation: Split) -> int:
-    """The rows of an evaluation whose text, or pair of texts, is in the training split too.
+    """Count the rows of an evaluation split whose text, or pair of texts, is also in the training split.
 
-    Rows without any text are not counted. White space around a text does not matter; nor does the order of a pair,
-    unless the task has a direction. Where the training split is the evaluation, whose folds take turns, another row
-    has the text.
+    Rows without any text are not counted. White space around a text is ignored, and so is the order of a pair unless
+    the task has a direction. If both splits are the same object (cross-validation), another row must have the text.
     """
     known = Counter(_texts(task, train))
     others = 1 if train is evaluation else 0

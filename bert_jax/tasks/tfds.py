@@ -1,7 +1,7 @@
-"""Any TFDS builder as a `Split`, without TensorFlow.
+"""Read any TFDS builder as a `Split`, without TensorFlow.
 
-A builder prepared in a random-access format (ArrayRecord) is read through `as_data_source`. Features go by
-GLUE's conventions: the texts as `Task.texts` names them, `label`, and `idx`, the row's place in its file.
+A builder prepared in a random-access format (ArrayRecord) is read through `as_data_source`. Features follow
+GLUE's conventions: the texts named in `Task.texts`, `label`, and `idx`, the row's index in its file.
 """
 
 import zipfile
@@ -21,18 +21,18 @@ from bert_jax.tasks import glue
 from bert_jax.tasks.task import Split, Task
 
 _RETRIES = 4
-"""TFDS tries ten times, which without a network takes three and a half minutes; four take three seconds."""
+"""Download attempts. The ten of TFDS take three and a half minutes without a network; four take three seconds."""
 
 
 def glue_builder(task: Task, data_dir: Path | None = None) -> tfds.core.GeneratorBasedBuilder:
-    """The TFDS builder of a GLUE task, not yet downloaded.
+    """Return the TFDS builder of a GLUE task, without downloading its data.
 
     Args:
         task: a row of `glue.TASKS`.
-        data_dir: where TFDS keeps its data; None is its own default, `~/tensorflow_datasets`.
+        data_dir: data folder of TFDS; None for its default, `~/tensorflow_datasets`.
 
     Raises:
-        InputError: TFDS's GLUE has no such task, or its data is there in another format than ArrayRecord.
+        InputError: TFDS's GLUE has no such task, or its data is prepared in a format other than ArrayRecord.
     """
     if task.name not in glue.TASKS:
         raise unknown("task", task.name, glue.TASKS)
@@ -46,10 +46,10 @@ def glue_builder(task: Task, data_dir: Path | None = None) -> tfds.core.Generato
 
 
 def prepare(builder: tfds.core.DatasetBuilder) -> None:
-    """Download and prepare a builder's data, unless that is done.
+    """Download and prepare a builder's data unless it is already prepared.
 
     Raises:
-        InputError: a download fails, or what came is not what TFDS expects.
+        InputError: a download fails, or the downloaded data fails the checks of TFDS.
     """
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
@@ -65,18 +65,19 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
 
 
 def read(builder: tfds.core.DatasetBuilder, task: Task, split: str) -> Split:
-    """One split of a builder, prepared if need be, in the order of `idx` where the builder has it.
+    """Read one split of a builder, prepared if needed, sorted by `idx` if the builder has it.
 
     Args:
-        builder: its features include `task.texts` and `label`.
+        builder: a builder whose features include `task.texts` and `label`.
+        task: the task to read it as.
         split: a split of the builder.
 
     Returns:
-        The rows; labels are None where all are -1, which is how TFDS marks a hidden label.
+        The rows; labels are None if all are -1, the mark of a hidden label in TFDS.
 
     Raises:
-        InputError: as `prepare`; or unknown split, missing feature, classes that are not the task's, a label
-            that is not one of them or not finite, an empty split, or data in a format without random access.
+        InputError: as `prepare`; or the split is unknown or empty, a feature is missing, the classes are not the
+            task's, a label is not one of them or not finite, or the data format has no random access.
     """
     prepare(builder)
     name = builder.info.full_name
@@ -117,7 +118,7 @@ def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]
             f"{builder.data_dir}: holds {builder.info.file_format.value}, which has no random access; "
             "remove it, or name another folder"
         ) from error
-    # In one call, which is seven times as fast as row by row.
+    # One call is seven times as fast as row by row.
     rows: list[dict[str, Any]] = source.__getitems__(range(len(source)))
     return rows
 
@@ -134,10 +135,10 @@ def _parse_labels(labels: np.ndarray, task: Task, where: str) -> np.ndarray | No
 
 
 class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg, misc]
-    """TFDS's GLUE, unpacked by `zipfile`: TFDS's own unpacking imports TensorFlow."""
+    """TFDS's GLUE, unpacked with `zipfile` because TFDS's own extraction imports TensorFlow."""
 
     name = "glue"
-    # The checksums lie beside the class that is named here, not beside this one.
+    # TFDS looks for checksums beside the class, but they are beside the parent class.
     _checksums_path = Glue._checksums_path
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> list[tfds.core.SplitGenerator]:
@@ -146,7 +147,7 @@ class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg, misc]
 
 
 class _Unzipping:
-    """A download manager that unpacks zip files into `unzipped/`, beside the downloads."""
+    """A download manager that unpacks zip files into `unzipped/` in the download folder."""
 
     def __init__(self, manager: tfds.download.DownloadManager):
         self.download = manager.download

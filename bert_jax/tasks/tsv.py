@@ -1,7 +1,7 @@
-"""Tab-separated files as published with GLUE and STS: no quoting, rows end with a line feed only.
+"""Tab-separated files as published with GLUE and STS: no quoting, and rows end with a line feed only.
 
-All rows of a file have the same number of fields, which is checked before a row is cut: a stray tab in a text would
-move another text, or another annotator's label, to the column that is read.
+All rows of a file must have the same number of fields, because a stray tab in a text would shift another text, or
+another annotator's label, into the column that is read.
 """
 
 import re
@@ -17,7 +17,7 @@ Columns = Sequence[str | int]
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file, ended by "\\n" or "\\r\\n" only, without a byte-order mark.
+    """Read the lines of a text file, split at "\\n" or "\\r\\n" only, without a byte-order mark.
 
     Raises:
         InputError: the file is missing, unreadable, empty or not UTF-8.
@@ -44,14 +44,14 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
 
 
 def read_columns(path: Path, columns: Columns, sources: bool = False, parallel: bool = False) -> list[dict[int, str]]:
-    """Some columns of a tab-separated file, each as {1-based line number: field}.
+    """Read columns of a tab-separated file, each as {1-based line number: field}.
 
     Args:
-        path: a file as `read_lines` reads it.
-        columns: names in the file's header line; or, for a file without one, indices from 0, the last of which is
+        path: a file that `read_lines` can read.
+        columns: names in the file's header line; or, for a file without one, indices from 0, the highest of which is
             the file's last column.
-        sources: whether two more fields may follow in some rows, which say where the two texts come from.
-        parallel: whether another file has a line for each of its lines, so that no row may be removed by itself.
+        sources: allow rows with two more fields, the sources of the two texts.
+        parallel: another file has a line for each line of this one, so the error must not advise removing rows.
 
     Raises:
         InputError: as `read_lines`; or the header lacks a column, a row has too few or too many fields, or there are
@@ -72,7 +72,7 @@ def read_columns(path: Path, columns: Columns, sources: bool = False, parallel: 
 def split_rows(
     path: Path, lines: dict[int, str], widths: tuple[int, ...], parallel: bool = False
 ) -> dict[int, list[str]]:
-    """The fields of some lines, each of which has one of some numbers of them.
+    """Split numbered lines into fields, the number of which must be one of `widths`.
 
     Raises:
         InputError: a line has another number of fields.
@@ -106,7 +106,7 @@ def _wrong_width(path: Path, wrong: list[int], found: int, widths: tuple[int, ..
 
 
 def parse_scores(path: Path, cells: dict[int, str], low: float, high: float) -> np.ndarray:
-    """The cells as numbers, [rows] float32.
+    """Parse cells as numbers, [rows] float32.
 
     Raises:
         InputError: a cell is not a plain decimal number from `low` to `high`.
@@ -122,10 +122,10 @@ _DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
 
 def parse_classes(path: Path, cells: dict[int, str], classes: Sequence[str]) -> np.ndarray:
-    """The cells as classes, [rows] int32. A file gives a class by its name or, as TFDS reads it, by its number.
+    """Parse cells as classes, [rows] int32: class names, or class numbers in the order of TFDS.
 
     Raises:
-        InputError: a cell is neither.
+        InputError: a cell is neither a class name nor a class number.
     """
     codes = {str(code): code for code in range(len(classes))}
     codes |= {name: code for code, name in enumerate(classes)}
@@ -138,10 +138,10 @@ def parse_classes(path: Path, cells: dict[int, str], classes: Sequence[str]) -> 
 
 
 def warn_of_unlabelled(path: Path, left_out: int, kept: int) -> None:
-    """Warn of pairs that were left out because their annotators disagreed, if there are any.
+    """Warn about pairs left out for lack of annotator consensus, if there are any.
 
     Raises:
-        InputError: none was kept.
+        InputError: no pair was kept.
     """
     if not kept:
         raise InputError(f"{path}: no pair has a label; get the published file again")

@@ -1,1 +1,1 @@
-"""From text to token ids: WordPiece and SentencePiece vocabularies, and what transformers reads."""
+"""Text to token ids: WordPiece and SentencePiece tokenizers, and the tokenizer files of `transformers`."""

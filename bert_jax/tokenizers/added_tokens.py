@@ -1,6 +1,5 @@
-"""Tokens added to a vocabulary, and which of them are special, from all the files that say so."""
+"""Tokens added to a vocabulary, and their special ones, from all files of a model directory that define them."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,22 +8,22 @@ import tokenizers
 from tokenizers import AddedToken
 
 from bert_jax.errors import InputError
-from bert_jax.files import Json, Settings
+from bert_jax.files import Json, Settings, read_json
 
 NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-"""How the special tokens of BERT are called in the files, in the order of `SpecialIds`."""
+"""Names of BERT's special tokens in tokenizer files, in the order of `SpecialIds`."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""What they are, in the same order, where no file says otherwise."""
+"""Default text of the special tokens, in the same order."""
 _ORDER = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""The named tokens in the order in which transformers adds those that the vocabulary lacks."""
+"""Names in the order in which transformers adds the tokens that the vocabulary lacks."""
 _EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
 
 
 class Added(NamedTuple):
     """Added tokens.
 
-    stated: id -> token, as files say. named: name -> token (`cls_token`), or its text where nothing is said of its
-    flags. extra: more special tokens, without a name.
+    stated: id -> token, for tokens whose id a file states. named: name (`cls_token`) -> token, or its text if no file
+    gives its flags. extra: further special tokens, without a name.
     """
 
     stated: dict[int, AddedToken]
@@ -32,10 +31,10 @@ class Added(NamedTuple):
     extra: list[AddedToken | str]
 
     def add_to(self, tokenizer: tokenizers.Tokenizer, file: Path) -> None:
-        """Add the tokens in the order of transformers.
+        """Add the tokens to a tokenizer in the order of transformers.
 
         Raises:
-            InputError: a token would get another id than the one stated, or be found at random.
+            InputError: a token would get an id other than the stated one, or two tokens are equal once normalised.
         """
         tokens = [self.stated[id_] for id_ in sorted(self.stated)]
         known = {token.content for token in (*tokenizer.get_added_tokens_decoder().values(), *tokens)}
@@ -51,13 +50,13 @@ class Added(NamedTuple):
         for id_, token in self.stated.items():
             if (found := tokenizer.token_to_id(token.content)) != id_:
                 raise InputError(
-                    f"{file.parent}: the added token {token.content!r} is said to have the id {id_}, where the "
-                    f"vocabulary {'has no place for it' if found is None else f'makes it {found}'}: give it that id"
+                    f"{file.parent}: the added token {token.content!r} is listed with the id {id_}, but the "
+                    f"vocabulary {'cannot hold it' if found is None else f'gives it {found}'}: list it with that id"
                 )
 
 
 def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
-    """Refuse tokens that are one text once they are normalised: the library takes one of them, another in each run."""
+    """Refuse tokens with the same normalised text: the library matches one of them, and not the same in every run."""
     forms: dict[str, str] = {}
     for token in tokenizer.get_added_tokens_decoder().values():
         if token.normalized and tokenizer.normalizer is not None:
@@ -65,48 +64,33 @@ def _refuse_alike(tokenizer: tokenizers.Tokenizer, file: Path) -> None:
             other = forms.setdefault(form, token.content)
             if not form or other != token.content:
                 raise InputError(
-                    f"{file.parent}: the added token {token.content!r} is {form!r} when it is normalised"
-                    f"{f', as {other!r} is' if form else ''}, and cannot be told apart: set its normalized to false"
+                    f"{file.parent}: the added token {token.content!r} becomes {form!r} when it is normalised"
+                    f"{f', as does {other!r}' if form else ''}, and cannot be told apart: set its normalized to false"
                 )
 
 
-def json_object(path: Path) -> Json:
-    """The content of a JSON file that holds an object.
-
-    Raises:
-        InputError: it cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-        raise ValueError(f"it holds a {type(content).__name__}")
-    except ValueError as error:
-        raise InputError(f"{path} is not a readable JSON object: {error}") from error
-
-
 def special_names(added: Added | None) -> tuple[str, ...]:
-    """The special tokens of BERT, in the order of `NAMES`."""
+    """Return BERT's special tokens in the order of `NAMES`."""
     named = added.named if added else {}
     return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
 
 
 def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
-    """The added tokens of the directory that a tokenizer's file is in.
+    """Read the added tokens of a model directory.
 
-    tokenizer_config.json's added_tokens_decoder is the whole truth where it is there. Without it the tokens are those
-    of special_tokens_map.json, which goes before tokenizer_config.json, of added_tokens.json and of tokenizer.json.
+    If tokenizer_config.json has an added_tokens_decoder, it alone defines them. Otherwise they come from
+    special_tokens_map.json (which overrides tokenizer_config.json), added_tokens.json and tokenizer.json.
 
     Args:
-        file: the vocabulary or tokenizer.json.
-        content: of tokenizer.json; empty for a vocabulary.
-        usual: [CLS] and so on are special where nothing says so.
+        file: the vocabulary or tokenizer.json of the directory.
+        content: parsed tokenizer.json; empty for a vocabulary.
+        usual: treat [CLS] and so on as special by default.
 
     Raises:
-        InputError: a file cannot be read, or a token in it.
+        InputError: a file cannot be read, or a token in it is malformed.
     """
     path = file.with_name("tokenizer_config.json")
-    settings = json_object(path) if path.is_file() else {}
+    settings = read_json(path) if path.is_file() else {}
     extra = settings.pop(_EXTRA, None)
     if _ADDITIONAL in settings and not extra:
         extra = settings.pop(_ADDITIONAL)
@@ -133,10 +117,10 @@ def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
 
 
 def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
-    """Put what special_tokens_map.json says into the settings; returns the special tokens without a name."""
+    """Merge special_tokens_map.json into the settings; returns the special tokens without a name."""
     if not path.is_file():
         return extra
-    for name, value in json_object(path).items():
+    for name, value in read_json(path).items():
         if name == _EXTRA and isinstance(value, list):
             extra = [*(extra or ()), *(token for token in _as_special(value) if token not in (extra or ()))]
         elif name == _EXTRA:
@@ -147,21 +131,21 @@ def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
 
 
 def _as_special(value: Any) -> Any:
-    """What special_tokens_map.json holds: a text, a token, or a list of them, all of them special."""
+    """Mark an entry of special_tokens_map.json (a text, a token, or a list of them) as special."""
     if isinstance(value, list):
         return [_as_special(one) for one in value]
     return {**value, "special": True} if isinstance(value, dict) else value
 
 
 def _listed(path: Path, settings: Settings, extra: Any) -> dict[int, AddedToken]:
-    """The tokens of added_tokens.json; those that are special elsewhere are so here."""
+    """Read added_tokens.json; its tokens are special if another file lists them as special."""
     if not path.is_file():
         return {}
     others = extra if isinstance(extra, list) else []
     special = {_content(token) for token in (*(settings[name] for name in _ORDER if settings.get(name)), *others)}
     return {
         _id(path, id_): AddedToken(text, normalized=text not in special, special=text in special)
-        for text, id_ in json_object(path).items()
+        for text, id_ in read_json(path).items()
     }
 
 
@@ -174,7 +158,7 @@ def _named(settings: Settings) -> Json:
 
 
 def _sorted(named: Settings) -> Iterable[tuple[str, Any]]:
-    """The named tokens in the order of transformers, those of a model's own at the end."""
+    """Sort named tokens in the order of transformers, with a model's own names at the end."""
     return sorted(named.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
 
 
@@ -194,7 +178,7 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def _token(path: Path, value: Any, text: bool = False) -> Any:
-    """A token as the files write it: an object with its text and its flags, or, where it may be, its text alone."""
+    """Parse a token: an object with its text and flags, or its text alone if `text` is true."""
     if text and isinstance(value, str):
         return value
     flags = {name: value[name] for name in _FLAGS if name in value} if isinstance(value, dict) else {}

@@ -1,10 +1,10 @@
-"""Sentences that are too long for SentencePiece, which skips them without a word."""
+"""Split sentences that are too long for SentencePiece, which skips them silently."""
 
 from collections.abc import Iterable, Iterator
 
 
 def cut_long(sentences: Iterable[str], size: int) -> Iterator[str]:
-    """Sentences of at most `size` bytes: longer ones are cut at their last space within it, or else anywhere.
+    """Cut sentences to at most `size` bytes: at the last space that fits, or else at any character.
 
     >>> list(cut_long(["a river runs", "北区"], 7))
     ['a river', 'runs', '北区']
@@ -18,7 +18,7 @@ def cut_long(sentences: Iterable[str], size: int) -> Iterator[str]:
             end = data.rfind(b" ", start + 1, start + size + 1)
             if end < 0:
                 end = start + size
-                while data[end] & 0xC0 == 0x80:  # not within a character
+                while data[end] & 0xC0 == 0x80:  # never inside a character
                     end -= 1
             yield data[start:end].decode()
             start = end + data.startswith(b" ", end)

@@ -1,4 +1,4 @@
-"""Text to token ids: WordPiece for published vocabularies, SentencePiece for our own, behind one protocol."""
+"""Text to token ids: WordPiece for published vocabularies and SentencePiece for our own, behind one protocol."""
 
 import functools
 import hashlib
@@ -23,16 +23,16 @@ from bert_jax.tokenizers.long_sentences import cut_long
 from bert_jax.tokenizers.wordpiece_files import CONFIG, differences, read_parts, write_vocabulary
 
 SPACE = "\u2581"
-"""What SentencePiece writes for a space."""
+"""The character that stands for a space in SentencePiece."""
 SENTENCEPIECE_FILE = "spiece.model"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt")
-"""What a model directory may hold; the first that is there counts."""
+"""Tokenizer files of a model directory; the first that exists is read."""
 SETTINGS_FILES = (CONFIG, "added_tokens.json", "special_tokens_map.json")
-"""What may stand beside it, and decides the ids of a WordPiece, too."""
+"""Files beside a WordPiece tokenizer that also affect its ids."""
 
 
 class SpecialIds(NamedTuple):
-    """Ids of the tokens that no text contains."""
+    """Ids of the special tokens."""
 
     pad: int
     unk: int
@@ -42,50 +42,50 @@ class SpecialIds(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """One input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
+    """An input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
 
     ids: list[int]
     segments: list[int]
 
 
 class Tokenizer(Protocol):
-    """What the rest of the code needs of a tokenizer."""
+    """The tokenizer interface that the other modules use."""
 
     vocab_size: int
-    """The highest id and one."""
+    """The highest id plus one."""
     special: SpecialIds
     casing: str
-    """Whether capitals are kept, and why, in words."""
+    """Case handling and its reason, in words: `cased (as asked)`."""
 
     @property
     def wordwise(self) -> bool:
-        """Are the ids of a text those of what stands between its spaces, one after the other?"""
+        """True if the ids of a text are the concatenated ids of its space-separated words."""
         ...
 
     @property
     def starts_word(self) -> np.ndarray:
-        """Of each id [V] bool: does it begin a word, and not continue one?"""
+        """Mask [V] bool of the ids that begin a word; the others continue one."""
         ...
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without special tokens and without truncation."""
+        """Tokenise each text, without special tokens and without truncation."""
         ...
 
     def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
-        """The text that some ids stand for, as far as the tokenizer has kept it."""
+        """Decode each list of ids to text, as far as the tokenizer preserves it."""
         ...
 
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
-        """Ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`."""
+        """Return the ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the files from which `load_tokenizer` makes the same tokenizer."""
+        """Write the files from which `load_tokenizer` restores the same tokenizer."""
         ...
 
 
 class _Assembling:
-    """The part of the protocol that follows from `pieces` and `special`."""
+    """Implementation of `encode` on top of `pieces` and `special`."""
 
     special: SpecialIds
 
@@ -99,7 +99,7 @@ class _Assembling:
 
 
 def assemble(special: SpecialIds, a: list[int], b: list[int] | None = None, max_length: int | None = None) -> Encoding:
-    """Put one or two texts between special tokens, the longer one cut first until they fit `max_length`."""
+    """Add special tokens to one or two texts; a pair is truncated longest first until it fits `max_length`."""
     if b is None:
         a = a if max_length is None else a[: max(max_length - 2, 0)]
         ids = [special.cls, *a, special.sep]
@@ -112,7 +112,7 @@ def assemble(special: SpecialIds, a: list[int], b: list[int] | None = None, max_
 
 
 def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
-    """Lengths after cutting tokens from the longer of two texts, one at a time, until both fit.
+    """Return the lengths after removing tokens from the longer of two texts, one at a time, until both fit.
 
     >>> longest_first(10, 3, 8), longest_first(10, 9, 7), longest_first(2, 1, 8)
     ((5, 3), (4, 3), (2, 1))
@@ -121,18 +121,18 @@ def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
         return a, b
     if min(a, b) <= budget // 2:
         return (a, budget - a) if a < b else (budget - b, b)
-    # What cannot be halved goes to the longer text, and to the second of equals, as in the Rust tokenizers.
+    # The odd token of a budget goes to the longer text, or to the second of equals, as in the Rust tokenizers.
     half = budget // 2
     return (budget - half, half) if a > b else (half, budget - half)
 
 
 class WordPiece(_Assembling):
-    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; the `tokenizers` library does the work.
+    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; a wrapper of the `tokenizers` library.
 
     Args:
-        tokenizer: of the library.
+        tokenizer: a tokenizer of the library.
         names: its special tokens, in the order of `SpecialIds`.
-        casing: whether capitals are kept, and why, in words.
+        casing: case handling and its reason, in words.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class WordPiece(_Assembling):
 
     @functools.cached_property
     def wordwise(self) -> bool:
-        # Any other part might look over a space. Of its own, BERT's normaliser goes by characters.
+        # Other components might match across spaces; BERT's normaliser works on single characters.
         of_bert = isinstance(self.tokenizer.normalizer, BertNormalizer) and isinstance(
             self.tokenizer.pre_tokenizer, BertPreTokenizer
         )
@@ -177,11 +177,11 @@ class WordPiece(_Assembling):
         return self.tokenizer.decode_batch([list(ids) for ids in pieces])
 
     def settings(self) -> Json:
-        """What tokenizer_config.json must say for `transformers` to make the same tokenizer."""
+        """Return the tokenizer_config.json from which `transformers` builds the same tokenizer."""
         described = json.loads(self.tokenizer.to_str())
         flags = {row.pop("id"): row for row in described["added_tokens"]}
         added = {row["content"] for row in flags.values()}
-        # To name a special token adds it, and then it is found within a text.
+        # Naming a special token would add it to the tokenizer, which then matches it inside texts.
         named = {name: token for name, token in zip(NAMES, self.names, strict=True) if token in added}
         settings: Json = {"tokenizer_class": "PreTrainedTokenizerFast"}
         if len(named) == len(NAMES) and not differences(described):
@@ -201,7 +201,7 @@ class WordPiece(_Assembling):
 
     @classmethod
     def from_vocabulary(cls, path: Path, lowercase: bool = True) -> "WordPiece":
-        """From a vocabulary with a token a line, and the settings beside it but that of case.
+        """Load a vocabulary with one token per line; the settings beside it apply, except for case.
 
         Raises:
             InputError: as `read_parts`.
@@ -216,7 +216,7 @@ class SentencePiece(_Assembling):
 
     def __init__(self, model: bytes, num_threads: int = -1) -> None:
         self.model = model
-        self.num_threads = num_threads  # -1 is one for each core
+        self.num_threads = num_threads  # -1: one per core
         self.processor = sentencepiece.SentencePieceProcessor()
         try:
             self.processor.load_from_serialized_proto(model)
@@ -231,7 +231,7 @@ class SentencePiece(_Assembling):
     @functools.cached_property
     def wordwise(self) -> bool:
         names = self.processor.id_to_piece(list(range(self.vocab_size)))
-        # Without a piece of its own, a space would be part of an unknown one, which may go over it.
+        # Unless a space is a piece, it is part of an unknown piece, which may extend across it.
         within = SPACE in names and not any(SPACE in name[1:] or " " in name for name in names)
         together, first, second = self.pieces(["  a  b ", "a", "b"])
         return within and together == first + second
@@ -254,7 +254,7 @@ class SentencePiece(_Assembling):
 
 
 _LONGEST_SENTENCE = 4192
-"""Bytes of a sentence that SentencePiece trains on; it passes over longer ones without a word."""
+"""Longest sentence in bytes that SentencePiece trains on; it skips longer ones silently."""
 
 
 def train_sentencepiece(
@@ -266,15 +266,15 @@ def train_sentencepiece(
 ) -> SentencePiece:
     """Train a model in memory; the same sentences give the same model.
 
-    Text is normalised as NFKC, and with `lowercase` its case is folded too; the model does so to all that it encodes.
+    The model normalises all text, in training and encoding, by NFKC, and with `lowercase` also folds case.
 
     Args:
-        sentences: the text.
+        sentences: the training text.
         vocab_size: number of pieces.
-        algorithm: how they are made.
+        algorithm: training algorithm of the pieces.
         lowercase: fold case.
-        coverage: share of the text's characters that must be in the vocabulary, the most frequent ones; the others
-            become [UNK].
+        coverage: share of the text's characters that the vocabulary must cover, the most frequent ones first; the
+            others become [UNK].
 
     Raises:
         InputError: the text does not support a vocabulary of that size.
@@ -309,20 +309,22 @@ def train_sentencepiece(
 
 
 def _last_sentence(error: Exception) -> str:
-    """What the trainer says to a user, without the line of its source code that it begins with."""
+    """Extract the message from a trainer error, without the source code location in front of it."""
     return str(error).rpartition("] ")[2].strip() or "there is too little of it"
 
 
 def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None) -> Tokenizer:
-    """The tokenizer of a file, or of a model directory: `spiece.model`, `tokenizer.json` or `vocab.txt`, in this order.
+    """Load a tokenizer from a file, or from a directory with `spiece.model`, `tokenizer.json` or `vocab.txt`.
 
     Args:
-        path: the file (`*.model`, `*.json` or a vocabulary with a token a line) or the directory.
-        num_threads: of SentencePiece for many texts, -1 for one a core. WordPiece goes by TOKENIZERS_PARALLELISM.
-        cased: keep capitals, or lowercase; None for what the files say.
+        path: the file (`*.model`, `*.json` or a vocabulary with one token per line) or the model directory, whose
+            first of these files is read.
+        num_threads: threads of SentencePiece for many texts, -1 for one per core. WordPiece follows
+            TOKENIZERS_PARALLELISM.
+        cased: True to keep capitals, False to lowercase, None to follow the files.
 
     Raises:
-        InputError: there is none of them, or it cannot be read, or a setting beside it cannot be honoured.
+        InputError: no such file exists, it cannot be read, or a setting beside it is not supported.
     """
     file = tokenizer_file(path)
     if file.suffix == ".model":
@@ -341,7 +343,7 @@ def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None)
 
 
 def _refuse_added(file: Path) -> None:
-    """Refuse tokens that were added to a SentencePiece model, which only `transformers` can do."""
+    """Refuse tokens added to a SentencePiece model, which only `transformers` supports."""
     added = read_added(file, {})
     tokens = (*added.stated.values(), *added.named.values(), *added.extra)
     contents = [str(getattr(token, "content", token)) for token in tokens]
@@ -353,10 +355,10 @@ def _refuse_added(file: Path) -> None:
 
 
 def tokenizer_file(path: Path) -> Path:
-    """The file that `load_tokenizer` reads: the path itself, or the one in a model directory.
+    """Find the file that `load_tokenizer` reads: the path itself, or a file in a model directory.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     found = [file for file in (path, *(path / name for name in TOKENIZER_FILES)) if file.is_file()]
     if not found:
@@ -365,18 +367,18 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of the file that `load_tokenizer` reads and, of a WordPiece, of the settings beside it."""
+    """Return the SHA-256 of the file that `load_tokenizer` reads, for a WordPiece including the settings beside it."""
     file = tokenizer_file(path)
     found = [file, *(other for other in map(file.with_name, SETTINGS_FILES) if other.is_file())]
     return digest_files({one.name: one.read_bytes() for one in found}, file.name)
 
 
 def digest_files(files: Mapping[str, bytes], first: str | None = None) -> str:
-    """The fingerprint of a tokenizer whose files these are.
+    """Return the fingerprint of a tokenizer from the contents of its files.
 
     Args:
         files: name -> content.
-        first: the one that `load_tokenizer` reads; by default the first of `TOKENIZER_FILES`.
+        first: name of the file that `load_tokenizer` reads; by default the first of `TOKENIZER_FILES`.
     """
     first = first or next(name for name in TOKENIZER_FILES if name in files)
     digest = hashlib.sha256(files[first])

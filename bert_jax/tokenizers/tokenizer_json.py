@@ -1,4 +1,4 @@
-"""A SentencePiece model as a `tokenizer.json`, which `transformers` and the `tokenizers` library read."""
+"""Convert a SentencePiece model to a `tokenizer.json` for `transformers` and the `tokenizers` library."""
 
 import json
 import warnings
@@ -17,33 +17,33 @@ from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS
 from bert_jax.tokenizers.tokenizer import SPACE, SentencePiece, Tokenizer, WordPiece
 from bert_jax.tokenizers.wordpiece_files import CONFIG
 
-_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are made when it is imported, and no checker sees them
+_PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are created on import, unseen by type checkers
 _Proto = Any
 """A message of `_PROTOS`."""
 
 
 def to_fast(model: bytes) -> tokenizers.Tokenizer:
-    """The same tokenizer in the `tokenizers` library, with [CLS] and [SEP] put around what it encodes.
+    """Convert a SentencePiece model to the `tokenizers` library, with [CLS] and [SEP] around each text.
 
-    The ids are those of SentencePiece but in three cases, in which the library cannot follow it:
+    The ids equal those of SentencePiece except in three cases that the library cannot reproduce:
 
-    - The name of a special token in a text ("[MASK]") is that token, as in BERT's own tokenizers; to SentencePiece it
-      is text like any other.
+    - The name of a special token in a text ("[MASK]") becomes that token, as in BERT's own tokenizers; SentencePiece
+      treats it as ordinary text.
     - Letters and their marks are composed (NFC) first; SentencePiece does not compose marks that are out of order.
-    - Unigram scores are added in float64 and not in float32, which can decide between two segmentations that
-      are as good up to rounding.
+    - Unigram scores are added in float64 instead of float32, which can decide between two segmentations whose scores
+      are equal up to rounding.
 
     Args:
-        model: a serialised SentencePiece model, unigram or BPE, as `data.tokenizer.SentencePiece` has it.
+        model: a serialised SentencePiece model, unigram or BPE, as in `tokenizer.SentencePiece`.
 
     Raises:
-        InputError: it is of a kind that the library does not have.
+        InputError: the library has no equivalent of this kind of model.
     """
     proto = _PROTOS.ModelProto.FromString(model)
     _check(proto)
     tokenizer = tokenizers.Tokenizer(_model(proto))
     tokenizer.normalizer = _normalizer(proto)
-    # No piece goes over a space, so the words can be cut apart; the library then remembers them.
+    # No piece extends across a space, so text can be split into words, which the library caches.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
     tokenizer.decoder = decoders.Metaspace(SPACE, "always" if proto.normalizer_spec.add_dummy_prefix else "never")
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
@@ -55,28 +55,28 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _check(proto: _Proto) -> None:
+def _check(proto: Any) -> None:
     trainer = proto.trainer_spec
     problems = {
         f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
         not in (trainer.UNIGRAM, trainer.BPE),
         "its pieces end and do not begin with a space": trainer.treat_whitespace_as_suffix,
-        "its pieces go over spaces": not trainer.split_by_whitespace,
-        "it has bytes for pieces": trainer.byte_fallback,
+        "its pieces extend across spaces": not trainer.split_by_whitespace,
+        "it has pieces for bytes": trainer.byte_fallback,
         "it has symbols defined by a user": bool(trainer.user_defined_symbols),
         "its spaces are not escaped": not proto.normalizer_spec.escape_whitespaces,
     }
     if found := [problem for problem, there in problems.items() if there]:
-        raise InputError(f"this SentencePiece model has no equal tokenizer.json: {'; '.join(found)}")
+        raise InputError(f"this SentencePiece model cannot be converted to an equal tokenizer.json: {'; '.join(found)}")
 
 
-def _normalizer(proto: _Proto) -> normalizers.Normalizer:
+def _normalizer(proto: Any) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
-        # Where the library finds a rule for a letter, it drops the marks upon it. A control character keeps them apart;
-        # the rules delete it.
+        # When a rule of the library matches a letter, it drops the marks on it. A control character between them
+        # prevents that; the rules delete it.
         apart = normalizers.Replace(Regex(r"(?=[\p{M}\x{200C}\x{200D}])"), "\x01")
         steps += [normalizers.NFC(), *([] if charsmap.normalize_str("\x01") else [apart]), charsmap]
     if spec.remove_extra_whitespaces:
@@ -86,7 +86,7 @@ def _normalizer(proto: _Proto) -> normalizers.Normalizer:
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
 
 
-def _model(proto: _Proto) -> models.Model:
+def _model(proto: Any) -> models.Model:
     pieces = [piece.piece for piece in proto.pieces]
     if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
         return models.Unigram([(piece.piece, piece.score) for piece in proto.pieces], unk_id=1, byte_fallback=False)
@@ -94,8 +94,8 @@ def _model(proto: _Proto) -> models.Model:
     return models.BPE(vocabulary, list(_merges(proto)), unk_token=pieces[1], fuse_unk=True)
 
 
-def _merges(proto: _Proto) -> Iterator[tuple[str, str]]:
-    """Every way to make a piece of two others, best piece first: SentencePiece knows pieces and no merges."""
+def _merges(proto: Any) -> Iterator[tuple[str, str]]:
+    """Every way to form a piece from two others, best piece first: a SentencePiece model stores no merges."""
     known = {piece.piece for piece in proto.pieces[5:]}
     for piece in sorted(proto.pieces[5:], key=lambda piece: -piece.score):
         text = piece.piece
@@ -105,12 +105,12 @@ def _merges(proto: _Proto) -> Iterator[tuple[str, str]]:
 
 
 def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
-    """Write the tokenizer's own files, and those from which `transformers` makes an equal one.
+    """Write the tokenizer's own files, and files from which `transformers` builds an equal tokenizer.
 
     Args:
         tokenizer: a SentencePiece or a WordPiece.
-        folder: a model directory, which is there.
-        max_length: tokens that longer texts are to be cut to, special ones included.
+        folder: an existing model directory.
+        max_length: length in tokens to which texts are truncated, special tokens included.
     """
     tokenizer.save(folder)
     names = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
@@ -129,5 +129,5 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON, indented."""
+    """Write a value as indented JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

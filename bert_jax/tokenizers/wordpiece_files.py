@@ -1,7 +1,7 @@
-"""A WordPiece tokenizer from the files of a model directory, with the ids that `transformers.AutoTokenizer` gives.
+"""Build a WordPiece tokenizer from the files of a model directory, with the ids of `transformers.AutoTokenizer`.
 
-The rules are those of transformers 5.23: its BertTokenizer takes nothing but the vocabulary and the added tokens from a
-tokenizer.json, and everything else from tokenizer_config.json; its PreTrainedTokenizerFast takes the file as it is.
+The rules are those of transformers 5.23: its BertTokenizer reads only the vocabulary and the added tokens from
+tokenizer.json, and everything else from tokenizer_config.json; its PreTrainedTokenizerFast uses tokenizer.json as is.
 """
 
 import json
@@ -17,26 +17,25 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.files import Json, Settings
+from bert_jax.files import Json, Settings, read_json
 from bert_jax.tokenizers.added_tokens import (
     NAMES,
     Added,
-    json_object,
     read_added,
     special_names,
 )
 
 CONFIG = "tokenizer_config.json"
 _WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-"""White space of Unicode, which the `tokenizers` library takes from the end of a line; `str.rstrip` takes more."""
+"""Unicode white space that the `tokenizers` library strips from the end of a line; `str.rstrip` strips more."""
 
 _BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LxmertTokenizer")
-"""Classes of transformers that are a BertTokenizer, built anew from a vocabulary; with Fast behind the name, too."""
-_AS_IT_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
-"""Classes of transformers that take a tokenizer.json as it is."""
+"""Classes of transformers that equal BertTokenizer and are rebuilt from a vocabulary, also with the suffix Fast."""
+_USED_AS_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of transformers that use a tokenizer.json as is."""
 
 _HIGHEST = 1 << 24
-"""Ids beyond it are damage; a matrix of embeddings with such a row would fill a machine."""
+"""Ids above this limit mean a damaged file; an embedding matrix of that many rows would exhaust memory."""
 
 _FIXED: dict[str, tuple[object, ...]] = {
     "do_basic_tokenize": (True, None),
@@ -47,11 +46,11 @@ _FIXED: dict[str, tuple[object, ...]] = {
     "truncation_side": ("right", None),
     "padding_side": ("right", None),
 }
-"""Settings of tokenizer_config.json -> the values that can be honoured, which are the default ones."""
+"""Setting of tokenizer_config.json -> its supported values, which are the defaults."""
 
 
 class Parts(NamedTuple):
-    """A tokenizer of the library, the names of its special tokens (in the order of `NAMES`), and its case in words."""
+    """A tokenizer of the library, its special tokens (in the order of `NAMES`), and its case handling in words."""
 
     tokenizer: tokenizers.Tokenizer
     names: tuple[str, ...]
@@ -59,32 +58,32 @@ class Parts(NamedTuple):
 
 
 def read_parts(file: Path, cased: bool | None = None) -> Parts:
-    """The tokenizer of a `tokenizer.json` or a vocabulary, with the settings in the files beside it.
+    """Read a tokenizer from a `tokenizer.json` or a vocabulary, with the settings in the files beside it.
 
     Args:
-        file: `*.json`, or a vocabulary with a token a line.
-        cased: keep capitals, or lowercase; None for what the files say.
+        file: `*.json`, or a vocabulary with one token per line.
+        cased: True to keep capitals, False to lowercase, None to follow the files.
 
     Raises:
-        InputError: a file cannot be read, or holds a setting that cannot be honoured.
+        InputError: a file cannot be read, or holds a setting that is not supported.
     """
     config = file.with_name(CONFIG)
-    settings = json_object(config) if config.is_file() else {}
+    settings = read_json(config) if config.is_file() else {}
     _refuse_unknown(config, settings)
     found = _class(file, settings)
     if file.suffix != ".json":
-        if found in _AS_IT_IS:
+        if found in _USED_AS_IS:
             raise InputError(f"{config}: tokenizer_class {found} needs a tokenizer.json, and there is none")
         return _build(file, read_vocabulary(file), settings, _decide_case(file, settings, cased), read_added(file, {}))
     library, content = _read_json(file)
     is_bare = not config.is_file() and not file.with_name("config.json").is_file()
-    if found in _AS_IT_IS or is_bare:
-        added = None if is_bare else read_added(file, content, usual=found not in _AS_IT_IS)
-        return _as_it_is(file, library, cased, added)
+    if found in _USED_AS_IS or is_bare:
+        added = None if is_bare else read_added(file, content, usual=found not in _USED_AS_IS)
+        return _use_as_is(file, library, cased, added)
     described = json.loads(library.to_str())
     if other := differences(described):
         raise InputError(
-            f"{file} has {'; '.join(other)}, which transformers' {found} passes over. If the file is right, say "
+            f"{file} has {'; '.join(other)}, which transformers' {found} ignores. If the file is right, set "
             f'"tokenizer_class": "PreTrainedTokenizerFast" in {CONFIG}'
         )
     stated = settings if cased is None else settings | {"do_lower_case": not cased}
@@ -94,10 +93,10 @@ def read_parts(file: Path, cased: bool | None = None) -> Parts:
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """Token -> number of its line, the last one that it stands on. Every number up to the last line is taken.
+    """Read a vocabulary: token -> number of its (last) line. Every number up to the last line is assigned.
 
     Raises:
-        InputError: there is no such file, or it is not UTF-8.
+        InputError: the file does not exist or is not UTF-8.
     """
     if not path.is_file():
         raise InputError(f"there is no vocabulary {path}")
@@ -113,9 +112,9 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def fill(vocabulary: Mapping[str, int], size: int) -> dict[str, int]:
-    """A vocabulary in which ids that no token has get one that no text contains; those at the end up to `size`.
+    """Fill gaps in the ids, up to at least `size`, with tokens that match no text.
 
-    A duplicate or blank line leaves such an id. The library counts tokens where it should go by the highest id.
+    A duplicate or blank line leaves a gap, and the library takes the number of tokens for the highest id plus one.
     """
     filled = dict(vocabulary)
     for number in sorted(set(range(max([size, *(id_ + 1 for id_ in filled.values())]))) - set(filled.values())):
@@ -127,11 +126,11 @@ def fill(vocabulary: Mapping[str, int], size: int) -> dict[str, int]:
 
 
 _FILLING = "[unused line "
-"""How a token begins that fills an id. BERT cuts words at spaces and brackets: none is ever found in a text."""
+"""Prefix of filling tokens. BERT splits text at spaces and brackets, so these tokens match no text."""
 
 
 def trim(vocabulary: Mapping[str, int], size: int) -> dict[str, int]:
-    """A vocabulary without the filling at its end, as far as that lies at `size` or above: blank lines of a file."""
+    """Remove the filling tokens at the end of a vocabulary whose ids are `size` or more (blank lines of a file)."""
     names = sorted(vocabulary, key=vocabulary.__getitem__)
     while len(names) > size and names[-1].startswith(_FILLING):
         names.pop()
@@ -139,7 +138,7 @@ def trim(vocabulary: Mapping[str, int], size: int) -> dict[str, int]:
 
 
 def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
-    """Write a vocabulary with a token a line, each on the line of its id."""
+    """Write a vocabulary with one token per line, each on the line of its id."""
     on_a_line = {token: id_ for token, id_ in vocabulary.items() if token and "\n" not in token}
     kept = {token: id_ for token, id_ in on_a_line.items() if token == token.rstrip(_WHITE)}
     names = fill(kept, max(vocabulary.values(), default=-1) + 1)
@@ -149,7 +148,7 @@ def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
 
 
 def differences(described: Settings) -> list[str]:
-    """Parts of a tokenizer.json that are others than a BertTokenizer's, in words."""
+    """Describe the parts of a tokenizer.json that differ from a BertTokenizer's."""
     normalizer, cutter, model = (described.get(part) or {} for part in ("normalizer", "pre_tokenizer", "model"))
     kinds = (
         ("normalizer", normalizer.get("type"), "BertNormalizer"),
@@ -168,33 +167,35 @@ def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, Json]:
     except Exception as error:  # the library raises plain Exception
         raise InputError(f"{file} is not a readable tokenizer: {error}") from error
     if (highest := max(library.get_vocab().values(), default=0)) > _HIGHEST:
-        raise InputError(f"{file}: an id is {highest}, and no vocabulary is as large as that")
+        raise InputError(f"{file}: its highest id is {highest}, too large for a vocabulary; get the file again")
     return library, content
 
 
 def _refuse_unknown(config: Path, settings: Settings) -> None:
     for field, honoured in _FIXED.items():
         if field in settings and settings[field] not in honoured:
-            raise InputError(f"{config}: {field} {settings[field]!r} cannot be honoured; {honoured[0]!r} can")
+            raise InputError(f"{config}: {field} {settings[field]!r} is not supported; only {honoured[0]!r} is")
     for field in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if settings.get(field) not in (True, False, None):
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
 
 
 def _class(file: Path, settings: Settings) -> str:
-    """The class of transformers that a directory names, without Fast at its end; BertTokenizer where it names none."""
+    """Return the transformers class that a directory names, without the suffix Fast; BertTokenizer if it names none."""
     config = file.with_name("config.json")
-    named = settings.get("tokenizer_class") or (json_object(config) if config.is_file() else {}).get("tokenizer_class")
+    named = settings.get("tokenizer_class") or (read_json(config) if config.is_file() else {}).get("tokenizer_class")
     name = str(named or "BertTokenizer")
-    plain = name if name in _AS_IT_IS else name.removesuffix("Fast")
-    if plain not in (*_BERT, *_AS_IT_IS):
+    plain = name if name in _USED_AS_IS else name.removesuffix("Fast")
+    if plain not in (*_BERT, *_USED_AS_IS):
         where = file.with_name(CONFIG) if settings.get("tokenizer_class") else config
-        raise InputError(f"{where}: tokenizer_class {name} is not BERT's; known are {', '.join((*_BERT, *_AS_IT_IS))}")
+        raise InputError(
+            f"{where}: tokenizer_class {name} is not BERT's; known are {', '.join((*_BERT, *_USED_AS_IS))}"
+        )
     return plain
 
 
 def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None) -> tuple[bool, str]:
-    """Whether text is lowercased, and why, in words: as asked, else as stated, else by the vocabulary, if given."""
+    """Decide whether text is lowercased: as asked, else as stated, else by the vocabulary if given. Adds the reason."""
     stated = settings.get("do_lower_case")
     if cased is not None:
         lowercase, why = not cased, "as asked"
@@ -210,9 +211,10 @@ def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None
 
 
 def first_capitalized(vocabulary: Iterable[str]) -> str | None:
-    """The first ordinary word piece with a capital, if there is one: letters and nothing else, unlike [UNK] and <S>.
+    """Return the first word piece with a capital letter, if any.
 
-    Scripts beyond Armenian (Cherokee, Georgian) got their two cases after BERT's vocabularies were made.
+    Only pieces made of letters count, unlike [UNK] and <S>. Scripts above Armenian (Cherokee, Georgian) are ignored:
+    they gained upper case after BERT's vocabularies were made.
     """
     return next(
         (
@@ -229,11 +231,11 @@ _NORMALIZER = (
     ("strip_accents", "strip_accents", None),
     ("handle_chinese_chars", "tokenize_chinese_chars", True),
 )
-"""A field of BertNormalizer, how tokenizer_config.json calls it, and transformers' default."""
+"""Field of BertNormalizer, its name in tokenizer_config.json, and transformers' default."""
 
 
 def _warn_of_defaults(file: Path, normalizer: Settings, stated: Settings) -> None:
-    """Warn where a tokenizer.json is overruled, not by tokenizer_config.json, but by the default of what that omits."""
+    """Warn if a setting of tokenizer.json is overruled by the default of a setting that tokenizer_config.json omits."""
     vain = [
         f"{setting} {json.dumps(normalizer[field])}"
         for field, setting, default in _NORMALIZER
@@ -250,7 +252,7 @@ def _warn_of_defaults(file: Path, normalizer: Settings, stated: Settings) -> Non
 def _build(
     file: Path, vocabulary: Mapping[str, int], settings: Settings, case: tuple[bool, str], added: Added
 ) -> Parts:
-    """A BertTokenizer of a vocabulary."""
+    """Build a BertTokenizer from a vocabulary."""
     names = special_names(added)
     known = {*vocabulary, *(str(token.content) for token in added.stated.values())}
     if missing := [name for name in names if name not in known]:
@@ -270,8 +272,8 @@ def _build(
     return Parts(tokenizer, names, case[1])
 
 
-def _as_it_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, added: Added | None) -> Parts:
-    """What a tokenizer.json holds; without `added`, the file stands alone and only its ids are checked."""
+def _use_as_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, added: Added | None) -> Parts:
+    """Return a tokenizer.json as is; `added` is None if it is the only file, and then only its ids are checked."""
     casing = f"case as {file.name} says"
     if cased is not None:
         if not isinstance(tokenizer.normalizer, BertNormalizer):

@@ -1,1 +1,1 @@
-"""Settings of the commands, as frozen dataclasses. Named ones stand in `configs/`."""
+"""Settings of the commands, as frozen dataclasses. `configs/` holds named instances."""

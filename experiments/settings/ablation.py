@@ -1,4 +1,4 @@
-"""Settings of `experiments.ablate_pooling` and of `experiments.finetune`, which is one cell of it."""
+"""Settings of `experiments.ablate_pooling` and `experiments.finetune`, a single run of an ablation."""
 
 import math
 from dataclasses import dataclass, make_dataclass
@@ -27,7 +27,7 @@ RegimeSettings: Any = make_dataclass(
     frozen=True,
     kw_only=True,
 )
-"""A field for the settings of each regime that an ablation offers, by its name."""
+"""One field of settings, named after the regime, for each regime that an ablation offers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
         self.readouts()
 
     def regime_settings(self) -> dict[str, Any]:
-        """Regime -> its settings, of those that were asked for."""
+        """Regime -> its settings, for the requested regimes."""
         return {name: getattr(self, name) for name in self.regimes}
 
 
@@ -101,7 +101,7 @@ class FinetuneRun(GlueFolder):
             raise unknown("task", self.task, known)
 
     def ablation(self) -> Ablation:
-        """The ablation that this is one cell of."""
+        """The ablation with this run as its only cell."""
         return Ablation(
             suite="glue" if self.task in SUITES["glue"] else "synthetic",
             tasks=(self.task,),

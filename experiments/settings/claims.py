@@ -1,4 +1,4 @@
-"""What can be set of `experiments.what_is_in_cls`."""
+"""Settings of `experiments.what_is_in_cls`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +103,11 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         return found
 
     def readouts(self, layers: str) -> list[ReadoutConfig]:
-        """Every position at some layers."""
+        """The readouts of all positions at given layers."""
         return [ReadoutConfig(layers, pooling) for pooling in self.positions]
 
     def named_encoders(self) -> dict[str, str]:
-        """name -> directory or hub id, of those that were given."""
+        """Name -> directory or hub id of the given encoders."""
         named = [spec.partition("=") for spec in self.encoders]
         for name, _, place in named:
             if not place or not name or "/" in name or name.startswith("."):
@@ -123,5 +123,5 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         return [f"{kind}#{number}" for kind in self.pretrainings for number in range(self.pretrain_seeds)]
 
     def sts(self) -> StsConfig:
-        """The settings of similarity without training."""
+        """Settings of zero-shot similarity."""
         return StsConfig(max_length=self.probe.max_length, batch_size=self.probe.batch_size)

@@ -1,4 +1,4 @@
-"""Settings that several commands have, each in a class to inherit from, and their checks."""
+"""Settings shared by several commands, as base classes, and their checks."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ class Readouts:
         """Every combination of layers, projection and pooling, poolings varying fastest.
 
         Args:
-            num_layers: of the encoder, for the layers spec `all`.
+            num_layers: number of the encoder's layers, for the layers spec `all`.
 
         Raises:
-            InputError: a spec cannot be read, or a list names nothing or something twice.
+            InputError: a spec cannot be parsed, or a list is empty or has duplicates.
         """
         check_lists(self, "poolings", "layers", "projections")
         return make_grid(expand_layers(self.layers, num_layers), self.poolings, self.projections)
@@ -36,7 +36,7 @@ class Readouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """Seeds, and how much is trained on."""
+    """Number of seeds and of training rows."""
 
     seeds: int = 5
     """Seeds per cell: 0, 1, ..."""
@@ -49,7 +49,7 @@ class Repeats:
 
 @dataclass(frozen=True, kw_only=True)
 class GlueFolder:
-    """A place of GLUE."""
+    """Folder of GLUE."""
 
     glue_dir: Path | None = None
     """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
@@ -57,7 +57,7 @@ class GlueFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class SentEvalFolder:
-    """A place of SentEval."""
+    """Folder of SentEval."""
 
     senteval_dir: Path | None = None
     """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
@@ -65,7 +65,7 @@ class SentEvalFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticEncoder:
-    """How an encoder of the synthetic language is made."""
+    """Settings for pretraining an encoder of the synthetic language."""
 
     pretrain: PretrainConfig = PretrainConfig()
     """How the synthetic suite's own encoder is made."""
@@ -82,13 +82,13 @@ def make_grid(layers: Sequence[str], poolings: Sequence[str], projections: Seque
 
 
 def expand_layers(layers: Sequence[str], num_layers: int) -> list[str]:
-    """Layers specs with `all` as every layer of an encoder by itself, from 0, the embeddings."""
+    """Replace the layers spec `all` by every layer of an encoder, from 0, the embeddings."""
     every = map(str, range(num_layers + 1))
     return list(dict.fromkeys(one for spec in layers for one in (every if spec == "all" else [spec])))
 
 
 def check_counts(seeds: int, train_rows: int | None) -> None:
-    """Refuse numbers of seeds and rows that cannot be."""
+    """Raise for numbers of seeds or rows below one."""
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least one seed is needed")
     if train_rows is not None and train_rows < 1:
@@ -96,7 +96,7 @@ def check_counts(seeds: int, train_rows: int | None) -> None:
 
 
 def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
-    """Refuse lists that name nothing, or something twice."""
+    """Raise for empty lists and lists with duplicates."""
     for field in fields:
         values = getattr(settings, field)
         if not values and not may_be_empty:
@@ -106,7 +106,7 @@ def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> N
 
 
 def check_tasks(tasks: Sequence[str], known: Mapping[str, Task]) -> None:
-    """Refuse tasks that a suite does not have."""
+    """Raise for tasks that a suite does not have."""
     for task in tasks:
         if task not in known:
             raise unknown("task", task, known)

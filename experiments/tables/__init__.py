@@ -1,4 +1,4 @@
-"""The tables, one in each file, by name."""
+"""Published tables, one per file."""
 
 import importlib
 import pkgutil
@@ -7,7 +7,7 @@ from experiments.tables.table import Table
 
 
 def tables() -> dict[str, Table]:
-    """All tables: name -> table, in the order of the names."""
+    """All tables: name -> table, sorted by name."""
     names = [info.name for info in pkgutil.iter_modules(__path__) if info.name != "table"]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return {module.table.name: module.table for module in sorted(modules, key=lambda module: module.table.name)}

@@ -1,4 +1,4 @@
-"""BERT, Table 5: what pretraining without next-sentence prediction, and from left to right, costs."""
+"""BERT, Table 5: pretraining without next-sentence prediction, and from left to right."""
 
 from bert_jax.config import ReadoutConfig
 from experiments.tables.table import Column, Encoder, Line, Table

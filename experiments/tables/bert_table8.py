@@ -1,4 +1,4 @@
-"""BERT, Table 8: what stands where a token is to be predicted."""
+"""BERT, Table 8: masking, with different shares of [MASK], the same token and a random token."""
 
 from bert_jax.config import ReadoutConfig
 from experiments.tables.table import Column, Encoder, Line, Table

@@ -1,4 +1,4 @@
-"""Ours: does it matter where next-sentence prediction was read, when a sentence is read from [CLS] or the mean?"""
+"""Our own table: pooling of next-sentence prediction in pretraining x pooling of sentences afterwards."""
 
 from bert_jax.config import ReadoutConfig
 from experiments.tables.table import Column, Encoder, Line, Table

@@ -1,4 +1,4 @@
-"""Sentence-BERT, Table 1: similarity without training on it."""
+"""Sentence-BERT, Table 1: zero-shot similarity."""
 
 from bert_jax.config import ReadoutConfig
 from experiments.tables.table import Column, Encoder, Line, Table

@@ -1,6 +1,6 @@
-"""A published table as data: rows, columns, numbers, their source, and what is run for every cell.
+"""Published tables as data: rows, columns, numbers, their source, and the run for every cell.
 
-A table is one file in `experiments/tables/` that makes a `Table` called `table`; a new one needs no other code.
+A table is a file in `experiments/tables/` that defines a `Table` called `table`; no other code is needed.
 """
 
 from collections.abc import Mapping
@@ -11,93 +11,93 @@ from bert_jax.config import ReadoutConfig
 from bert_jax.study.regimes import REGIMES
 
 NONE = "-"
-"""Stands in a row of published numbers where there is none."""
+"""Placeholder for a number that is not published."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What is measured below one heading.
+    """A column: one measurement, made for every row.
 
-    The regime is one of `bert_jax.study.regimes`; or pretraining, which is the held-out perplexity of masked tokens; or
-    average, of the other columns.
+    The regime is one of `bert_jax.study.regimes`, or `pretraining` for the held-out perplexity of masked tokens, or
+    `average` for the mean of the other columns.
     """
 
     title: str
     task: str = ""
-    """A task of the suite; a similarity set; or siamese's objective."""
+    """Task of the suite, similarity set, or objective of the regime siamese."""
     regime: str = "finetune"
     suite: str = ""
-    """Where the task is from; by default the suite of the regime."""
+    """Suite of the task; by default the regime's."""
     evaluation: str = ""
-    """The evaluation set; by default the task's first."""
+    """Evaluation set; by default the task's first."""
     metric: str = ""
-    """By default the task's headline."""
+    """Metric; by default the task's headline metric."""
     absent: str = ""
-    """Why nothing is ever measured here."""
+    """Reason why the column is never measured."""
 
     def source(self) -> str:
-        """The suite that the task is from."""
+        """Suite of the task."""
         return self.suite or (REGIMES[self.regime].suite if self.regime in REGIMES else "")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What a row starts from: a published checkpoint, or a pretraining of the table's own."""
+    """An encoder of a table: a published checkpoint, or a pretraining of the table's own."""
 
     name: str
     published: str = ""
-    """Hub id of the paper's own checkpoint; empty where the row is a pretraining at every scale."""
+    """Hub id of the paper's own checkpoint; empty if the encoder is pretrained at every scale."""
     pretrain: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted settings in which its pretraining differs from the scale's."""
+    """Dotted settings of its pretraining that differ from the scale's."""
     sizes: Mapping[str, str] = field(default_factory=dict)
-    """Scale -> preset, where the size is what the table is about."""
+    """Scale -> preset, for tables that compare sizes."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row: an encoder and a readout, and what is published for it."""
+    """A row: an encoder, a readout, and the published numbers."""
 
     title: str
     encoder: str
     readout: ReadoutConfig
     published: str = ""
-    """One number per column, as it is printed in the source; - where there is none."""
+    """One number per column, as printed in the source; - if there is none."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted settings of the runs in which this row differs from the others."""
+    """Dotted settings of the runs that differ from the other rows'."""
     absent: str = ""
-    """Why the row is not measured here."""
+    """Reason why the row is not measured."""
 
     def numbers(self) -> list[float | None]:
-        """What is published, column by column."""
+        """The published numbers by column; None if there is none."""
         return [None if text == NONE else float(text) for text in self.published.split()]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, and how its source came by it."""
+    """A published table and the protocol of its source."""
 
     name: str
     title: str
     source: str
-    """Where the numbers are from."""
+    """Citation of the numbers."""
     protocol: str
-    """What was done there, in a sentence or two."""
+    """Protocol of the source, in a sentence or two."""
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     encoders: tuple[Encoder, ...]
     published_on: Literal["validation", "test", "10 folds", ""] = ""
-    """The split that the published numbers are of; empty for a table without any."""
+    """Split that the published numbers are on; empty for a table without numbers."""
     paper: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings of the source's recipe, used at every scale but tiny."""
     plain: bool = True
-    """Refuse encoders that were tuned after their pretraining: their numbers are of another protocol."""
+    """Raise for encoders that were tuned after their pretraining, because their numbers follow another protocol."""
     secondary: bool = False
-    """The numbers were read in a quotation of the source."""
+    """True if the numbers were taken from a quotation of the source."""
     notes: tuple[str, ...] = ()
-    """Where this differs from the source."""
+    """Differences to the source."""
 
     def encoder(self, line: Line) -> Encoder:
-        """What a row starts from."""
+        """The encoder of a row."""
         return next(encoder for encoder in self.encoders if encoder.name == line.encoder)
 
     def __post_init__(self) -> None:

@@ -309,7 +309,7 @@ def test_a_difference_to_a_side_that_learned_nothing_is_shown_and_not_judged(run
     assert "+42.0" in table and "the difference has no p" in table
     again = runs.add(CLS, 99, task="other").add(MEAN, 61, task="other").compared().set_index(["task", "readout"])
     assert math.isnan(again.loc[("rte", MEAN), "p_adjusted"])
-    # What is not judged is a comparison all the same.
+    # Comparisons without a verdict still count in the adjustment of p.
     np.testing.assert_allclose(again["p_adjusted"].dropna(), adjust(again["p"])[again["verdict"].to_numpy(bool)])
 
 

@@ -112,7 +112,7 @@ def test_a_value_that_cannot_be(change: dict[str, object], reason: str, folder: 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"hidden_size": ' + "9" * 5000 + "}"])
 def test_json_that_python_cannot_read(text: str, folder: Path) -> None:
     (folder / "config.json").write_text(text)
-    assert refused(folder).startswith(f"{folder / 'config.json'} is not readable JSON")
+    assert refused(folder).startswith(f"{folder / 'config.json'} is not JSON (")
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4", "C64"])
@@ -177,7 +177,7 @@ def test_two_numbers_of_labels_are_settled_as_in_transformers(folder: Path, capl
             names = tuple(theirs.id2label[n] for n in range(outputs))
             assert load_checkpoint(folder).labels.names == names
         else:
-            assert "id2label is no table from numbers to names, 0 to" in refused(folder)
+            assert "id2label must map the numbers 0 to" in refused(folder)
     assert "which is ignored" in caplog.text
 
 

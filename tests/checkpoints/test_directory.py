@@ -141,7 +141,7 @@ def test_a_classifier_says_what_its_outputs_are(folder: Path) -> None:
     configure(folder, id2label={"0": "no", "1": "yes"})
     assert "misshapen classifier.weight: (3, 24) where the config says (2, 24)" in refused(folder)
     configure(folder, id2label={"zero": "no"})
-    assert "id2label is no table from numbers to names" in refused(folder)
+    assert "id2label must map the numbers 0 to" in refused(folder)
 
 
 @pytest.mark.parametrize(("name", "what"), [("BertForTokenClassification", "labels tokens")])

@@ -1,4 +1,4 @@
-"""What is trained here answers the same in transformers and sentence-transformers, or is refused with the reason."""
+"""Exported models give the same outputs in transformers and sentence-transformers, or export raises with the reason."""
 
 import json
 from pathlib import Path

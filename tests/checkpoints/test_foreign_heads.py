@@ -77,7 +77,7 @@ def test_a_head_of_another_class(kind: str, reason: str, passed_over: str, tmp_p
     assert reason in refused(tmp_path)
     checkpoint, line = encoder_of(tmp_path, caplog)
     assert checkpoint.classifier is None
-    assert line == f"{tmp_path / 'model.safetensors'}: passed over what is not the encoder: {passed_over}"
+    assert line == f"{tmp_path / 'model.safetensors'}: skipped tensors that are not part of the encoder: {passed_over}"
 
 
 def test_a_token_classifier_that_does_not_say_so(tmp_path: Path, caplog) -> None:
@@ -156,7 +156,7 @@ def test_a_head_beside_a_prefix_is_not_bert_s(tmp_path: Path, caplog) -> None:
     assert "unexpected classifier.weight, which lacks the prefix of the encoder's names" in refused(tmp_path)
     found = load_checkpoint(tmp_path, encoder_only=True)
     assert found.heads == ("pooler",) and caplog.messages[-1].endswith(
-        "passed over what is not the encoder: classifier"
+        "skipped tensors that are not part of the encoder: classifier"
     )
     jax.tree.map(np.testing.assert_array_equal, found[1:3], expected[1:3])
 

@@ -195,7 +195,7 @@ def test_a_truncated_file_is_refused(keep: int, folder: Path) -> None:
 def test_a_folder_without_its_files(folder: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert refused(folder) == f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards"
-    assert refused(tmp_path) == f"{tmp_path} is no Hugging Face model directory: it has no config.json"
+    assert refused(tmp_path) == f"{tmp_path} is not a Hugging Face model directory: it has no config.json"
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "3", "\xff"])
@@ -241,4 +241,4 @@ def test_a_hub_id_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(InputError) as caught:
         resolve("someone/bert")
-    assert str(caught.value) == "'someone/bert' is no directory here and cannot be fetched from the hub: no network"
+    assert str(caught.value) == "'someone/bert' is not a local directory and cannot be fetched from the hub: no network"

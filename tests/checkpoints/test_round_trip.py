@@ -162,9 +162,9 @@ def averaged(encoder, states, tokenizer, tmp_path) -> Path:
         ([0, 1, 0, 0], "1"),
         ([2, 0, 1, 0], "avg(0,0,2)"),
         ([0.5, 0, 0, 1.5], "mix(0,3)"),
-        ([1, 0, 0, -1], "no average"),
-        ([0, 0, 0, 0], "no average"),
-        ([0, np.nan, 0, 1], "no average"),
+        ([1, 0, 0, -1], "not an average"),
+        ([0, 0, 0, 0], "not an average"),
+        ([0, np.nan, 0, 1], "not an average"),
         ([1, 1, 1], "needs layer_weights of (4,)"),
     ],
 )

@@ -202,7 +202,7 @@ def test_what_a_training_keeps_of_each_variable_is_passed_over(tmp_path: Path, c
     found = tensorflow.load_checkpoint(original)
     jax.tree.map(np.testing.assert_array_equal, found[1:6], expected[1:6])
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("bert_jax")]
-    assert line.endswith(f"slots of its training: {', '.join(sorted(SLOTS))}")
+    assert line.endswith(f"training slots: {', '.join(sorted(SLOTS))}")
     write_bundle(prefix, weights | {"bert/gate/Momentum": np.ones(2, np.float32)})
     assert "unexpected bert.gate.Momentum" in refused(original), "no known variable is above it"
 

@@ -172,26 +172,26 @@ def test_a_damaged_header_does_not_end_an_archive(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "of no kind that is known"),
-        ("text".encode("utf-16"), "of no kind that is known"),
-        (b"  <!DOCTYPE html><p>x", "of no kind that is known"),
-        (b"<mediawiki xmlns=''>", "of no kind that is known"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "not a known kind of text"),
+        ("text".encode("utf-16"), "not a known kind of text"),
+        (b"  <!DOCTYPE html><p>x", "not a known kind of text"),
+        (b"<mediawiki xmlns=''>", "not a known kind of text"),
         (b'<doc id="1" title="x">\nx\n', "byte 0 has no </doc>"),
         (b'<doc id="1">\nx\n</doc>\nstray\n</doc>\n', "byte 22: expected <doc ...>, found 'stray'"),
         (b'{"text": "x"}\n["y"]\n', "line 2, byte 14: a list of 1 where a JSON object is needed: '[\"y\"]'"),
         (b'{"text": "x"}\n{"text": \n', "line 2, byte 14: not JSON ("),
         (b'{"text": "x"}\n\n\n{"body": "y", "id": 1}\n', "line 4, byte 16: no field 'text', it has body, id; name the"),
-        (b'{"text": 5}\n', "line 1, byte 0: 'text' is 5 and no text; name the field with --text-field"),
-        (b'{"text": "x"}\n{"text": null}\n', "line 2, byte 14: 'text' is null and no text"),
-        (b'{"text": ["x", "y"]}\n', "line 1, byte 0: 'text' is a list of 2 and no text"),
+        (b'{"text": 5}\n', "line 1, byte 0: 'text' is 5 where a string is needed; name the field with --text-field"),
+        (b'{"text": "x"}\n{"text": null}\n', "line 2, byte 14: 'text' is null where a string is needed"),
+        (b'{"text": ["x", "y"]}\n', "line 1, byte 0: 'text' is a list of 2 where a string is needed"),
         (b'{"text": ' + b"[" * 100_000 + b"\n", "line 1, byte 0: this JSON is nested too deeply"),
         (b'[{"text": "x"},\n {"body": "y"}]', "line 2, byte 17: no field 'text', it has body"),
         (b'[{"text": "x"}, "y"]', "byte 16: expected a JSON object or the end of the array: '\"y\"]'"),
         (b'[{"text": "x"}, {"text": "y', "byte 16: expected a JSON object or the end"),
         (b'[{"text": "x"}, {"text": "y"}', "byte 29: expected a JSON object or the end of the array: ''"),
         (b'[{"text": "x"}]\nMore', "byte 16: expected a JSON object or the end of the array: 'More'"),
-        (b'["one text", "another"]', "is a JSON array of something else than objects"),
-        (b'  [\n"' + b"one text" * 6000 + b'", "' + b"another" * 6000 + b'"]', "something else than objects"),
+        (b'["one text", "another"]', "is a JSON array, but not of objects"),
+        (b'  [\n"' + b"one text" * 6000 + b'", "' + b"another" * 6000 + b'"]', "but not of objects"),
         (b"id,text\n1,A house.\n2,A river.\n", "its first 3 lines have 2 comma-separated fields each"),
         (b'id;text\n1;"A; house.\n\nIt is old."\n2;"A river."\n', "its first 3 lines have 2 semicolon-separated"),
         (b"id\ttext\tn\n" + b'1\t"A house.\t2\n' * 9, "its first 10 lines have 3 tab-separated fields each"),
@@ -295,7 +295,7 @@ def test_a_stray_nul_is_no_reason_to_refuse_a_text(tmp_path):
     assert documents(tmp_path / "a") == content.split("\n\n")
     for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
         (tmp_path / "b").write_bytes(content.encode(encoding))
-        assert "of no kind that is known" in failure(tmp_path / "b")
+        assert "not a known kind of text" in failure(tmp_path / "b")
 
 
 def test_a_pipe_is_refused(tmp_path):

@@ -7,11 +7,11 @@ import pytest
 
 from bert_jax.corpus.sentences import (
     clean,
-    cut_long,
     paragraphs_of,
     sentences_of,
     split_sentences,
 )
+from bert_jax.tokenizers.long_sentences import cut_long
 
 
 @pytest.mark.parametrize(

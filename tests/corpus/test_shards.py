@@ -149,7 +149,7 @@ def test_a_folder_belongs_to_its_settings(tmp_path):
         claim(tmp_path / "new", {"size": 3, "text": {"heldout": 0.1}})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
-    with pytest.raises(InputError, match="holds something that is no corpus"):
+    with pytest.raises(InputError, match="holds files that are not a corpus"):
         claim(tmp_path / "other", {})
 
 

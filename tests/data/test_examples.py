@@ -44,7 +44,7 @@ def arrays(batch):
     return (*batch.tokens, *batch[1:])
 
 
-def same(x, y):
+def assert_same(x, y):
     for name, one, other in zip((*x.tokens._fields, *x._fields[1:]), arrays(x), arrays(y), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other, name)
@@ -144,9 +144,9 @@ def test_an_example_is_the_same_whatever_else_is_in_its_batch(objective):
     data = data_of(HARD["ordinary"], objective)
     everything = data.batch(2, np.arange(data.num_examples))
     some = np.array([5, 0, 17, 5])
-    same(data.batch(2, some), rows_of(everything, some))
-    same(data.batch(2, some[2:3]), rows_of(everything, some[2:3]))
-    same(
+    assert_same(data.batch(2, some), rows_of(everything, some))
+    assert_same(data.batch(2, some[2:3]), rows_of(everything, some[2:3]))
+    assert_same(
         data.batch(np.array([2, 7, 2]), np.array([5, 1, 0])),
         joined([data.batch(e, np.array([i])) for e, i in [(2, 5), (7, 1), (2, 0)]]),
     )
@@ -157,7 +157,7 @@ def test_seed_and_epoch_change_pairs_and_masks_of_every_example(objective):
     data = data_of(corpus_of(*([7] * 100 for _ in range(10))), objective, max_length=64)
     indices = np.arange(data.num_examples)
     base = data.batch(0, indices)
-    same(base, data.batch(0, indices))
+    assert_same(base, data.batch(0, indices))
     for other in (data.batch(1, indices), dataclasses.replace(data, seed=1).batch(0, indices)):
         assert (unmasked(base) == unmasked(other)).all(1).mean() < 0.05
         if objective.tokens == "mlm":
@@ -170,7 +170,7 @@ def test_tokens_may_be_of_any_integer_type():
     for objective in OBJECTIVES.values():
         base = data_of(random_corpus(), objective).batch(0, np.arange(20))
         for dtype in (np.uint16, np.uint32):
-            same(base, data_of(random_corpus(dtype=dtype), objective).batch(0, np.arange(20)))
+            assert_same(base, data_of(random_corpus(dtype=dtype), objective).batch(0, np.arange(20)))
 
 
 def test_what_is_masked_does_not_tell_whether_b_is_next():
@@ -197,7 +197,7 @@ def test_hosts_have_parts_of_the_same_batches_and_make_no_other_rows(objective, 
     parts = [list(data.batches(12, 3, 9, host=host, num_hosts=num_hosts)) for host in range(num_hosts)]
     assert made == [12 // num_hosts] * 6 * num_hosts
     for step, batch in enumerate(whole):
-        same(batch, joined([part[step] for part in parts]))
+        assert_same(batch, joined([part[step] for part in parts]))
 
 
 def test_batches_resume_at_any_step_and_each_epoch_has_every_index_once():
@@ -208,7 +208,7 @@ def test_batches_resume_at_any_step_and_each_epoch_has_every_index_once():
     batches = list(data.batches(size, 0, steps))
     for first in (1, n // size, steps - 2):
         for one, other in zip(batches[first:], data.batches(size, first, steps), strict=True):
-            same(one, other)
+            assert_same(one, other)
     flat = np.concatenate([batch.tokens.ids for batch in batches])
     orders = []
     for epoch in range(2):
@@ -220,7 +220,7 @@ def test_batches_resume_at_any_step_and_each_epoch_has_every_index_once():
 
 
 def digests(steps):
-    """What the batches of some steps hold, for every objective."""
+    """Digests of the batches of some steps, for every objective."""
     found = []
     for objective, step in itertools.product(OBJECTIVES.values(), steps):
         (batch,) = data_of(random_corpus(), objective).batches(16, step, step + 1)

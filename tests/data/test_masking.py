@@ -1,4 +1,4 @@
-"""Which tokens are predicted and what is shown there: BERT's statistics, whole words, spans, and slow references."""
+"""Masking: statistics of BERT's recipe, whole words, spans, and comparison with slow references."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Where [CLS] looks, measured over texts of different lengths."""
+"""Attention of [CLS], measured over texts of different lengths."""
 
 import jax
 import numpy as np

@@ -64,9 +64,13 @@ def test_the_encoder_reads_every_text_once(pretrained, monkeypatch):
     assert read == [len(TEXTS)] and sum(told) == len(TEXTS)
 
 
-def test_no_texts_give_no_rows(pretrained):
-    (vectors,) = extract_features(pretrained, [], GRID[:1]).values()
-    assert vectors.shape == (0, pretrained.config.hidden_size)
+def test_no_texts_give_arrays_without_rows_as_wide_as_embed_gives_them(pretrained, monkeypatch):
+    monkeypatch.setattr(features, "predict_batches", lambda *_: pytest.fail("the encoder reads nothing"))
+    found = extract_features(pretrained, [], GRID)
+    assert list(found) == GRID
+    for spec, vectors in found.items():
+        wanted = pretrained.embed([], spec.pooling, spec.layers, spec.projection)
+        assert (vectors.shape, vectors.dtype) == (wanted.shape, np.float32)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def whole(world):
 
 
 def outcome(folder):
-    """What may not depend on how often a run was interrupted, by run: all but the time it took."""
+    """Everything but the time of each run: it must not depend on interruptions."""
     rows = {}
     for row in read_rows(folder):
         predictions = read_predictions(folder, row) if row.ok else {}
@@ -200,7 +200,7 @@ def own(world, tmp_path):
 
 
 def fails(capsys, world, out=None, **changes):
-    """What a mistake prints, on a wide terminal."""
+    """The error message of a user error, on a wide terminal."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
         patch.setenv("COLUMNS", "300")
         ablate(world, out or world / "out", **changes)

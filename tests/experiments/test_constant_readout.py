@@ -18,10 +18,9 @@ from bert_jax.pretrained import Pretrained
 from bert_jax.study.store import read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
-from configs import named
 from experiments import ablate_pooling
-from experiments.cli import run
-from experiments.settings import Ablation
+from experiments.cli import named, run
+from experiments.settings.ablation import Ablation
 
 SIZES = {1: (8, 64), 8: (64,)}
 """Batch sizes, by the number of devices."""
@@ -33,7 +32,7 @@ def write_world(folder):
     for name, header in (("CoLA", ""), ("STS-B", "sentence1\tsentence2\tscore\n")):
         (folder / name).mkdir(parents=True)
         for file, rows in (("train", 48), ("dev", 80)):
-            texts = [[sentence(rng, int(words)) for words in rng.integers(1, 25, 2)] for _ in range(rows)]
+            texts = [[sentence(rng, int(words)) for words in rng.integers(4, 25, 2)] for _ in range(rows)]
             lines = [
                 f"{a}\t{b}\t{row % 11 / 2}\n" if header else f"x\t{int(row % 3 > 0)}\t\t{a}\n"
                 for row, (a, b) in enumerate(texts)
@@ -72,7 +71,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(world, tmp_path_factory):
-    """What is measured with several batch sizes, on one device and on eight."""
+    """Results with several batch sizes, on one device and on eight."""
     root = Path(__file__).parents[2]
     flags = "--xla_force_host_platform_device_count=8"
     path = os.pathsep.join([str(root), str(root / "tests")])

@@ -47,8 +47,8 @@ def world(tmp_path_factory):
     write_encoder(folder / "pieces", pieces, 40)
     for name, head in (("CoLA", ""), ("MRPC", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n")):
         (folder / "glue" / name).mkdir(parents=True)
-        for file, rows in (("train", 16), ("dev", 12)):
-            texts = [TEXTS[n + 1] or "a" for n in range(rows)]
+        for file, rows, end in (("train", 16, ""), ("dev", 12, " very very")):
+            texts = [(TEXTS[n + 1] or "a") + end for n in range(rows)]
             lines = [
                 f"x\t{n % 2}\t\t{t}" if name == "CoLA" else f"{n % 2}\t1\t2\t{t}\tthe dog" for n, t in enumerate(texts)
             ]
@@ -203,7 +203,7 @@ def test_a_real_model_in_sentence_transformers(minilm, tmp_path):
         ("--to torch", "--to"),
         ("--to sentence-transformers --pooling gem", "pooling gem cannot be saved"),
         ("--to sentence-transformers --pooling mean+cls", "concatenates as 'cls + mean'; ask for it"),
-        ("--to sentence-transformers --layers mix", "layers mix: its weights are learned, and no training has learned"),
+        ("--to sentence-transformers --layers mix", "layers mix: its weights have not been trained"),
         ("--to sentence-transformers --layers mix(0,1) --pooling cls", "write avg(0,1,...), which a fresh mix"),
         ("--to huggingface --pad-vocab-to 0", "--pad-vocab-to 0: it must be at least 1"),
         ("--to huggingface --max-length 2", "--max-length 2: at least 3 are needed"),

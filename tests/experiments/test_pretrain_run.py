@@ -37,7 +37,7 @@ LONG = [*SETTINGS, *f"--pretrain.steps {STEPS} --log-every 7 --eval-every 200 --
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """What the child processes call tiny."""
+    """Make the preset tiny that of the child processes."""
     monkeypatch.setitem(architectures.PRESETS, "tiny", BertConfig(**processes.TINY))
 
 
@@ -56,7 +56,7 @@ def whole(tmp_path_factory):
 
 
 def outcome(folder):
-    """What may not depend on interruptions: the weights' bytes, and all that was measured but times."""
+    """Bytes of the weights and all metrics but times: they must not depend on interruptions."""
     lines = [{name: value for name, value in line.items() if name not in TIMES} for line in read_log(folder)]
     return (folder / "model" / "model.safetensors").read_bytes(), lines
 
@@ -230,7 +230,7 @@ def test_a_run_that_another_process_trains_is_refused_by_its_name(tmp_path, caps
 
 
 def fails(capsys, out, *arguments, settings=SHORT):
-    """What a mistake prints: at most two lines."""
+    """The error message of a user error, joined to one line."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
         patch.setenv("COLUMNS", "300")
         go(out, *arguments, settings=settings)

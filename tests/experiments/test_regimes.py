@@ -109,7 +109,7 @@ def test_the_embedding_of_cls_says_nothing_and_is_marked(probe_folder):
 
 
 def answers(folder):
-    """What may not depend on how often a probe was interrupted, by run."""
+    """Results of each run: they must not depend on interruptions of the probe."""
     found = {}
     for row in read_rows(folder):
         predictions = {name: pair[0].tolist() for name, pair in read_predictions(folder, row).items()}

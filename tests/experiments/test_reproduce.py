@@ -11,10 +11,11 @@ import pytest
 from bert_jax.checkpoints.huggingface import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.files import digest
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.pretrained import Pretrained
 from bert_jax.study import regimes
-from bert_jax.study.store import ResultStore, Row, read_rows, run_id
+from bert_jax.study.store import ResultStore, Row, read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.types import Tokens
 from experiments import cells, reproduce, scales
@@ -342,7 +343,7 @@ def measured(folder, name, gaps, pretrainings):
         scores = {"validation": {"accuracy": (70 + gap) / 100}}
         majority, sizes = {"validation": {"accuracy": 0.5}}, {"validation": 100}
         fixed = ("toy", "Toy", "accuracy", False, name, None, seed, "ok", None, 1.0, 10)
-        row = Row(run_id(config), *fixed, sizes, scores, majority, config, pretraining=seed % pretrainings)
+        row = Row(digest(config), *fixed, sizes, scores, majority, config, pretraining=seed % pretrainings)
         store.append(row, found)
         rows[row.pretraining, seed], folders[row.id] = row, folder
     return cells.Measured({seed: 70.0 + gap for seed, gap in enumerate(gaps)}, rows, folders)

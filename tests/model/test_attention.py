@@ -96,7 +96,7 @@ def test_blind_from_the_first_block_the_first_position_is_a_constant(tiny: BertC
     x = states(tiny, params, tokens, blind=[True] * 3)
     np.testing.assert_array_equal(x[:, 1:, 0], x[:, :1, 0].repeat(2, 1))
     assert np.abs(x[-1, 0, 1] - x[-1, 1, 1]).max() > 0.1
-    # What it has read in the first block it keeps, and what it reads in the last one is enough to tell texts apart.
+    # Attention in the first block alone, or in the last one alone, suffices to tell texts apart.
     for blind in ([False, True, True], [True, True, False]):
         x = states(tiny, params, tokens, blind)
         assert np.abs(x[-1, 0, 0] - x[-1, 1, 0]).max() > 0.1

@@ -1,4 +1,4 @@
-"""How a network is computed changes memory, time and rounding, and nothing else."""
+"""Compute settings change memory, time and rounding, and nothing else."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the encoder must see and must not see, its dropout, and how it is initialised."""
+"""Properties of the encoder: its attention masks, dropout and initialisation."""
 
 import dataclasses
 from functools import partial

@@ -121,7 +121,7 @@ def pretrain_steps():
 
 
 def draws():
-    """What each device's key gives at each of three steps: [3 8], zero where there is no such device."""
+    """Draw of each device's key at each of three steps: [3 8], zero for devices that do not exist."""
 
     def objective(params, batch, key):
         mine = jax.nn.one_hot(jax.lax.axis_index(AXIS), 8)
@@ -183,7 +183,7 @@ def main(path):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What the script computes on one device and on eight."""
+    """Results of the script on one device and on eight."""
     folder, root = tmp_path_factory.mktemp("parallel"), Path(__file__).parents[2]
     runs = {}
     for devices in (1, 8):
@@ -201,7 +201,7 @@ def results(tmp_path_factory):
     return loaded[1], loaded[8]
 
 
-def compare(one, eight, prefix, atol):
+def assert_same_results(one, eight, prefix, atol):
     names = [name for name in one if name.startswith(prefix)]
     assert names
     for name in names:
@@ -211,7 +211,7 @@ def compare(one, eight, prefix, atol):
 @pytest.mark.parametrize("part", ["task", "pretrain"])
 def test_losses_and_gradients_are_the_same_on_one_device_and_on_eight(results, part):
     # After one step at rate 0.5 a parameter is the gradient, up to a factor; after three, what all of them did.
-    compare(*results, f"{part}.", atol=2e-6)
+    assert_same_results(*results, f"{part}.", atol=2e-6)
 
 
 def test_the_gradient_is_not_a_thousandth_of_a_step(results):

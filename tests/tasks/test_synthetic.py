@@ -25,7 +25,7 @@ from bert_jax.tasks.synthetic import (
     read,
 )
 from bert_jax.tasks.synthetic import lexicon as lex
-from bert_jax.tasks.synthetic.builder import ControlledSuite
+from bert_jax.tasks.synthetic.builder import SyntheticSuite
 from bert_jax.tasks.task import Split, Task
 
 each_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -62,7 +62,7 @@ def test_a_split_depends_on_its_seed_and_nothing_else(task: Task):
 
 def test_seed_0_gives_the_published_text():
     """If the language was changed on purpose: put the new number here, raise the VERSION of
-    `ControlledSuite`, and run every experiment on the suite again."""
+    `SyntheticSuite`, and run every experiment on the suite again."""
     everything = [documents(50)] + [read(task, split)[:2] for task in TASKS.values() for split in ROWS]
     assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 2303605010
 
@@ -96,7 +96,7 @@ def test_the_corpus_teaches_every_word_of_the_tasks(corpus):
 
 
 def test_neighbouring_sentences_share_far_more_than_random_ones(corpus):
-    """What next-sentence prediction can learn: people and things, as words and as scenes."""
+    """The signal for next-sentence prediction: shared people and things, as words and as scenes."""
     scene = {name: name for names in lex.NAMES.values() for name in names}
     for place in lex.SCENES:
         for noun in (place.place, *place.people, *place.kinds, *grammar.things(place)):
@@ -198,7 +198,7 @@ def test_key_words_come_once_and_at_many_places():
 
 
 def roles(sentence: str) -> dict[str, str]:
-    """Who passes what on to whom, with one word for each pair of synonyms."""
+    """Parse a sentence to agent, verb, thing and recipient, with one word for each pair of synonyms."""
     core = sentence.removesuffix(" .")
     for time in lex.TIMES:
         core = core.removeprefix(time + " ").removesuffix(" " + time)
@@ -279,7 +279,7 @@ def test_entailment_labels_follow_the_claims():
 
 
 def unigrams(task: Task, columns: str = "ab") -> np.ndarray:
-    """Whether logistic regression on bags of words, for a pair also on how they differ, gets each validation row."""
+    """Correctness [rows] of logistic regression on bags of words, and their differences, on the validation rows."""
     splits = [read(task, split) for split in ROWS]
     columns = columns[: len(task.texts)]
     count = CountVectorizer(token_pattern=r"\S+").fit([text for name in columns for text in getattr(splits[0], name)])
@@ -336,7 +336,7 @@ def data_dir(tmp_path_factory):
 
 @each_task
 def test_the_builder_serves_what_the_pure_function_draws(task: Task, data_dir):
-    builder = ControlledSuite(config=task.name, data_dir=data_dir, file_format="array_record")
+    builder = SyntheticSuite(config=task.name, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare()
     if not task.is_regression:
         assert tuple(builder.info.features["label"].names) == task.classes
@@ -353,9 +353,9 @@ def test_neither_the_language_nor_the_builder_imports_tensorflow():
 import sys, tempfile
 import bert_jax.tasks.synthetic
 assert "tensorflow_datasets" not in sys.modules
-from bert_jax.tasks.synthetic.builder import ControlledSuite
+from bert_jax.tasks.synthetic.builder import SyntheticSuite
 with tempfile.TemporaryDirectory() as folder:
-    builder = ControlledSuite(config="keyword", data_dir=folder, file_format="array_record")
+    builder = SyntheticSuite(config="keyword", data_dir=folder, file_format="array_record")
     builder.download_and_prepare()
     assert builder.as_data_source(split="train")[0]["idx"] >= 0
 assert "tensorflow" not in sys.modules

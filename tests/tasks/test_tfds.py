@@ -217,7 +217,7 @@ def test_a_broken_zip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "BadZipFile" in message
 
 
-def same_rows(task: Task, data_dir: Path, splits: tuple[str, ...]) -> None:
+def assert_same_rows(task: Task, data_dir: Path, splits: tuple[str, ...]) -> None:
     builder = glue_builder(task, data_dir)
     for split in splits:
         from_tfds, from_tsv = read(builder, task, split), read_tsv(task, SHARED, split)
@@ -229,7 +229,7 @@ def same_rows(task: Task, data_dir: Path, splits: tuple[str, ...]) -> None:
 @needs_shared
 def test_cola_is_the_same_from_tfds_and_from_tsv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, tmp_path, {f"{HOST}/glue/data/CoLA.zip": pack(SHARED / "CoLA", tmp_path / "CoLA.zip")})
-    same_rows(TASKS["cola"], tmp_path, ("train", "validation"))
+    assert_same_rows(TASKS["cola"], tmp_path, ("train", "validation"))
 
 
 @needs_shared
@@ -239,7 +239,7 @@ def test_mrpc_is_the_same_from_tfds_and_from_tsv(tmp_path: Path, monkeypatch: py
         for part in ("train", "test")
     }
     offer(monkeypatch, tmp_path, {url: SHARED / "MRPC" / name for url, name in urls.items()})
-    same_rows(TASKS["mrpc"], tmp_path, ("train", "validation"))
+    assert_same_rows(TASKS["mrpc"], tmp_path, ("train", "validation"))
 
 
 def test_nothing_imports_tensorflow() -> None:

@@ -182,7 +182,7 @@ def test_sentencepiece_reads_back_what_it_wrote(trained: SentencePiece) -> None:
 
 
 def test_no_text_contains_a_special_token(trained: SentencePiece) -> None:
-    """What is spelled like one is text, and what the vocabulary lacks is [UNK]."""
+    """The spelling of a special token is plain text, and characters outside the vocabulary become [UNK]."""
     (pieces,) = trained.pieces(["[MASK] [SEP] ba [CLS]"])
     assert not {trained.special.mask, trained.special.sep, trained.special.cls} & set(pieces)
     assert trained.special.unk in pieces
@@ -259,7 +259,7 @@ def test_a_damaged_tokenizer_json(text: str, tmp_path: Path) -> None:
 def test_a_damaged_tokenizer_config(text: str, vocabulary: Path) -> None:
     path = vocabulary.with_name("tokenizer_config.json")
     path.write_text(text)
-    assert refused(vocabulary.parent).startswith(f"{path} is not a readable JSON object: ")
+    assert refused(vocabulary.parent).startswith((f"{path} is not JSON (", f"{path} holds no JSON object"))
 
 
 def test_what_a_sentencepiece_model_cannot_have(trained: SentencePiece, tmp_path: Path) -> None:

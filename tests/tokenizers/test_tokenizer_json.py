@@ -90,7 +90,9 @@ def test_the_name_of_a_special_token_is_that_token() -> None:
 @pytest.mark.parametrize("algorithm", ["word", "char"])
 def test_a_model_of_another_kind_is_saved_without_it(algorithm: str, tmp_path) -> None:
     tokenizer = make(algorithm, True, size=40)
-    with pytest.raises(InputError, match=f"no equal tokenizer.json: its algorithm is {algorithm}"):
+    with pytest.raises(
+        InputError, match=f"cannot be converted to an equal tokenizer.json: its algorithm is {algorithm}"
+    ):
         to_fast(tokenizer.model)
     with pytest.warns(UserWarning, match=r"saved without a tokenizer\.json: this SentencePiece model"):
         save_for_transformers(tokenizer, tmp_path, 32)

@@ -120,7 +120,7 @@ def strings(rng: np.random.Generator) -> Iterator[str]:
         yield "".join(str(part) + str(rng.choice(["", " "])) for part in parts)
 
 
-def same(ours: Tokenizer, theirs: Any, texts: list[str], where: object) -> None:
+def assert_same(ours: Tokenizer, theirs: Any, texts: list[str], where: object) -> None:
     pairs = texts[1:] + texts[:1]
     assert [ours.encode(text) for text in texts] == theirs(texts)["input_ids"], where
     assert [ours.encode(a, b) for a, b in zip(texts, pairs, strict=True)] == theirs(texts, pairs)["input_ids"], where
@@ -140,10 +140,10 @@ def test_ids_are_those_of_transformers_over_all_settings(tmp_path: Path) -> None
         except InputError as error:
             assert str(folder) in str(error) and "cannot be told apart" in str(error)
             continue
-        same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
         saved = write(tmp_path / f"{number}-saved")
         save_for_transformers(ours, saved, 512)
-        same(ours, transformers.AutoTokenizer.from_pretrained(saved), texts, saved)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(saved), texts, saved)
         assert load_tokenizer(saved).pieces(texts) == ours.pieces(texts), saved
         if json.loads((saved / "tokenizer_config.json").read_text())["tokenizer_class"] == "BertTokenizer":
             (saved / "tokenizer.json").unlink()
@@ -243,18 +243,18 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
             "tokenizer_class RobertaTokenizer is not BERT's",
         ),
         ({"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}}, "needs a tokenizer.json"),
-        ({"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens True cannot be honoured"),
-        ({"tokenizer_config": {"truncation_side": "left"}}, "truncation_side 'left' cannot be honoured; 'right' can"),
-        ({"tokenizer_config": {"never_split": ["x"]}}, "never_split ['x'] cannot be honoured"),
+        ({"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens True is not supported"),
+        ({"tokenizer_config": {"truncation_side": "left"}}, "truncation_side 'left' is not supported; only 'right' is"),
+        ({"tokenizer_config": {"never_split": ["x"]}}, "never_split ['x'] is not supported"),
         ({"tokenizer_config": {"do_lower_case": "false"}}, "do_lower_case is 'false', and must be true or false"),
-        ({"added_tokens": {"[E1]": 40}}, "the added token '[E1]' is said to have the id 40"),
+        ({"added_tokens": {"[E1]": 40}}, "the added token '[E1]' is listed with the id 40"),
         (
             {"added_tokens": {"cat": 19}},
-            "the added token 'cat' is said to have the id 19, where the vocabulary makes it 6",
+            "the added token 'cat' is listed with the id 19, but the vocabulary gives it 6",
         ),
         ({"added_tokens": {"[E1]": "x"}}, "the id 'x' of an added token is not a whole number"),
         ({"tokenizer_config": {"added_tokens_decoder": {"19": "x"}}}, "the added token 'x' is not an object with"),
-        ({"added_tokens": {"x": 19, "X": 20}}, "the added token 'X' is 'x' when it is normalised, as 'x' is"),
+        ({"added_tokens": {"x": 19, "X": 20}}, "the added token 'X' becomes 'x' when it is normalised, as does 'x'"),
         ({"tokenizer_config": {"mask_token": "<m>"}}, "the vocabulary has no <m>"),
     ],
 )
@@ -310,7 +310,7 @@ def test_every_id_is_the_number_of_its_line(kind: str, tmp_path: Path) -> None:
         assert (again.pieces(texts), again.vocab_size) == (expected, ours.vocab_size)
     transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[parity]'")
     for folder in (tmp_path / "first", saved, alone):
-        same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
+        assert_same(ours, transformers.AutoTokenizer.from_pretrained(folder), texts, folder)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", ""])

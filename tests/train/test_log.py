@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
 
 
 def events(folder):
-    """What TensorBoard reads: records of a length, its checksum, an event and its checksum."""
+    """Parse TensorBoard's records: a length, its checksum, an event and its checksum."""
     found = []
     for path in sorted((folder / TENSORBOARD).iterdir(), key=lambda path: path.stat().st_mtime_ns):
         content, at = path.read_bytes(), 0

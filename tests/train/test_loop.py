@@ -96,7 +96,10 @@ def test_the_first_steps_have_no_median_yet():
 
 
 def test_zero_lets_any_finite_loss_pass():
-    feed(Watch(0.0), [1.0] * 50 + [1e6])
+    losses = [1.0] * 50 + [1e6]
+    feed(Watch(0.0), losses)
+    with pytest.raises(Diverged, match="step 51"):
+        feed(Watch(3.0), losses)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -32,7 +32,7 @@ def after(optimizer, scale=1.0):
     return params
 
 
-def close(x, y):
+def assert_close(x, y):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7), x, y)
 
 
@@ -109,13 +109,13 @@ def bert_adam(config, steps):
 
 def test_without_bias_correction_it_is_berts_own_optimizer():
     config = OptimConfig(learning_rate=0.01, warmup=1 / 3, weight_decay=0.1, clip_norm=0.2, bias_correction=False)
-    close(after(make_optimizer(config, STEPS)), bert_adam(config, STEPS))
+    assert_close(after(make_optimizer(config, STEPS)), bert_adam(config, STEPS))
 
 
 def test_with_bias_correction_it_is_optax_adamw_with_the_same_mask():
     config = OptimConfig(learning_rate=0.01, warmup=1 / 3, weight_decay=0.1, clip_norm=1e9)
     rate = schedule(config, STEPS)
-    close(
+    assert_close(
         after(make_optimizer(config, STEPS)),
         after(optax.adamw(rate, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask)),
     )
@@ -129,9 +129,9 @@ def test_bias_correction_changes_the_result():
 
 
 def test_the_scale_of_the_loss_is_no_matter():
-    """What clipping leaves of a gradient a thousand times as large is the same."""
+    """Clipping gives the same update for a gradient a thousand times as large."""
     config = OptimConfig(learning_rate=0.01, clip_norm=0.01)
-    close(after(make_optimizer(config, STEPS)), after(make_optimizer(config, STEPS), scale=1000.0))
+    assert_close(after(make_optimizer(config, STEPS)), after(make_optimizer(config, STEPS), scale=1000.0))
 
 
 def test_the_rate_falls_as_a_power():
@@ -147,7 +147,7 @@ def test_lamb_is_optax_lamb_on_matrices_and_adam_on_the_rest():
     rate = schedule(lamb, STEPS)
     expected = after(optax.lamb(rate, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=decay_mask))
     plain = after(make_optimizer(adam, STEPS))
-    close(found["dense"]["kernel"], expected["dense"]["kernel"])
+    assert_close(found["dense"]["kernel"], expected["dense"]["kernel"])
     assert np.abs(found["dense"]["kernel"] - plain["dense"]["kernel"]).max() > 1e-3
-    close(found["norm"], plain["norm"])
-    close(found["dense"]["bias"], plain["dense"]["bias"])
+    assert_close(found["norm"], plain["norm"])
+    assert_close(found["dense"]["bias"], plain["dense"]["bias"])

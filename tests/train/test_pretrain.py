@@ -36,6 +36,10 @@ STEPS = 40
 ONE = Tokens(*(np.ones((1, 8), dtype) for dtype in (np.int32, np.int32, bool, bool)))
 
 
+def assert_same_trees(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
@@ -222,7 +226,7 @@ def test_a_run_that_goes_on_sees_what_it_would_have_seen(tokenizer, corpus, firs
     wanted, found = list(job.batches(0))[first:], list(job.batches(first))
     assert len(found) == len(wanted) == 9 - first
     for one, other in zip(found, wanted, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+        assert_same_trees(one, other)
 
 
 def test_a_run_of_long_steps_only(tokenizer, corpus):
@@ -241,10 +245,10 @@ def test_going_on_from_a_state_is_the_same_as_never_having_stopped(tokenizer, co
     saved = jax.tree.map(np.array, jax.device_get(state))
     job = Pretraining(config, tokenizer, corpus)
     *_, (_, state, _) = job.fit(replicate(saved), job.batches(3))
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), whole)
+    assert_same_trees(jax.device_get(state.params), whole)
 
 
-# What is measured -------------------------------------------------------------------------------------------------
+# Measurements -----------------------------------------------------------------------------------------------------
 
 
 def test_padding_is_the_share_of_positions_without_a_token(trained, tokenizer, corpus):

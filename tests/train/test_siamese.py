@@ -111,7 +111,7 @@ def whole_run():
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What the script computes on one device and on eight."""
+    """Results of the script on one device and on eight."""
     folder, root = tmp_path_factory.mktemp("siamese"), Path(__file__).parents[2]
     runs, loaded = {}, []
     for devices in (1, 8):
@@ -205,7 +205,7 @@ def data_for(pretrained, objective, config=FAST):
 
 
 def gap(trained):
-    """How much more alike pairs of one kind are than others."""
+    """Mean cosine of pairs with label 1 minus that of the others."""
     alike, cosines = pairs(24, 1).labels == 1, trained.cosines["validation"]
     return cosines[alike].mean() - cosines[~alike].mean()
 

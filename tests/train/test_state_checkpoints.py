@@ -1,4 +1,4 @@
-"""What is saved comes back bit for bit, whatever happens to the disk, and a damaged checkpoint is never believed."""
+"""Checkpoints are restored bit for bit after any interruption, and damaged ones are never used."""
 
 import json
 import logging
@@ -193,6 +193,7 @@ def test_bits_that_flip_anywhere_cost_no_more_than_their_checkpoint(saved, copy)
     """As those of keys and numbers of a JSON file, which may stay valid. CONTRIBUTING has the command for many more."""
     draw = random.Random(0)
     files = [path for path in sorted((saved / "20").rglob("*")) if path.is_file()]
+    steps = []
     for number in range(int(os.environ.get("BERT_JAX_FLIPS", "30"))):
         path = files[number % len(files)]
         content = bytearray(path.read_bytes())
@@ -200,8 +201,9 @@ def test_bits_that_flip_anywhere_cost_no_more_than_their_checkpoint(saved, copy)
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         folder = copy()
         (folder / path.relative_to(saved)).write_bytes(content)
-        restored_from_damaged(folder)
+        steps.append(restored_from_damaged(folder))
         shutil.rmtree(folder / "10")
+    assert steps.count(10) >= 2, "some file holds the arrays, and some file says where they are"
 
 
 @pytest.mark.parametrize(

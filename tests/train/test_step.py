@@ -50,7 +50,7 @@ def initial(model, *inputs):
 
 
 def gradient(objective, params, batch):
-    """What one step of plain gradient descent at rate 1 takes off the parameters, and the step's metrics."""
+    """Gradients, measured as the change by one step of plain gradient descent at rate 1, and the step's metrics."""
     optimizer = optax.sgd(1.0)
     step = map_train_step(make_train_step(objective, optimizer))
     state, metrics = step(init_state(params, optimizer), batch, jax.random.key(0))
@@ -61,7 +61,7 @@ def check_against(mean_loss, params, found, metrics):
     loss, grads = jax.jit(jax.value_and_grad(mean_loss))(params)
     assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-6)
     assert float(metrics["grad_norm"]) == pytest.approx(float(optax.tree.norm(grads)), rel=1e-5)
-    # What comes off a parameter is rounded to the parameter's own precision.
+    # The change of a parameter is rounded to the parameter's own precision.
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), found, grads)
 
 
@@ -154,14 +154,19 @@ def test_dropout_is_new_at_each_step_and_a_function_of_key_and_step():
     assert float(metrics["loss"]) == three[2], "a resumed run has the dropout of one that was not interrupted"
 
 
+def assert_same_trees(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 def test_steps_leave_the_callers_parameters_alone():
     data, state, step = tiny_pretraining(0.0, optax.sgd(1.0))
     params = jax.tree.map(np.array, state.params)
     mine = jax.tree.map(jnp.asarray, params)
-    list(fit(step, init_state(mine, optax.sgd(1.0)), data.batches(8, 0, 2), jax.random.key(0)))
-    list(fit(step, init_state(params, optax.sgd(1.0)), data.batches(8, 0, 2), jax.random.key(0)))
-    jax.tree.map(np.testing.assert_array_equal, mine, jax.tree.map(np.asarray, state.params))
-    jax.tree.map(np.testing.assert_array_equal, params, jax.tree.map(np.asarray, state.params))
+    for given in (mine, params):
+        *_, (_, trained, _) = fit(step, init_state(given, optax.sgd(1.0)), data.batches(8, 0, 2), jax.random.key(0))
+        assert_same_trees(given, state.params)
+        with pytest.raises(AssertionError):
+            assert_same_trees(trained.params, state.params)
 
 
 def scripted(losses):

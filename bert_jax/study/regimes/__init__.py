@@ -1,4 +1,4 @@
-"""The regimes, one in each file. A new one is a new file that defines `regime`."""
+"""The regimes, one per file. To add one, add a file that defines `regime`."""
 
 import importlib
 import pkgutil
@@ -7,16 +7,16 @@ from bert_jax.study.regime import Regime
 
 _MODULES = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 REGIMES: dict[str, Regime] = {module.regime.name: module.regime for module in _MODULES}
-"""name -> regime, in the order of their files' names."""
+"""Name -> regime, in order of file names."""
 
 
 def regime_title(name: str) -> str:
-    """The name of a regime in tables and figures; of one that is not there any more, as rows have it."""
+    """Title of a regime in tables and figures; the name itself for rows of a regime that no longer exists."""
     return REGIMES[name].title if name in REGIMES else name
 
 
 def has_seeds(name: str) -> bool:
-    """True where something in a regime is random."""
+    """True if a regime involves randomness."""
     return name not in REGIMES or REGIMES[name].has_seeds
 
 

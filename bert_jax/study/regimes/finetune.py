@@ -28,7 +28,7 @@ def _why_not(task: Task) -> str | None:
 
 
 def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
-    """Fine-tune run by run. A run that diverges is a row too. A model is written before its row."""
+    """Fine-tune run by run. Diverged runs give rows too. A run's model is written before its row."""
     assert splits.train is not None, "fine-tuning needs training rows"
     limit = min(runs[0].settings.max_length, bench.pretrained.config.max_length)
     config = dataclasses.replace(runs[0].settings, max_length=limit)
@@ -72,7 +72,7 @@ def _finetune(
 
 
 def _protocol(config: FinetuneConfig) -> str:
-    """The recipe in a phrase."""
+    """Describe the recipe in a phrase."""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     drawn = ", all weights drawn at random" if config.from_scratch else ""
     return f"{epochs}, batch size {config.batch_size}, at most {config.max_length} tokens{drawn}"

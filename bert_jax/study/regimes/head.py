@@ -1,4 +1,4 @@
-"""The head for sentence pairs that a checkpoint was pretrained with, reading [CLS] as in its training or a pooling."""
+"""A checkpoint's own next-sentence head, applied to [CLS] as in pretraining or to another pooling."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A linear probe of an encoder in which [CLS] sees only itself in some blocks."""
+"""Attention knockout: a linear probe of an encoder whose [CLS] attends only to itself in some blocks."""
 
 from bert_jax.config import ProbeConfig
 from bert_jax.study.regime import Regime

@@ -1,4 +1,4 @@
-"""A linear probe: a head is fitted on frozen vectors, which the encoder reads once for all readouts."""
+"""Linear probes: heads fitted on frozen vectors, which one pass of the encoder gives for all readouts."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from bert_jax.study.sources import TaskSplits
 
 
 def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
-    """Probe a task. Where attention is taken from [CLS], the texts are read once for each way of doing so."""
+    """Probe a task. The encoder reads the texts once for each `blind` among the runs."""
     assert splits.train is not None, "a probe needs training rows"
     config: ProbeConfig = runs[0].settings
     limit = min(config.max_length, bench.pretrained.config.max_length)

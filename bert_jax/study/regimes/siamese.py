@@ -36,7 +36,7 @@ def _why_not(task: Task) -> str | None:
 
 
 def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
-    """Train run by run. A run that diverges is a row too. A model is written before its row."""
+    """Train run by run. Diverged runs give rows too. A run's model is written before its row."""
     assert splits.train is not None, "sentence vectors are trained on pairs"
     limit = min(runs[0].settings.max_length, bench.pretrained.config.max_length)
     config = dataclasses.replace(runs[0].settings, max_length=limit)
@@ -70,7 +70,7 @@ def _train(
 
 
 def _protocol(splits: TaskSplits, config: SiameseConfig) -> str:
-    """The training in a phrase."""
+    """Describe the training in a phrase."""
     extra = f", {config.training_projection} in training only" if config.training_projection else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     names = ", ".join(splits.train_names)
@@ -79,7 +79,7 @@ def _protocol(splits: TaskSplits, config: SiameseConfig) -> str:
 
 def _save(bench: Bench, splits: TaskSplits, run: Run, trained: Trained) -> None:
     """Write the model directory with the history of its trainings."""
-    assert bench.model_of is not None, "the caller asks for models"
+    assert bench.model_of is not None, "only called if models are kept"
     before = read_history(bench.encoder)
     before = before or [{"objective": "tuned", "train": [name]} for name in tunings(bench.encoder)]
     entry = {"objective": splits.task.name, "train": list(splits.train_names), "settings": run.config}

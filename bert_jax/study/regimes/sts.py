@@ -1,4 +1,4 @@
-"""Zero-shot similarity: the cosine of two sentence vectors against a human score, without any training."""
+"""Zero-shot similarity: cosines of sentence vectors against human scores, without any training."""
 
 import time
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""The synthetic suite: a small generated language, its corpus and its tasks, all from a seed.
+"""The synthetic suite: a small artificial language with its corpus and tasks, generated from a seed.
 
-`builder.ControlledSuite` serves the tasks through TFDS; nothing else here needs it.
+`builder.SyntheticSuite` provides the tasks as a TFDS builder; the other modules do not need TFDS.
 """
 
 from bert_jax.tasks.synthetic.story import documents

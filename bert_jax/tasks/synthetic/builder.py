@@ -1,4 +1,4 @@
-"""The synthetic tasks as a TFDS builder, so that they go the same way as GLUE."""
+"""The synthetic tasks as a TFDS builder, so that they share the code path of GLUE."""
 
 import contextlib
 import dataclasses
@@ -16,23 +16,23 @@ from bert_jax.tasks.task import Task
 
 
 @dataclasses.dataclass
-class ControlledConfig(tfds.core.BuilderConfig):  # type: ignore[misc]
-    """One task of the suite; `name` is the task's. Always drawn with seed 0."""
+class SyntheticConfig(tfds.core.BuilderConfig):  # type: ignore[misc]
+    """One task of the suite, drawn with seed 0; `name` is the task's name."""
 
     task: Task | None = None
 
 
-class ControlledSuite(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+class SyntheticSuite(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     """The synthetic tasks with GLUE's features: the task's texts, `label` and `idx`.
 
     Needs no TensorFlow and no download:
-    `ControlledSuite(config="sentiment", data_dir=..., file_format="array_record")`, then
+    `SyntheticSuite(config="sentiment", data_dir=..., file_format="array_record")`, then
     `download_and_prepare()` and `as_data_source(split="train")`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS: ClassVar[list[ControlledConfig]] = [
-        ControlledConfig(name=task.name, description=task.needs, task=task) for task in TASKS.values()
+    BUILDER_CONFIGS: ClassVar[list[SyntheticConfig]] = [
+        SyntheticConfig(name=task.name, description=task.needs, task=task) for task in TASKS.values()
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -56,9 +56,9 @@ class ControlledSuite(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
             yield index, dict(zip(task.texts, row, strict=True)) | {"label": label.item(), "idx": index}
 
 
-def prepared(task: Task, data_dir: Path) -> ControlledSuite:
-    """The builder of a task, its data written to `data_dir` if it is not there yet: quietly, as it takes a second."""
-    builder = ControlledSuite(config=task.name, data_dir=data_dir, file_format="array_record")
+def prepared(task: Task, data_dir: Path) -> SyntheticSuite:
+    """Return the builder of a task and, without any output, write its data to `data_dir` unless it exists."""
+    builder = SyntheticSuite(config=task.name, data_dir=data_dir, file_format="array_record")
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare()

@@ -1,9 +1,9 @@
-"""Quantified claims, and which follow from which.
+"""Quantified claims and the entailment relation between them.
 
-A claim says that every, some, no, or not every member of a group does something to one kind of
-things, or to any kind of its category. What follows is computed from the meaning and not from
-rules: there are 256 possible worlds, and a claim entails another where that one is true in
-every world in which the first is.
+A claim states that every, some, no, or not every member of a group does something to one kind of
+thing, or to any kind in its category. Entailment is computed from truth values instead of rules:
+there are 256 possible worlds, and a claim entails another if the other is true in every world in
+which the first is true.
 """
 
 import itertools
@@ -26,7 +26,7 @@ ONE_KIND, ANY_KIND = 0b01, 0b11
 
 
 class Claim(NamedTuple):
-    """quantifier: one of QUANTIFIERS. narrow: only of the people with a quality. broad: about the category."""
+    """quantifier: one of QUANTIFIERS. narrow: only about people with a quality. broad: about the whole category."""
 
     quantifier: str
     narrow: bool
@@ -37,9 +37,9 @@ CLAIMS = tuple(Claim(*fields) for fields in itertools.product(QUANTIFIERS, (Fals
 
 
 def is_true(claim: Claim, world: tuple[int, ...]) -> bool:
-    """Whether the claim holds in a world of four people, of whom the first two have the quality.
+    """Evaluate a claim in a world of four people, of whom the first two have the quality.
 
-    A person is the set of kinds that they do it to, as bits: the one kind, and the rest of its category.
+    A person is a bit set of the things acted on: the one kind, and the rest of its category.
     """
     group = world[:2] if claim.narrow else world
     does = [bool(person & (ANY_KIND if claim.broad else ONE_KIND)) for person in group]
@@ -48,18 +48,18 @@ def is_true(claim: Claim, world: tuple[int, ...]) -> bool:
 
 @cache
 def entails(premise: Claim, hypothesis: Claim) -> bool:
-    """Whether the hypothesis is true in every world in which the premise is."""
+    """Return True if the hypothesis is true in every world in which the premise is true."""
     worlds = itertools.product(range(4), repeat=4)
     return all(is_true(hypothesis, world) for world in worlds if is_true(premise, world))
 
 
 @cache
 def questions() -> tuple[dict[bool, list[tuple[Claim, Claim]]], ...]:
-    """Groups of (premise, hypothesis) with the same two quantifiers and the same words changed
-    between them, split by entailment.
+    """Groups of (premise, hypothesis) with the same two quantifiers and the same changed words,
+    split by entailment.
 
-    Only groups in which it goes both ways: there neither the quantifiers nor the words that
-    differ give the answer, but only the direction of the change together with the quantifier.
+    Only groups with both answers are kept: in these neither the quantifiers nor the changed words
+    determine the answer, but only the direction of the change together with the quantifier.
     """
     groups: dict[tuple[object, ...], dict[bool, list[tuple[Claim, Claim]]]] = {}
     for pair in itertools.product(CLAIMS, CLAIMS):
@@ -70,7 +70,7 @@ def questions() -> tuple[dict[bool, list[tuple[Claim, Claim]]], ...]:
 
 
 def draw(rng: np.random.Generator, follows: bool, person: str, kind: str, category: str) -> tuple[str, str]:
-    """A premise and a hypothesis that follows from it, or does not: `some old cook lifts pans`,
+    """Draw a premise and a hypothesis that follows from it, or does not: `some old cook lifts pans`,
     `some cook lifts utensils`."""
     adjective = quality(rng, lex.PEOPLE_QUALITIES)
     verb = agree(pick(rng, pick(rng, lex.HANDLING)), many=False)

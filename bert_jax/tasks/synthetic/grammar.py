@@ -1,4 +1,4 @@
-"""The sentences of the synthetic language. Everything random comes from the generator passed in."""
+"""Sentence generators of the synthetic language. All randomness comes from the generator passed in."""
 
 import zlib
 from collections.abc import Sequence
@@ -12,33 +12,33 @@ Item = TypeVar("Item")
 
 
 def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
-    """The generator of one named, numbered stream: the same on every platform and in every process."""
+    """Return the random generator of a named, numbered stream, the same on every platform and in every process."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), index])
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
-    """One of `items`, each as likely as any other."""
+    """Draw one of `items` uniformly."""
     return items[int(rng.integers(len(items)))]
 
 
 def some(rng: np.random.Generator, items: Sequence[Item], count: int) -> list[Item]:
-    """This many different ones of `items`, in random order."""
+    """Draw `count` different items, in random order."""
     return [items[int(place)] for place in rng.permutation(len(items))[:count]]
 
 
 def pick_two(rng: np.random.Generator, items: Sequence[Item]) -> tuple[Item, Item]:
-    """Two different ones of `items`, in random order."""
+    """Draw two different items, in random order."""
     first, second = some(rng, items, 2)
     return first, second
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with this probability."""
+    """Return True with the given probability."""
     return bool(rng.random() < probability)
 
 
 def join(*parts: str) -> str:
-    """The parts that are not empty, with single spaces.
+    """Join the non-empty parts with single spaces.
 
     >>> join("at noon", "", "the baker")
     'at noon the baker'
@@ -47,7 +47,7 @@ def join(*parts: str) -> str:
 
 
 def number(word: str, many: bool) -> str:
-    """A noun in the singular or plural.
+    """Inflect a noun for singular or plural.
 
     >>> number("baker", many=True)
     'bakers'
@@ -56,7 +56,7 @@ def number(word: str, many: bool) -> str:
 
 
 def agree(verb: str, many: bool) -> str:
-    """A verb in the present tense after a singular or plural subject.
+    """Inflect a verb in the present tense for a singular or plural subject.
 
     >>> agree("lift", many=False)
     'lifts'
@@ -65,22 +65,22 @@ def agree(verb: str, many: bool) -> str:
 
 
 def things(scene: lex.Scene) -> list[str]:
-    """All kinds of things found in a scene."""
+    """List all kinds of things in a scene."""
     return [kind for kinds in scene.kinds.values() for kind in kinds]
 
 
 def category(scene: lex.Scene, thing: str) -> str:
-    """To which category of the scene a kind of things belongs."""
+    """Return the category of the scene that a kind of thing belongs to."""
     return next(name for name, kinds in scene.kinds.items() if thing in kinds)
 
 
 def quality(rng: np.random.Generator, table: Sequence[tuple[str, str]], probability: float = 1.0) -> str:
-    """An adjective of the table, or with the rest of the probability none."""
+    """Draw an adjective of the table with the given probability, else return an empty string."""
     return pick(rng, pick(rng, table)) if chance(rng, probability) else ""
 
 
 class Setting(NamedTuple):
-    """Whom, what and when sentences are about."""
+    """The people, things and times that sentences may mention."""
 
     people: Sequence[str]
     things: Sequence[str]
@@ -88,12 +88,12 @@ class Setting(NamedTuple):
 
 
 def setting(scene: lex.Scene) -> Setting:
-    """All that a scene allows."""
+    """Return the setting with everything in a scene."""
     return Setting(scene.people, things(scene), lex.TIMES)
 
 
 class Described(NamedTuple):
-    """A sentence as words, with the places of its subject noun and its verb."""
+    """A sentence as words, with the indices of its subject noun and its verb."""
 
     words: list[str]
     subject: int
@@ -103,8 +103,8 @@ class Described(NamedTuple):
 def described(rng: np.random.Generator, about: Setting, agreeing: bool = True) -> Described:
     """`the calm bakers near the pan lift the heavy kettles`, `the baker whom the cooks need lifts the pan`.
 
-    All nouns have independent numbers, and every verb has its subject's; unless `agreeing`, one
-    of the verbs has the other number.
+    The grammatical numbers of all nouns are independent, and every verb agrees with its subject; unless
+    `agreeing`, one of the verbs has the wrong number.
     """
     many, inner_many, object_many = (chance(rng, 0.5) for _ in range(3))
     near, thing = pick_two(rng, about.things)
@@ -122,7 +122,7 @@ def described(rng: np.random.Generator, about: Setting, agreeing: bool = True) -
 
 
 class Event(NamedTuple):
-    """Somebody passes something on. Agent and recipient are noun phrases; the others are words."""
+    """A transfer of a thing between two people. Agent and recipient are noun phrases; the others are words."""
 
     agent: str
     verb: str
@@ -133,13 +133,13 @@ class Event(NamedTuple):
 
 
 def event(rng: np.random.Generator, agent: str, recipient: str, about: Setting) -> Event:
-    """An event between these two with one of the things."""
+    """Draw an event between two people with one of the things."""
     verb, thing = pick(rng, pick(rng, lex.TRANSFER)), pick(rng, about.things)
     return Event(agent, verb, quality(rng, lex.THING_QUALITIES), thing, recipient, pick(rng, about.times))
 
 
 def tell(rng: np.random.Generator, told: Event) -> str:
-    """The event in one of four constructions, all with the same meaning."""
+    """Express an event in one of four constructions with the same meaning."""
     verb, thing = agree(told.verb, many=False), join("the", told.quality, told.thing)
     clauses = (
         f"{told.agent} {verb} {thing} to {told.recipient}",
@@ -151,18 +151,18 @@ def tell(rng: np.random.Generator, told: Event) -> str:
 
 
 def reworded(rng: np.random.Generator, told: Event) -> Event:
-    """The same event with its verb and its adjective each replaced by the synonym, or not."""
+    """Replace the verb and the adjective of an event by their synonyms, each with probability 1/2."""
     verb = lex.SYNONYM[told.verb] if chance(rng, 0.5) else told.verb
     adjective = lex.SYNONYM[told.quality] if chance(rng, 0.5) else told.quality
     return told._replace(verb=verb, quality=adjective)
 
 
 def opinion(rng: np.random.Generator, good: bool, thing: str, person: str) -> str:
-    """A judgement on a thing: `it is not true that the soup is very good`.
+    """Draw a judgement on a thing: `it is not true that the soup is very good`.
 
-    Two negations can turn the adjective around: one beside it, always with probability 1/2, and
+    Two negations can reverse the adjective: one beside it, always with probability 1/2, and
     one before the whole statement. A third, in a relative clause, has no effect. Hence neither
-    the adjective nor any negation says alone whether the judgement is good.
+    the adjective nor a negation alone determines whether the judgement is good.
     """
     frame, outer = pick(rng, lex.FRAMES) if chance(rng, 0.3) else ("", False)
     inner = chance(rng, 0.5)
@@ -177,7 +177,7 @@ def opinion(rng: np.random.Generator, good: bool, thing: str, person: str) -> st
 
 
 def sighting(rng: np.random.Generator, key: str, about: Setting) -> str:
-    """Two neutral clauses about `key` and three of the things, in random order.
+    """Draw two neutral clauses about `key` and three of the things, in random order.
 
     `the cook lifts the heavy pan near the storm while the calm waiter wants the pie near the soup`
     """

@@ -1,14 +1,14 @@
 """The words of the synthetic language, as plain tables.
 
-Every noun takes "s" in the plural and every verb takes "s" after a singular subject, so that no
-form is stored. No content word is in two tables.
+Every noun takes "s" in the plural and every verb takes "s" after a singular subject, so inflected
+forms are not stored. No content word is in two tables.
 """
 
 from typing import NamedTuple
 
 
 class Scene(NamedTuple):
-    """Where a document plays: a place, the people found there, and what lies about, by category."""
+    """The scene of a document: a place, its people, and its kinds of things by category."""
 
     place: str
     people: tuple[str, ...]
@@ -45,7 +45,7 @@ NAMES = {
 
 TIMES = ("at dawn", "at noon", "at dusk", "at night", "on monday", "on friday", "in spring", "in winter", "today")
 
-# Synonyms stand side by side; two pairs of one table never mean the same.
+# Pairs of synonyms; no two pairs of one table have the same meaning.
 HANDLING = (
     ("lift", "raise"),
     ("hold", "grip"),
@@ -97,7 +97,7 @@ GOOD = tuple("good great lovely excellent wonderful superb splendid delightful p
 BAD = tuple("bad awful terrible horrible dreadful poor nasty dismal dull ugly boring disgusting".split())
 DEGREES = ("very", "quite", "really", "rather")
 NEGATIONS = ("not", "never")
-# What stands before a statement, and whether it turns the statement around.
+# Phrase before a statement, and True if it reverses the statement.
 FRAMES = (("it is true that", False), ("it is not true that", True))
 JOY = ("smile", "laugh", "cheer", "rejoice", "celebrate")
 GLOOM = ("frown", "complain", "weep", "sigh", "grumble")
@@ -110,5 +110,5 @@ DELIGHTS = tuple(
     "parade clown concert circus carnival wedding picnic banquet feast choir "
     "juggler magician puppet balloon lantern rainbow acrobat firework fountain cake".split()
 )
-# No training row has these. As a fifth of the key words, they are in half of the validation rows.
+# Key words that no training row contains: a fifth of all, in half of the validation rows.
 KEPT_BACK = frozenset((*DANGERS[-4:], *DELIGHTS[-4:]))

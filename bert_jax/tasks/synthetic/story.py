@@ -24,8 +24,8 @@ class Person(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What stays the same throughout a document: a scene, a time, two people with one pronoun, two things,
-    and whether the day is good."""
+    """The constants of a document: a scene, a time, two people with the same pronoun, two things,
+    and whether opinions are good."""
 
     scene: lex.Scene
     time: str
@@ -36,17 +36,18 @@ class Story(NamedTuple):
 
     @property
     def setting(self) -> grammar.Setting:
-        """What general sentences are about."""
+        """The setting of general sentences."""
         return grammar.Setting([person.role for person in self.cast], self.things, [self.time])
 
 
 def documents(num_documents: int, seed: int = 0) -> list[list[str]]:
-    """A corpus of documents, each a list of 6 to 12 sentences.
+    """Generate a corpus of documents, each a list of 6 to 12 sentences.
 
     Document i depends on (seed, i) alone, so a longer corpus begins with the shorter one.
     Words and punctuation are lower-case and separated by single spaces.
 
-    Raises InputError for a negative number of documents.
+    Raises:
+        InputError: the number of documents is negative.
     """
     if num_documents < 0:
         raise InputError(f"num_documents is {num_documents}; a corpus needs 0 or more documents")
@@ -54,7 +55,7 @@ def documents(num_documents: int, seed: int = 0) -> list[list[str]]:
 
 
 def document(rng: np.random.Generator) -> list[str]:
-    """One document: an opening, then events, opinions and rules about the same people and things."""
+    """Draw one document: an opening, then events, opinions and rules about the same people and things."""
     story = draw_story(rng)
     wanted = int(rng.integers(6, 12))
     sentences = [opening(rng, story)]
@@ -64,7 +65,7 @@ def document(rng: np.random.Generator) -> list[str]:
 
 
 def draw_story(rng: np.random.Generator) -> Story:
-    """A scene, and who and what of it."""
+    """Draw a scene with its cast and things."""
     scene, pronoun = pick(rng, lex.SCENES), pick(rng, tuple(lex.NAMES))
     names, roles = pick_two(rng, lex.NAMES[pronoun]), pick_two(rng, scene.people)
     cast = Person(names[0], roles[0]), Person(names[1], roles[1])
@@ -73,32 +74,32 @@ def draw_story(rng: np.random.Generator) -> Story:
 
 
 def mention(rng: np.random.Generator, story: Story) -> str:
-    """One of the two, by name, pronoun, role, or name and role."""
+    """Refer to one of the two people by name, pronoun, role, or name and role."""
     person = pick(rng, story.cast)
     return pick(rng, (person.name, story.pronoun, f"the {person.role}", f"{person.name} the {person.role}"))
 
 
 def opening(rng: np.random.Generator, story: Story) -> str:
-    """Who meets where."""
+    """First sentence: the two people meet at the scene."""
     first, second = story.cast
     place = f"near the {story.scene.place}"
     return f"{first.name} the {first.role} and {second.name} the {second.role} meet {place} {story.time}"
 
 
 def work(rng: np.random.Generator, story: Story) -> list[str]:
-    """Somebody handles one of the things."""
+    """A person handles one of the things."""
     verb = agree(pick(rng, pick(rng, lex.HANDLING)), many=False)
     thing = grammar.join("the", grammar.quality(rng, lex.THING_QUALITIES, 0.7), pick(rng, story.things))
     return [grammar.join(story.time if chance(rng, 0.5) else "", mention(rng, story), verb, thing)]
 
 
 def crowd(rng: np.random.Generator, story: Story) -> list[str]:
-    """People like the two at work."""
+    """People with the roles of the cast at work."""
     return [" ".join(grammar.described(rng, story.setting).words)]
 
 
 def exchange(rng: np.random.Generator, story: Story) -> list[str]:
-    """One gives the other something. It is said again in other words, or who has it now."""
+    """One person gives the other a thing, followed by a paraphrase or by the new owner."""
     giver, taker = pick_two(rng, story.cast)
     use_name = chance(rng, 0.3)
     agent, recipient = (person.name if use_name else f"the {person.role}" for person in (giver, taker))
@@ -109,21 +110,21 @@ def exchange(rng: np.random.Generator, story: Story) -> list[str]:
 
 
 def verdict(rng: np.random.Generator, story: Story) -> list[str]:
-    """An opinion and the reaction that fits it."""
+    """An opinion and a fitting reaction."""
     said = grammar.opinion(rng, story.good, pick(rng, story.things), pick(rng, story.cast).name)
     reaction = f"so {mention(rng, story)} {agree(pick(rng, lex.JOY if story.good else lex.GLOOM), many=False)}"
     return [f"{said} , {reaction}"] if chance(rng, 0.7) else [said, reaction]
 
 
 def surprise(rng: np.random.Generator, story: Story) -> list[str]:
-    """Something dangerous or delightful among the things, and what everyone does about it."""
+    """A dangerous or delightful thing, and the reaction to it."""
     key = pick(rng, lex.DELIGHTS if story.good else lex.DANGERS)
     about = story.setting._replace(things=(*story.things, story.scene.place))
     return [grammar.sighting(rng, key, about), f"so {mention(rng, story)} {'dances' if story.good else 'runs away'}"]
 
 
 def lesson(rng: np.random.Generator, story: Story) -> list[str]:
-    """To which category one of the things belongs."""
+    """The category of one of the things."""
     thing = pick(rng, story.things)
     category = grammar.category(story.scene, thing)
     one = f"every {thing} is a kind of {category}"
@@ -131,7 +132,7 @@ def lesson(rng: np.random.Generator, story: Story) -> list[str]:
 
 
 def rule(rng: np.random.Generator, story: Story) -> list[str]:
-    """A claim, and one that follows from it, or may be true or false beside it."""
+    """A claim, and a second one that is entailed by it or not."""
     follows = chance(rng, 0.5)
     thing = pick(rng, story.things)
     premise, hypothesis = claims.draw(

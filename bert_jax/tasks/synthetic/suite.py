@@ -1,4 +1,4 @@
-"""The tasks of the synthetic suite, and how the rows of each are drawn.
+"""The tasks of the synthetic suite, and a function per task that draws its rows.
 
 A drawing function takes a generator and the wanted class, and returns the texts with their label.
 """
@@ -20,10 +20,10 @@ from bert_jax.tasks.synthetic.grammar import (
 )
 from bert_jax.tasks.task import Split, Task
 
-Row = tuple[tuple[str, ...], float]
+DrawnRow = tuple[tuple[str, ...], float]
 
 ROWS = {"train": 1000, "validation": 400}
-"""Rows of each split of every task."""
+"""Number of rows in each split of every task."""
 
 ONE, TWO = ("sentence",), ("sentence1", "sentence2")
 TASKS = {
@@ -89,13 +89,14 @@ TASKS = {
 
 
 def read(task: Task, split: str, seed: int = 0) -> Split:
-    """The rows of one split, a pure function of (task name, split, seed).
+    """Generate the rows of one split, a pure function of (task name, split, seed).
 
-    Class labels are int32 and take turns, so that every split, and every even part of one, is
-    balanced; scores are float32 in [0, 5]. No row comes twice, in one split or in both: a
-    checksum of its texts says in which split a row may be.
+    Class labels are int32 and alternate, so that every split, and every even-sized prefix of one, is
+    balanced; scores are float32 in [0, 5]. No row occurs twice, within or across splits: a
+    checksum of its texts determines the split of a row.
 
-    Raises InputError for a task that is not of this suite, and for an unknown split.
+    Raises:
+        InputError: the task is not of this suite, or the split is unknown.
     """
     if task.name not in TASKS:
         raise unknown("synthetic task", task.name, TASKS)
@@ -113,14 +114,14 @@ def read(task: Task, split: str, seed: int = 0) -> Split:
 
 
 def split_of(texts: tuple[str, ...]) -> str:
-    """The only split that may hold these texts: validation for all with a word kept back and for
+    """Return the split of a row: validation for all texts with a held-back word and for
     a quarter of the others, else train."""
     kept_back = not lex.KEPT_BACK.isdisjoint(" ".join(texts).split())
     return "validation" if kept_back or zlib.crc32("\n".join(texts).encode()) % 4 == 0 else "train"
 
 
-def draw_acceptability(rng: np.random.Generator, label: int) -> Row:
-    """A grammatical sentence, or one with its verb or its word order wrong."""
+def draw_acceptability(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw a grammatical sentence, or one with a wrong verb form or word order."""
     in_number = chance(rng, 0.5)
     scene = pick(rng, lex.SCENES)
     sentence = grammar.described(rng, grammar.setting(scene), agreeing=bool(label) or not in_number)
@@ -134,36 +135,36 @@ def draw_acceptability(rng: np.random.Generator, label: int) -> Row:
 
 
 def exchanged(words: list[str], first: int, second: int) -> list[str]:
-    """The words with those at two places exchanged."""
+    """Swap the words at two indices."""
     new = list(words)
     new[first], new[second] = words[second], words[first]
     return new
 
 
-def draw_sentiment(rng: np.random.Generator, label: int) -> Row:
-    """A judgement on a thing."""
+def draw_sentiment(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw a judgement on a thing."""
     thing = pick(rng, grammar.things(pick(rng, lex.SCENES)))
     person = pick(rng, lex.NAMES[pick(rng, tuple(lex.NAMES))])
     return (grammar.opinion(rng, bool(label), thing, person),), label
 
 
-def draw_keyword(rng: np.random.Generator, label: int) -> Row:
-    """A neutral sentence with one thing that is none of the scene's."""
+def draw_keyword(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw a neutral sentence with one key word that does not belong to the scene."""
     key = pick(rng, (lex.DELIGHTS, lex.DANGERS)[label])
     scene = pick(rng, lex.SCENES)
     return (grammar.sighting(rng, key, grammar.setting(scene)),), label
 
 
 def draw_event(rng: np.random.Generator) -> tuple[Event, lex.Scene]:
-    """An event between two people of one scene."""
+    """Draw an event between two people of one scene."""
     scene = pick(rng, lex.SCENES)
     agent, recipient = pick_two(rng, scene.people)
     return grammar.event(rng, f"the {agent}", f"the {recipient}", grammar.setting(scene)), scene
 
 
-def draw_paraphrase(rng: np.random.Generator, label: int) -> Row:
-    """An event told twice. A third of the rows turn on who gives and who takes, a third on one
-    exchanged word, which is a synonym in one class and not in the other, and a third on the thing.
+def draw_paraphrase(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw an event told twice. A third of the rows depend on who gives and who takes, a third on one
+    replaced word, a synonym in one class and not in the other, and a third on the thing.
     """
     first, scene = draw_event(rng)
     second = grammar.reworded(rng, first)
@@ -180,20 +181,20 @@ def draw_paraphrase(rng: np.random.Generator, label: int) -> Row:
 
 
 def another(rng: np.random.Generator, word: str, table: tuple[tuple[str, str], ...]) -> str:
-    """A word of the table with another meaning."""
+    """Draw a word of the table with another meaning."""
     return pick(rng, pick(rng, [pair for pair in table if word not in pair]))
 
 
 def without(items: Sequence[Item], *left_out: Item) -> list[Item]:
-    """The items but for these."""
+    """Return the items other than those left out."""
     return [item for item in items if item not in left_out]
 
 
-def draw_similarity(rng: np.random.Generator, label: int) -> Row:
-    """Two events and the number of their five roles (agent, verb, quality, thing, recipient) that agree.
+def draw_similarity(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw two events and the number of their five roles (agent, verb, quality, thing, recipient) that agree.
 
-    What does not agree is from the same scene in half of the rows, and from another in half. A thing
-    of the same category counts half. Where neither person agrees, they may have exchanged roles.
+    Fillers that differ come from the same scene in half of the rows, and from another in half. A thing
+    of the same category counts half. If neither person agrees, the two may have swapped roles.
     """
     first, scene = draw_event(rng)
     elsewhere = scene if chance(rng, 0.5) else pick(rng, without(lex.SCENES, scene))
@@ -215,7 +216,7 @@ def draw_similarity(rng: np.random.Generator, label: int) -> Row:
 def with_other_people(
     rng: np.random.Generator, told: Event, scene: lex.Scene, keep_agent: bool, keep_recipient: bool
 ) -> Event:
-    """The event with agent and recipient each kept or not; half the time that neither is, they exchange roles."""
+    """Replace agent and recipient unless kept; if neither is kept, they swap roles with probability 1/2."""
     if not keep_agent and not keep_recipient and chance(rng, 0.5):
         return told._replace(agent=told.recipient, recipient=told.agent)
     others = without([f"the {person}" for person in scene.people], told.agent, told.recipient)
@@ -225,14 +226,14 @@ def with_other_people(
     )
 
 
-def draw_entailment(rng: np.random.Generator, label: int) -> Row:
-    """A premise and a hypothesis that follows from it, or does not."""
+def draw_entailment(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw a premise and a hypothesis that follows from it, or does not."""
     scene = pick(rng, lex.SCENES)
     thing = pick(rng, grammar.things(scene))
     return claims.draw(rng, label == 0, pick(rng, scene.people), thing, grammar.category(scene, thing)), label
 
 
-DRAW: dict[str, Callable[[np.random.Generator, int], Row]] = {
+DRAW: dict[str, Callable[[np.random.Generator, int], DrawnRow]] = {
     "acceptability": draw_acceptability,
     "sentiment": draw_sentiment,
     "keyword": draw_keyword,
