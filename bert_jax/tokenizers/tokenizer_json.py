@@ -55,7 +55,7 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _check(proto: Any) -> None:
+def _check(proto: _Proto) -> None:
     trainer = proto.trainer_spec
     problems = {
         f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
@@ -70,7 +70,7 @@ def _check(proto: Any) -> None:
         raise InputError(f"this SentencePiece model cannot be converted to an equal tokenizer.json: {'; '.join(found)}")
 
 
-def _normalizer(proto: Any) -> normalizers.Normalizer:
+def _normalizer(proto: _Proto) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
@@ -86,7 +86,7 @@ def _normalizer(proto: Any) -> normalizers.Normalizer:
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
 
 
-def _model(proto: Any) -> models.Model:
+def _model(proto: _Proto) -> models.Model:
     pieces = [piece.piece for piece in proto.pieces]
     if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
         return models.Unigram([(piece.piece, piece.score) for piece in proto.pieces], unk_id=1, byte_fallback=False)
@@ -94,7 +94,7 @@ def _model(proto: Any) -> models.Model:
     return models.BPE(vocabulary, list(_merges(proto)), unk_token=pieces[1], fuse_unk=True)
 
 
-def _merges(proto: Any) -> Iterator[tuple[str, str]]:
+def _merges(proto: _Proto) -> Iterator[tuple[str, str]]:
     """Every way to form a piece from two others, best piece first: a SentencePiece model stores no merges."""
     known = {piece.piece for piece in proto.pieces[5:]}
     for piece in sorted(proto.pieces[5:], key=lambda piece: -piece.score):
