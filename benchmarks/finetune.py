@@ -222,7 +222,9 @@ def read_splits(task: Any, glue_dir: Path, rows: int | None) -> list[Any]:
     return [split if rows is None else split.head(rows) for split in splits]
 
 
-def epoch_round(task: Any, splits: list, encoder: str, config: Epoch, number: int) -> Iterator[tuple[str, Outcome]]:
+def epoch_round(
+    task: Any, splits: list[Any], encoder: str, config: Epoch, number: int
+) -> Iterator[tuple[str, Outcome]]:
     """Run every program once, the sides in alternating order; ours with an empty cache, then with the filled one."""
     with tempfile.TemporaryDirectory() as cache:
         own = (our_epoch, task.name, config.glue_dir, config.rows, encoder, cache)
@@ -268,7 +270,7 @@ def our_epoch(task_name: str, glue_dir: Path, rows: int | None, encoder: str, ca
     return Outcome(logits, time.perf_counter() - start)
 
 
-def their_epoch(train: tuple, dev: tuple, encoder: str, num_outputs: int, dynamic: bool) -> Outcome:
+def their_epoch(train: tuple[Any, ...], dev: tuple[Any, ...], encoder: str, num_outputs: int, dynamic: bool) -> Outcome:
     """Fine-tune and evaluate as run_glue.py does, with the Trainer's loop but without logging and saving."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch

@@ -13,7 +13,7 @@ import shutil
 import socket
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,11 @@ from typing import IO, Any
 import numpy as np
 
 from bert_jax.errors import InputError
+
+Json = dict[str, Any]
+"""An object of JSON, read or to be written: plain values, lists and objects by name."""
+Settings = Mapping[str, Any]
+"""Values by name that are only read, such as settings."""
 
 PARTIAL = ".partial"
 """Suffix of incomplete files and folders. Those left behind by a killed process may be removed."""
@@ -36,7 +41,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Convert dataclasses, paths, tuples and NumPy numbers to plain JSON values; a non-finite number becomes None.
 
     A field with `omit_default` in its metadata is left out at its default, so that settings written before the field
@@ -63,13 +68,13 @@ def _named_fields(value: Any) -> list[dataclasses.Field[Any]]:
     return [f for f in fields if not (f.metadata.get("omit_default") and getattr(value, f.name) == f.default)]
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Return the first 12 hex digits of the SHA-256 of a value as canonical JSON; the order of keys does not matter."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def claim(path: Path, settings: dict[str, Any]) -> None:
+def claim(path: Path, settings: Json) -> None:
     """Write the settings, plain JSON values, of a run folder to a file; an existing file must hold the same settings.
 
     Raises:
@@ -83,13 +88,13 @@ def claim(path: Path, settings: dict[str, Any]) -> None:
         require_same(path.parent, "run", read_json(path, remedy=RESTORE), settings)
 
 
-def write_settings(path: Path, settings: dict[str, Any]) -> None:
+def write_settings(path: Path, settings: Json) -> None:
     """Write settings, plain JSON values, to a file atomically."""
     text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def require_same(folder: Path, what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
     """Raise an error if settings differ from those a folder was started with.
 
     Args:
@@ -137,7 +142,7 @@ def _is_full(error: BaseException) -> bool:
     return known or any(os.strerror(number) in str(error) for number in _DISK_FULL)
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file atomically: after a crash it is either complete or as it was before."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
@@ -151,7 +156,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         raise
 
 
-def write_folder(folder: Path, write: Callable[[Path], Any], replace: bool = False, otherwise: str = ELSEWHERE) -> None:
+def write_folder(
+    folder: Path, write: Callable[[Path], None], replace: bool = False, otherwise: str = ELSEWHERE
+) -> None:
     """Write a folder atomically: after a crash it is complete or absent. Parent folders are created.
 
     Args:
@@ -324,12 +331,12 @@ def parse_json(text: str | bytes, where: str, kind: type = dict, remedy: str = "
     return content
 
 
-def _shown(value: Any, width: int = 40) -> str:
+def _shown(value: object, width: int = 40) -> str:
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(settings: Json, prefix: str = "") -> dict[str, str]:
     """Flatten nested settings to dotted names, with values as JSON."""
     flat: dict[str, str] = {}
     for name, value in settings.items():

@@ -1,16 +1,16 @@
 """JSON lines: parse a line as an object and read text fields from it, with errors that name the line."""
 
 import json
-from typing import Any
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 
 
 class InvalidTextError(InputError):
     """A text that cannot be encoded as UTF-8, because a JSON escape names half of a surrogate pair."""
 
 
-def parse_row(line: str, where: object) -> dict[str, Any]:
+def parse_row(line: str, where: object) -> Json:
     """Parse a line of JSON as an object.
 
     Args:
@@ -34,7 +34,7 @@ def parse_row(line: str, where: object) -> dict[str, Any]:
     return row
 
 
-def text_of(row: dict[str, Any], field: str, where: object, remedy: str) -> str:
+def text_of(row: Json, field: str, where: object, remedy: str) -> str:
     """Return the text in a field of a row.
 
     Args:

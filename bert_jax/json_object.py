@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import Json, read_json
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -28,7 +28,7 @@ class JsonObject:
     """The object in a JSON file. path: the file, for error messages. content: the fields by name."""
 
     path: Path
-    content: dict[str, Any]
+    content: Json
 
     @classmethod
     def read(cls, path: Path, optional: bool = False) -> "JsonObject":
@@ -69,11 +69,11 @@ class JsonObject:
 
     def section(self, name: str) -> "JsonObject":
         """Return the object in a field; empty if the field is absent or null."""
-        value: dict[str, Any] | None = self.field(name, dict, None)
+        value: Json | None = self.field(name, dict, None)
         return JsonObject(self.path, value or {})
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Format a value as JSON, shortened for an error message."""
     try:
         text = json.dumps(value, ensure_ascii=False)

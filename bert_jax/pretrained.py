@@ -2,21 +2,20 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any
 
 import jax
 import numpy as np
 
 from bert_jax.checkpoints.card import CARD, plain_card
 from bert_jax.checkpoints.checkpoint import HEADS, Checkpoint
-from bert_jax.checkpoints.directory import describe_format, encoder_folder, load_checkpoint, resolve
+from bert_jax.checkpoints.directory import describe_format, load_checkpoint, resolve
 from bert_jax.checkpoints.huggingface import save_checkpoint
-from bert_jax.checkpoints.sentence_transformers import read_pipeline
+from bert_jax.checkpoints.sentence_transformers import encoder_folder, read_pipeline
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts, length_steps, pack_rows
 from bert_jax.errors import InputError
@@ -27,7 +26,7 @@ from bert_jax.parallel.inference import predict_packs
 from bert_jax.spec import parse_spec
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
-from bert_jax.types import Params, Tokens
+from bert_jax.types import Model, Params, Step, Tokens
 
 _LOGGER = logging.getLogger(__name__)
 _ACTIVATIONS = {"gelu": "gelu (erf)", "gelu_tanh": "gelu (tanh approximation)", "relu": "relu"}
@@ -274,19 +273,21 @@ def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
         )
 
 
-def init_all(model: Any, key: jax.Array) -> Params:
+def init_all(model: Model, key: jax.Array) -> Params:
     """Initialise all parameters of a model over tokens, its encoder's included."""
-    return jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
+    params: Params = jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
+    return params
 
 
-def init_without_encoder(model: Any, key: jax.Array) -> Params:
+def init_without_encoder(model: Model, key: jax.Array) -> Params:
     """Initialise the parameters of everything but the encoder, whose own are not computed."""
 
     def init(key: jax.Array) -> Params:
         params = model.init(key, _DUMMY)["params"]
         return {name: part for name, part in params.items() if name != "encoder"}
 
-    return jax.jit(init)(key)
+    params: Params = jax.jit(init)(key)
+    return params
 
 
 def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:
@@ -323,11 +324,11 @@ _TOKENS = 2048
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 
-def _embed(config: BertConfig, spec: ReadoutConfig) -> Callable[[Params, Tokens], Any]:
+def _embed(config: BertConfig, spec: ReadoutConfig) -> Step:
     model = SentenceEncoder(config, spec, target())
     return lambda params, tokens: model.apply({"params": params}, tokens)
 
 
 @lru_cache(maxsize=32)
-def _embed_step(config: BertConfig, spec: ReadoutConfig) -> Callable[..., Any]:
+def _embed_step(config: BertConfig, spec: ReadoutConfig) -> Step:
     return map_predict_step(_embed(config, spec), config.compute.evaluation_precision)

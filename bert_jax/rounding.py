@@ -30,7 +30,8 @@ def varying(features: np.ndarray) -> np.ndarray:
     rounding error.
     """
     lows, highs = features.min(0), features.max(0)
-    return highs.astype(np.float64) - lows > RESOLUTION * max(abs(lows).max(), abs(highs).max())
+    varies: np.ndarray = highs.astype(np.float64) - lows > RESOLUTION * max(abs(lows).max(), abs(highs).max())
+    return varies
 
 
 def merge_angles(cosines: np.ndarray) -> np.ndarray:

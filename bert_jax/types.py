@@ -4,7 +4,8 @@ B batch, L length, D width, H heads, K head width, F feed-forward, V vocabulary,
 M masked slots, C classes, N layers. Signatures and einsum strings use the same letters.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -12,6 +13,20 @@ import numpy as np
 Array = jax.Array | np.ndarray
 Params = dict[str, Any]
 """A nested dictionary of arrays, as `flax.linen.Module.init` returns under "params"."""
+Tree = Any
+"""A pytree of arrays: a batch, a state, a model's output. Its structure is known to JAX and not to type checkers."""
+Step = Callable[..., Any]
+"""A function of pytrees that JAX traces, or has mapped over devices; the docstring of its maker gives its arguments."""
+
+
+class Model(Protocol):
+    """A `flax.linen.Module`, for code that must not import Flax."""
+
+    def init(self, rngs: jax.Array, /, *args: Tree) -> Tree:
+        """Fresh variables for inputs of these shapes."""
+
+    def apply(self, variables: Params, /, *args: Tree, **kwargs: Tree) -> Tree:
+        """Outputs of the model with these variables."""
 
 
 class Target(NamedTuple):

@@ -18,10 +18,10 @@ from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError, unknown
 from bert_jax.files import plain, writing
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
+from bert_jax.study.pair_sources import SYNTHETIC
 from bert_jax.study.run import name_encoder
 from experiments import what_is_in_cls
 from experiments.cells import (
-    SYNTHETIC,
     Gap,
     Measured,
     chosen_columns,

@@ -74,7 +74,7 @@ DEVICES = {
 RANDOM = {"default_rng", "Generator", "SeedSequence", "Philox"}
 """What may be used of numpy.random: nothing that has a global state."""
 
-MAX_FILE, MAX_FUNCTION = 400, 60
+MAX_FILE, MAX_FUNCTION, MAX_ANY = 400, 60, 59
 
 
 def name_of(path: Path) -> str:
@@ -198,6 +198,17 @@ def test_files_and_functions_are_short(name):
         if isinstance(node, ast.FunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
             assert lines <= MAX_FUNCTION, f"{FILES[name].relative_to(ROOT)}: {node.name} has {lines} lines"
+
+
+def lines_with_any(name: str) -> list[str]:
+    """The lines of a module on which a type is `Any`."""
+    nodes = (node for node in ast.walk(TREES[name]) if isinstance(node, ast.Name) and node.id == "Any")
+    return [f"{FILES[name].relative_to(ROOT)}:{line}" for line in sorted({node.lineno for node in nodes})]
+
+
+def test_few_types_are_any():
+    found = [line for name in FILES if is_in(name, "bert_jax") for line in lines_with_any(name)]
+    assert len(found) <= MAX_ANY, f"{len(found)} types are Any; use an alias, such as files.Json or types.Tree: {found}"
 
 
 @EVERY

@@ -136,4 +136,5 @@ def _draw_counts(rng: np.random.Generator, resamples: int, num_examples: int) ->
 
 
 def _seed_mean(scores: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(scores, picks, axis=1).mean(axis=1)
+    means: np.ndarray = np.take_along_axis(scores, picks, axis=1).mean(axis=1)
+    return means

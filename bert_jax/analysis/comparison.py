@@ -7,7 +7,6 @@ readout, on held-out training rows where runs were scored on them and on the fir
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from bert_jax.analysis.estimates import (
 )
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import unknown
+from bert_jax.files import Json
 from bert_jax.study.store import HELD_OUT, Row
 
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
@@ -191,7 +191,7 @@ def label(row: Row, evaluation: str) -> str:
     return row.title if evaluation == first else f"{row.title}-{SUFFIXES.get(evaluation, evaluation)}"
 
 
-def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> dict[str, Any]:
+def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> Json:
     first, ok = cell.rows[0], list(cell.ok.values())
     scores = 100 * np.array([row.score(evaluation) for row in ok])
     return {
@@ -218,7 +218,7 @@ def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> dict[str, A
     }
 
 
-def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method, resamples: int) -> dict[str, Any]:
+def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method, resamples: int) -> Json:
     """Cell b of a task minus its reference a, with all runs and without those that are degenerate."""
     first, nothing = b.rows[0], [0, *[math.nan] * len(FIGURES)]
     found = estimate([a.ok, b.ok], evaluation, where, method, resamples=resamples)

@@ -39,7 +39,8 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     last = np.arange(1, len(values) + 1)
     first = np.maximum(last - width, 0)
-    return (sums[last] - sums[first]) / (last - first)
+    means: np.ndarray = (sums[last] - sums[first]) / (last - first)
+    return means
 
 
 def _draw_train(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:

@@ -8,7 +8,6 @@ the report says so.
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -31,7 +30,7 @@ from bert_jax.analysis.figures import (
     draw_regimes,
 )
 from bert_jax.errors import InputError
-from bert_jax.files import writing
+from bert_jax.files import Json, writing
 from bert_jax.study.regimes import has_seeds, is_trained, regime_title
 from bert_jax.study.store import (
     Absent,
@@ -221,7 +220,7 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _protocol(rows: list[Row], experiment: dict[str, Any]) -> str:
+def _protocol(rows: list[Row], experiment: Json) -> str:
     """Who was compared on what, in one sentence."""
     parts = []
     match experiment:

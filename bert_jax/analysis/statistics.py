@@ -69,7 +69,8 @@ def scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarra
 
     def score(counts: np.ndarray) -> np.ndarray:
         each = [w * part(counts[:, member]) for w, part, member in zip(weights, parts, members, strict=True)]
-        return np.sum(each, 0).reshape(len(counts), *sides.shape[:2])
+        scores: np.ndarray = np.sum(each, 0).reshape(len(counts), *sides.shape[:2])
+        return scores
 
     return score
 
@@ -112,7 +113,9 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 
 def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """top / bottom, and 0 where bottom is 0: scikit-learn's convention, also for constant predictions."""
-    return np.divide(top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom > 0)
+    zeros = np.zeros(np.broadcast_shapes(top.shape, bottom.shape))
+    ratio: np.ndarray = np.divide(top, bottom, out=zeros, where=bottom > 0)
+    return ratio
 
 
 def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
@@ -122,12 +125,14 @@ def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
 
 def _total(counts: np.ndarray) -> np.ndarray:
     """[R 1]: examples in each resample; of a group of them the number varies."""
-    return np.maximum(counts.sum(1, keepdims=True), 1)
+    total: np.ndarray = np.maximum(counts.sum(1, keepdims=True), 1)
+    return total
 
 
 def _count(counts: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """counts [R N] @ columns [N K] of zeros and ones. float32 is exact up to 2^24 examples, and twice as fast."""
-    return (counts.astype(np.float32) @ columns).astype(float)
+    count: np.ndarray = (counts.astype(np.float32) @ columns).astype(float)
+    return count
 
 
 def _f1(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
@@ -236,7 +241,8 @@ RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
 
 def _accuracy_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     correct = (predictions == labels).astype(float)
-    return correct - correct.mean(-1, keepdims=True)
+    influence: np.ndarray = correct - correct.mean(-1, keepdims=True)
+    return influence
 
 
 def _f1_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,12 +1,11 @@
 """Model cards: the README.md of a model directory, with its training settings; metadata by `huggingface_hub`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bert_jax.config import BertConfig
-from bert_jax.files import plain
+from bert_jax.files import Json, Settings, plain
 
 CARD = "README.md"
 
@@ -40,8 +39,8 @@ def make_card(
     use: str,
     summary: str,
     config: BertConfig,
-    sections: Mapping[str, Any],
-    results: Sequence[Any] = (),
+    sections: Settings,
+    results: Sequence[object] = (),
 ) -> str:
     """Return the text of a model card.
 
@@ -56,7 +55,7 @@ def make_card(
     from huggingface_hub import ModelCardData  # slow to import
 
     library, code = _USES[use]
-    more: dict[str, Any] = {"model_name": name, "eval_results": list(results)} if results else {}
+    more: Json = {"model_name": name, "eval_results": list(results)} if results else {}
     data = ModelCardData(library_name=library, pipeline_tag=use, tags=["bert", "jax", "bert_jax"], **more)
     architecture = {key: value for key, value in plain(config).items() if key != "compute"}
     parts = [f"---\n{data.to_yaml()}\n---", f"# {name}", summary, f"```python\n{code.format(name=name)}```"]
@@ -65,7 +64,7 @@ def make_card(
     return "\n\n".join(parts) + "\n"
 
 
-def settings_table(settings: Mapping[str, Any]) -> str:
+def settings_table(settings: Settings) -> str:
     """Format nested settings as a Markdown table with dotted names."""
     rows = [("setting", "value"), ("---", "---"), *_flat(plain(dict(settings)), "")]
     return "\n".join(f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows)
@@ -74,8 +73,8 @@ def settings_table(settings: Mapping[str, Any]) -> str:
 def pretraining_card(
     name: str,
     config: BertConfig,
-    settings: Mapping[str, Any],
-    log: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    log: Sequence[Settings],
     predicted: str,
     use: str,
 ) -> str:
@@ -123,12 +122,12 @@ def carried_card(source: Path, use: str, note: str) -> str:
 _SYNTHETIC = "The synthetic language of bert_jax, which is generated.\n\n"
 
 
-def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(values: Settings) -> Json:
     """Round the floats among values to four decimals."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def _flat(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+def _flat(settings: Settings, prefix: str) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in settings.items():
         if isinstance(value, dict):

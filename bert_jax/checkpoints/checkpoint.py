@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +140,7 @@ def from_tensors(
         raise InputError("\n".join(lines))
     found = [(ours, tensors[theirs]) for ours, theirs in _names(config).items() if theirs in tensors]
     tree = _unflatten({ours: _to_ours(ours, tensor.astype(np.float32)) for ours, tensor in found})
-    heads: dict[str, Any] = {head: tree.get(head) for head in HEADS}
+    heads: Params = {head: tree.get(head) for head in HEADS}
     checkpoint = Checkpoint(config, tree["encoder"], labels=labels)._replace(**heads)
     return checkpoint._replace(labels=output_labels(checkpoint))
 

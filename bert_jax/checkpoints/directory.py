@@ -65,7 +65,8 @@ def read_config(folder: Path) -> BertConfig:
         InputError: there is no config, or it does not describe a BERT.
     """
     folder = encoder_folder(folder)
-    return _reader(folder).read_config(folder)
+    config: BertConfig = _reader(folder).read_config(folder)
+    return config
 
 
 def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
@@ -79,7 +80,8 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
         InputError: a file is missing or damaged, or config and weights do not match; every difference is listed.
     """
     folder = encoder_folder(folder)
-    return _reader(folder).load_checkpoint(folder, encoder_only)
+    checkpoint: Checkpoint = _reader(folder).load_checkpoint(folder, encoder_only)
+    return checkpoint
 
 
 def fingerprint(folder: Path) -> str:

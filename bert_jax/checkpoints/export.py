@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,6 +17,7 @@ from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 from bert_jax.model.readout import dense_name
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Params
@@ -51,6 +52,10 @@ class Tuned(NamedTuple):
     normalize: bool = False
 
 
+Denses = list[tuple[np.ndarray, np.ndarray, str]]
+"""Dense layers in order: kernel, bias and activation of each."""
+
+
 class Expressed(NamedTuple):
     """A readout in the terms of sentence-transformers.
 
@@ -61,7 +66,7 @@ class Expressed(NamedTuple):
     checkpoint: Checkpoint
     layers: np.ndarray | None
     modes: list[str]
-    denses: list[tuple[np.ndarray, np.ndarray, str]]
+    denses: Denses
 
 
 def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingface", "sentence-transformers"]:
@@ -93,7 +98,7 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     save_checkpoint(folder, checkpoint, label_settings(tuned.labels))
 
 
-def label_settings(labels: tuple[str, ...]) -> dict[str, Any]:
+def label_settings(labels: tuple[str, ...]) -> Json:
     """Return the fields of `config.json` that describe a classifier's outputs."""
     kind = "single_label_classification" if labels else "regression"
     names = dict(enumerate(labels or ("score",)))
@@ -115,7 +120,7 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
     """
     checkpoint, layers, modes, denses = express(tuned)
     width = checkpoint.config.hidden_size
-    modules: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []
+    modules: list[tuple[str, Json, dict[str, np.ndarray]]] = []
     if layers is not None:
         settings = {"word_embedding_dimension": width, "layer_start": 0, "num_hidden_layers": len(layers) - 1}
         modules.append(("WeightedLayerPooling", settings, {"layer_weights": layers}))
@@ -274,7 +279,7 @@ def _dense(params: Params) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(params["kernel"], np.float32), np.asarray(params["bias"], np.float32)
 
 
-def _scaled(readout: ReadoutConfig, denses: list, gamma: float) -> list:
+def _scaled(readout: ReadoutConfig, denses: Denses, gamma: float) -> Denses:
     """Fold the mix's gamma into the first dense layer, as all poolings scale linearly with their input."""
     if gamma == 1:
         return denses
@@ -284,7 +289,7 @@ def _scaled(readout: ReadoutConfig, denses: list, gamma: float) -> list:
     return [(kernel * np.float32(gamma), bias, activation), *rest]
 
 
-def _permuted(readout: ReadoutConfig, denses: list, parts: list[int]) -> list:
+def _permuted(readout: ReadoutConfig, denses: Denses, parts: list[int]) -> Denses:
     """Permute the input of the first dense layer to the order of poolings in sentence-transformers."""
     if not denses:
         terms = readout.pooling.split("+")
@@ -307,5 +312,5 @@ def _cut(checkpoint: Checkpoint, num_layers: int) -> Checkpoint:
     return Checkpoint(config, kept, checkpoint.pooler, carried=checkpoint.carried)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

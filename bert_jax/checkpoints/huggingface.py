@@ -21,9 +21,10 @@ from bert_jax.checkpoints.checkpoint import (
     pass_over,
     to_tensors,
 )
-from bert_jax.checkpoints.weights import find_weights, read_weights
+from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
+from bert_jax.files import Json, Settings
 from bert_jax.json_object import JsonObject, shorten
 
 _LOGGER = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     return checkpoint._replace(carried=_carried(raw))
 
 
-def _check_architecture(path: Path, tensors: Mapping[str, Any]) -> None:
+def _check_architecture(path: Path, tensors: Tensors) -> None:
     """Refuse the weights of other architectures, which a config need not name."""
     kinds = {part for name in tensors for part in name.split(".")} & set(_MISSING_FEATURES)
     for kind in sorted(kinds):
@@ -189,7 +190,7 @@ def _check_architecture(path: Path, tensors: Mapping[str, Any]) -> None:
         )
 
 
-def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, str | None]:
+def _read_labels(raw: JsonObject, tensors: Tensors) -> tuple[Labels, str | None]:
     """Return a classifier's labels, or the reason why it cannot be loaded as a sentence classifier."""
     if reason := _why_no_sentence_classifier(raw, tensors):
         return Labels(), f"{raw.path} {reason}"
@@ -199,7 +200,7 @@ def _read_labels(raw: JsonObject, tensors: Mapping[str, Any]) -> tuple[Labels, s
         return Labels(), str(error)
 
 
-def _why_no_sentence_classifier(raw: JsonObject, tensors: Mapping[str, Any]) -> str | None:
+def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors) -> str | None:
     """Return evidence that a `classifier` is not that of BertForSequenceClassification; None if it may be.
 
     BertForTokenClassification has the same tensor names. It has no pooler (older versions had an unused one), and its
@@ -245,7 +246,7 @@ def _carried(raw: JsonObject) -> Carried:
     return Carried(pad, raw.field("classifier_dropout", float, None))
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any] | None = None) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | None = None) -> None:
     """Write `config.json` and `model.safetensors` in the format of `transformers`; loading restores the same bits.
 
     Args:
@@ -254,7 +255,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str,
         settings: further fields for config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    raw: dict[str, Any] = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
+    raw: Json = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     raw["hidden_act"] = _HIDDEN_ACTS[checkpoint.config.activation]
     raw |= {"model_type": "bert", "architectures": [_architecture(checkpoint)], **checkpoint.carried._asdict()}
     names, problem_type = output_labels(checkpoint)

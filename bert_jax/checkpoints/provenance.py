@@ -6,10 +6,9 @@ labels in config.json, or from the files of a sentence-transformers model.
 
 import json
 from pathlib import Path
-from typing import Any
 
 from bert_jax.errors import InputError
-from bert_jax.files import read_json, write_whole
+from bert_jax.files import Json, read_json, write_whole
 
 HISTORY = "training.json"
 _SENTENCE_TRANSFORMERS = ("modules.json", "config_sentence_transformers.json")
@@ -30,7 +29,7 @@ def tunings(folder: Path) -> list[str]:
     return []
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[Json]:
     """Read the trainings recorded in a model directory, each with `objective`, `train` and its settings.
 
     Raises:
@@ -38,14 +37,14 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / HISTORY
     remedy = "restore it, or delete it with its model"
-    history: list[dict[str, Any]] = read_json(path, list, remedy) if path.exists() else []
+    history: list[Json] = read_json(path, list, remedy) if path.exists() else []
     for number, entry in enumerate(history, start=1):
         if not (isinstance(entry, dict) and entry.get("objective") and isinstance(entry.get("train"), list)):
             raise InputError(f"{path}: training {number} has no objective and train; {remedy}")
     return history
 
 
-def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+def write_history(folder: Path, history: list[Json]) -> None:
     """Write the trainings, plain JSON values, to a model directory."""
     text = json.dumps(history, indent=2, allow_nan=False) + "\n"
     write_whole(folder / HISTORY, lambda file: file.write(text.encode()))

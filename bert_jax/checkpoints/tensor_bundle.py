@@ -158,7 +158,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _masked_crc(data: bytes) -> int:
     """Compute LevelDB's masked CRC-32C, which is safe for data that contains checksums."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -33,12 +33,14 @@ _DTYPES = {
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _Stream = io.BytesIO | io.BufferedReader
+_Value = Any
+"""Of any type that a pickle can hold."""
 
 
 class _Storage(NamedTuple):
     """A flat array of numbers. key: its key in the file. length: in numbers."""
 
-    dtype: Any
+    dtype: np.dtype | type
     key: str
     length: int
 
@@ -52,7 +54,7 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-_REBUILD: dict[str, Callable[..., Any]] = {
+_REBUILD: dict[str, Callable[..., _Value]] = {
     "collections OrderedDict": dict,
     "torch Size": tuple,
     "torch._utils _rebuild_tensor": _Tensor,
@@ -65,7 +67,7 @@ _LITERALS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 )
-_CONSTANTS: dict[str, Callable[[], Any]] = {
+_CONSTANTS: dict[str, Callable[[], object]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
@@ -152,19 +154,19 @@ def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
 
 
-def _follow(path: Path, file: _Stream) -> Any:
+def _follow(path: Path, file: _Stream) -> _Value:
     """Interpret the next pickle of a file: dictionaries, tuples, numbers, strings and `_Tensor`s."""
-    stack: list[Any] = []
+    stack: list[_Value] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[int, _Value] = {}
 
-    def since_mark() -> list[Any]:
+    def since_mark() -> list[_Value]:
         start = marks.pop()
         items = stack[start:]
         del stack[start:]
         return items
 
-    argument: Any
+    argument: _Value
     for opcode, argument, _ in pickletools.genops(file):
         match opcode.name:
             case "PROTO" | "FRAME":
@@ -220,7 +222,7 @@ def _known(path: Path, name: str) -> str:
     )
 
 
-def _extend(container: Any, items: list[Any]) -> None:
+def _extend(container: _Value, items: list[_Value]) -> None:
     if isinstance(container, dict):
         container.update(zip(items[::2], items[1::2], strict=True))
     else:

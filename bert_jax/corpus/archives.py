@@ -18,7 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_FORMATS: dict[bytes, Callable[[Any], Any]] = {
+_FORMATS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ\0": lzma.open,
     b"\x28\xb5\x2f\xfd": zstd.open,
@@ -35,7 +35,7 @@ _DAMAGE = (EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipF
 class Stream:
     """A binary stream whose `head` can be inspected before reading, and whose reads are short only at the end."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
         self.head = b""
         self.head = self.read(HEAD)

@@ -33,7 +33,7 @@ from bert_jax.corpus.shards import MANIFEST, SETTINGS, CorpusSplit, Shard
 from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.errors import InputError
-from bert_jax.files import PARTIAL
+from bert_jax.files import PARTIAL, Json
 from bert_jax.tokenizers.tokenizer import SentencePiece, Tokenizer, digest_files, load_tokenizer
 
 Files = dict[str, bytes]
@@ -45,7 +45,7 @@ _BATCH = 64
 
 def prepare_on_beam(
     inputs: Sequence[str], out: str, config: TextConfig, vocab: VocabConfig | Path, options: Sequence[str]
-) -> dict[str, Any]:
+) -> Json:
     """Prepare a corpus; returns its manifest when the pipeline has finished.
 
     Args:
@@ -74,7 +74,7 @@ def prepare_on_beam(
             raise
         raise InputError(re.split(r" \[while running|\\n|\n", reason)[0]) from error
     with FileSystems.open(FileSystems.join(out, MANIFEST)) as file:
-        manifest: dict[str, Any] = json.loads(file.read())
+        manifest: Json = json.loads(file.read())
     return manifest
 
 
@@ -93,7 +93,7 @@ def _build(
     out: str,
     config: TextConfig,
     vocab: VocabConfig | Path,
-    settings: dict[str, Any],
+    settings: Json,
 ) -> None:
     """Add all steps to a pipeline."""
     blocks = (
@@ -141,7 +141,9 @@ def _read(source: TextSource, size: int, documents: Documents) -> Iterator[TextB
                 yield TextBlock((chunk,), 0)
 
 
-def _tokenizer(pipeline: beam.Pipeline, blocks: Any, config: TextConfig, vocab: VocabConfig | Path) -> Any:
+def _tokenizer(
+    pipeline: beam.Pipeline, blocks: beam.pvalue.PCollection, config: TextConfig, vocab: VocabConfig | Path
+) -> beam.pvalue.PCollection:
     """Collection of one element: the files of the tokenizer, given or trained on the sample that `prepare` draws."""
     if isinstance(vocab, Path):
         return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])
@@ -236,7 +238,7 @@ def _write(out: str, name: str, content: bytes) -> None:
     FileSystems.rename([partial], [FileSystems.join(out, name)])
 
 
-def _finish(settings: dict[str, Any], files: Files, written: list[Shard], dropped: dict[str, int], out: str) -> None:
+def _finish(settings: Json, files: Files, written: list[Shard], dropped: dict[str, int], out: str) -> None:
     tokenizer = {"vocab_size": _load(tuple(sorted(files.items()))).vocab_size, "sha256": digest_files(files)}
     manifest = shards.make_manifest(settings, tokenizer, sorted(written), dropped)
     for name, content in files.items():

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from bert_jax.config import VocabConfig
 from bert_jax.corpus import readers, shards, vocabulary
@@ -27,7 +27,7 @@ from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.corpus.workers import Call, Workers, start_workers
 from bert_jax.errors import InputError
-from bert_jax.files import PARTIAL
+from bert_jax.files import PARTIAL, Json
 from bert_jax.tokenizers.tokenizer import (
     TOKENIZER_FILES,
     SentencePiece,
@@ -132,7 +132,7 @@ def prepare_documents(documents: Sequence[Sequence[str]], out: Path, vocab: Voca
         shards.finish(out)
 
 
-def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: dict[str, Any]) -> dict[str, Any]:
+def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: Json) -> Json:
     """Return the settings that determine a corpus: two folders with equal settings have equal content."""
     chosen = asdict(vocab) if isinstance(vocab, VocabConfig) else {"sha256": fingerprint(vocab)}
     how = asdict(config)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -24,7 +24,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from bert_jax import files as run_folder
 from bert_jax.corpus.corpus import Corpus, Document, starts, token_dtype
 from bert_jax.errors import InputError
-from bert_jax.files import LOCK, PARTIAL, read_json
+from bert_jax.files import LOCK, PARTIAL, Json, read_json
 from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
@@ -73,7 +73,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> bool:
+def claim(folder: Path, settings: Json) -> bool:
     """Start a corpus in a folder, or check that the folder belongs to this corpus; returns True if it is finished.
 
     Raises:
@@ -181,9 +181,7 @@ def _remove_parts(folder: Path) -> None:
         path.unlink()
 
 
-def make_manifest(
-    settings: dict[str, Any], tokenizer: dict[str, Any], shards: Sequence[Shard], dropped: Mapping[str, int]
-) -> dict[str, Any]:
+def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], dropped: Mapping[str, int]) -> Json:
     """Build the manifest of a corpus: its settings, the size and checksum of its tokenizer, and all shards.
 
     The `paired_share` of a split is the share of its tokens in documents of two or more sentences, the only ones that
@@ -224,20 +222,21 @@ def _paired_share(shards: Sequence[Shard], split: CorpusSplit) -> float | None:
     return round(sum(paired) / sum(shard.tokens for shard in chosen), 4)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Json) -> None:
     run_folder.write_whole(path, lambda file: file.write(to_json(content)))
 
 
-def to_json(content: dict[str, Any]) -> bytes:
+def to_json(content: Json) -> bytes:
     """Encode a JSON file with one value per line."""
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def _read_json(path: Path) -> Any:
-    return read_json(path, remedy="prepare the corpus again")
+def _read_json(path: Path) -> Json:
+    content: Json = read_json(path, remedy="prepare the corpus again")
+    return content
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Json:
     """Read the manifest of a prepared corpus, and check that the tokenizer is the one it was prepared with.
 
     Raises:
@@ -245,7 +244,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
-    manifest: dict[str, Any] = _read_json(folder / MANIFEST)
+    manifest = _read_json(folder / MANIFEST)
     if manifest.get("version") != VERSION:
         raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
     found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]

@@ -91,9 +91,10 @@ def _hash(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     up, down = _powers(_BASE, len(text)), _powers(pow(_BASE, -1, 1 << 64), len(text))
     sums = np.zeros(len(text) + 1, np.uint64)
     np.cumsum(_BYTE_CODES[text] * up[: len(text)], out=sums[1:])
-    hashes = (sums[ends] - sums[starts]) * down[starts]
+    hashes: np.ndarray = (sums[ends] - sums[starts]) * down[starts]
     # Mix all bits into the upper ones, which select the slot, and avoid 0, which marks an empty slot.
-    return (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
+    hashes = (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_BASE) | np.uint64(1)
+    return hashes
 
 
 def _powers(base: int, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bert_jax.errors import InputError
 
@@ -23,7 +23,7 @@ class Call(NamedTuple, Generic[Result]):
     """A function with its arguments, to call in another process; both must be picklable."""
 
     function: Callable[..., Result]
-    arguments: tuple[Any, ...]
+    arguments: tuple[object, ...]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def _shuffled_grid(cells: np.ndarray, keys: list[np.ndarray], height: int, width
     for down, right in zip(keys[::2], keys[1::2], strict=True):
         row = (row + _mix(column, down) % height) % height
         column = (column + _mix(row, right) % width) % width
-    return row * width + column
+    shuffled: np.ndarray = row * width + column
+    return shuffled
 
 
 def _state(seed: int, epoch: Epoch, stream: int) -> np.ndarray:
@@ -61,7 +62,7 @@ def _state(seed: int, epoch: Epoch, stream: int) -> np.ndarray:
 
 def _mix(value: np.ndarray, state: np.ndarray) -> np.ndarray:
     # Arrays of integers wrap around, which is the point; NumPy's scalars would warn.
-    z = state ^ value
+    z: np.ndarray = state ^ value
     z += np.uint64(0x9E3779B97F4A7C15) * (value + np.uint64(1))
     for shift, factor in [(30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)]:
         z ^= z >> np.uint64(shift)

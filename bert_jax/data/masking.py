@@ -139,7 +139,8 @@ def choose_words(
         left[active] -= np.max(total * fits, axis=1).astype(np.int32)
         span[window[fits]] = number
         sizes[window[fits]] = _NEVER
-    return span[word]
+    of_words: np.ndarray = span[word]
+    return of_words
 
 
 def _keys(eligible: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -165,7 +166,8 @@ def _fraction(draws: np.ndarray) -> np.ndarray:
 def _shared(decision: np.ndarray, row: np.ndarray, span: np.ndarray) -> np.ndarray:
     """Each chosen token's decision, but the first one of a span for the whole span."""
     begins = (np.diff(row, prepend=-1) != 0) | (np.diff(span, prepend=-1) != 0)
-    return decision[begins][np.cumsum(begins) - 1]
+    shared: np.ndarray = decision[begins][np.cumsum(begins) - 1]
+    return shared
 
 
 def _shown(

@@ -14,7 +14,7 @@ A new one is a class with a decorator, whose name `ObjectiveConfig` then takes:
 import itertools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,7 +25,7 @@ from bert_jax.data.masking import Masked, mask_tokens, next_tokens, num_slots
 from bert_jax.data.segments import Pairs, in_order_or_not, next_or_random, single, truncated
 from bert_jax.errors import InputError, unknown
 from bert_jax.tokenizers.tokenizer import SpecialIds
-from bert_jax.types import Array, PretrainBatch, Tokens
+from bert_jax.types import Array, PretrainBatch, Tokens, Tree
 
 TOKEN_OBJECTIVES: dict[str, type["TokenObjective"]] = {}
 """Value of `ObjectiveConfig.tokens` to objective."""
@@ -156,7 +156,7 @@ class TokenObjective:
         """
         raise NotImplementedError
 
-    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
+    def labelled(self, logits: Tree, batch: PretrainBatch) -> dict[str, Labelled]:
         """What the loss is of, by name.
 
         Args:
@@ -251,7 +251,7 @@ class PairObjective:
         """
         raise NotImplementedError
 
-    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
+    def labelled(self, logits: Tree, batch: PretrainBatch) -> dict[str, Labelled]:
         """What the loss is of, by name; arguments as `TokenObjective.labelled`."""
         return {"nsp": Labelled(logits.nsp, batch.is_next, batch.weights)}
 
@@ -307,7 +307,7 @@ class NoPairs(PairObjective):
     def segments(self, corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
         return single(corpus, token, target, u)
 
-    def labelled(self, logits: Any, batch: PretrainBatch) -> dict[str, Labelled]:
+    def labelled(self, logits: Tree, batch: PretrainBatch) -> dict[str, Labelled]:
         return {}
 
 

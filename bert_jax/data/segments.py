@@ -98,12 +98,14 @@ def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.
 
     The document is the tokens from `first` to `end`.
     """
-    return np.maximum(np.minimum(token - (place * target).astype(int), end - target), first)
+    begin: np.ndarray = np.maximum(np.minimum(token - (place * target).astype(int), end - target), first)
+    return begin
 
 
 def _cut(start: np.ndarray, end: np.ndarray, u: np.ndarray) -> np.ndarray:
     """A sentence of a chunk to cut it before; its end, if it has one sentence only."""
-    return np.minimum(start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int), end)
+    cut: np.ndarray = np.minimum(start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int), end)
+    return cut
 
 
 def truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:

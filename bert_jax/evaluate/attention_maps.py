@@ -1,8 +1,8 @@
 """Attention of [CLS] by layer and head, averaged over texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from bert_jax.parallel.devices import map_predict_step, replicate
 from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tokenizers.tokenizer import Encoding
-from bert_jax.types import Array, Params, Tokens
+from bert_jax.types import Array, Params, Step, Tokens
 
 TARGETS = ("[CLS]", "[SEP]", "words")
 """Kinds of tokens that [CLS] attends to, in the order of `FirstAttention.shares`."""
@@ -65,7 +65,7 @@ def measure(maps: Array, tokens: Tokens) -> Array:
 
 
 @lru_cache(maxsize=8)
-def _step(config: BertConfig) -> Callable[..., Any]:
+def _step(config: BertConfig) -> Step:
     def step(params: Params, tokens: Tokens) -> Array:
         return measure(attention_maps(config, params, tokens), tokens)
 

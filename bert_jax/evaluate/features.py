@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from bert_jax.parallel.devices import check_batch_size, map_predict_step, replic
 from bert_jax.parallel.inference import predict_batches
 from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tokenizers.tokenizer import Encoding
-from bert_jax.types import Array, Params, Tokens
+from bert_jax.types import Array, Params, Step, Tokens, Tree
 
 Features = dict[ReadoutConfig, np.ndarray]
 """readout -> sentence vectors [texts E], float32."""
@@ -87,10 +86,10 @@ def _allocate(rows: int, widths: Sequence[int], scratch: Path | None) -> list[np
 
 
 @lru_cache(maxsize=32)
-def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Callable[..., Any]:
+def _step(config: BertConfig, readouts: tuple[ReadoutConfig, ...]) -> Step:
     model = SentenceReadouts(config, readouts, target())
 
-    def step(given: tuple[Params, Array | None], tokens: Tokens) -> Any:
+    def step(given: tuple[Params, Array | None], tokens: Tokens) -> Tree:
         params, blind = given
         seen = None if blind is None else without_attention_of_first(blind, tokens.mask)
         return model.apply({"params": params}, tokens, seen)

@@ -29,7 +29,8 @@ class Heads(NamedTuple):
 
     def outputs(self, x: np.ndarray, rows: int, penalty: int) -> np.ndarray:
         """Logits or scores [N O] of one of the models for features [N D]."""
-        return (x - self.centre) @ self.weights[rows, penalty] + self.intercepts[rows, penalty]
+        found: np.ndarray = (x - self.centre) @ self.weights[rows, penalty] + self.intercepts[rows, penalty]
+        return found
 
 
 def unit(x: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import softmax
 
-from bert_jax.checkpoints.huggingface import Checkpoint
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import ReadoutConfig
 
 BINS = 10
@@ -24,7 +24,8 @@ def follow_probability(checkpoint: Checkpoint, vectors: np.ndarray) -> np.ndarra
     """Probability [rows] that B follows A, from vectors [rows D] of a `head_readout`."""
     assert checkpoint.nsp is not None, "this checkpoint has no next-sentence head"
     dense = checkpoint.nsp["dense"]
-    return softmax(vectors @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]), -1)[:, 1]
+    probabilities: np.ndarray = softmax(vectors @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"]), -1)
+    return probabilities[:, 1]
 
 
 def count_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[int]]:

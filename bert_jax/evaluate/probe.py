@@ -135,7 +135,7 @@ def _signal(vectors: np.ndarray, train: "Places") -> np.ndarray:
 
 def _combine(vectors: np.ndarray, places: Places, directed: bool) -> np.ndarray:
     """A head's input for each row [rows D], as a new array."""
-    u = vectors[places.a]
+    u: np.ndarray = vectors[places.a]
     if places.b is None:
         return u
     v = vectors[places.b]

@@ -64,7 +64,8 @@ def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
     variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     order = np.argsort(variances)[::-1][:size]
     order = order[variances[order] > (RESOLUTION * np.abs(vectors).max()) ** 2]
-    return centred @ (axes[:, order] / np.sqrt(variances[order]))
+    white: np.ndarray = centred @ (axes[:, order] / np.sqrt(variances[order]))
+    return white
 
 
 def split_whitening(readout: ReadoutConfig) -> tuple[ReadoutConfig, bool, int | None]:
@@ -99,4 +100,5 @@ def agreement(found: np.ndarray, scores: np.ndarray, subsets: Sequence[int], agg
 def _directions(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    directions: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return directions

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
-from bert_jax.types import Array, Params, Target, Tokens
+from bert_jax.types import Array, Params, Target, Tokens, Tree
 
 
 class Embeddings(nn.Module):
@@ -147,7 +147,8 @@ class Block(nn.Module):
         x = layer_norm(c, "attention_norm")(x + Dropout(c.dropout)(attended, train))
         hidden = ACTIVATIONS[c.activation](dense(c, c.intermediate_size, "intermediate")(x))
         hidden = dense(c, c.hidden_size, "output")(hidden)
-        return layer_norm(c, "output_norm")(x + Dropout(c.dropout)(hidden, train))
+        x = layer_norm(c, "output_norm")(x + Dropout(c.dropout)(hidden, train))
+        return x
 
 
 class Encoder(nn.Module):
@@ -215,7 +216,7 @@ def run_blocks(
 def _block(config: BertConfig, target: Target, train: bool, first_only: bool = False) -> Callable[..., Array]:
     """A compiled `(params, key, x, mask, seen) -> x`. Compiled separately, it is traced once, not once per layer."""
 
-    def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Any:
+    def run(params: Params, key: jax.Array | None, x: Array, mask: Array, seen: Array | None) -> Tree:
         rngs = None if key is None else {"dropout": key}
         return Block(config, target, parent=None).apply({"params": params}, x, mask, train, seen, first_only, rngs=rngs)
 

@@ -177,4 +177,5 @@ class MultiheadAttentionPooling(nn.Module):
         attend = nn.MultiHeadDotProductAttention(self.num_heads)
         pooled = attend(jnp.tile(query, (x.shape[0], 1, 1)), x, mask=mask[:, None, None, :])[:, 0]
         hidden = jax.nn.gelu(nn.Dense(4 * width)(nn.LayerNorm()(pooled)))
-        return pooled + nn.Dense(width)(hidden)
+        vector: Array = pooled + nn.Dense(width)(hidden)
+        return vector

@@ -45,7 +45,8 @@ class Mix(nn.Module):
         chosen = [states[index] for index in self.indices or range(len(states))]
         weights = nn.softmax(self.param("weights", nn.initializers.zeros, (len(chosen),)))
         gamma = self.param("gamma", nn.initializers.ones, ())
-        return gamma * sum(weight * state for weight, state in zip(weights, chosen, strict=True))
+        mixed: Array = gamma * sum(weight * state for weight, state in zip(weights, chosen, strict=True))
+        return mixed
 
 
 LAYERS: dict[str, Callable[..., nn.Module]] = {
@@ -136,7 +137,8 @@ class Readout(nn.Module):
             module(x, tokens.mask if keeps else words)
             for module, keeps in zip(self.poolers, self.keeps_special, strict=True)
         ]
-        return self.projection(jnp.concatenate(pooled, -1))
+        vectors: Array = self.projection(jnp.concatenate(pooled, -1))
+        return vectors
 
 
 def wants_pretrained(spec: ReadoutConfig) -> bool:

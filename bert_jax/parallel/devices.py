@@ -11,7 +11,7 @@ gives them its own rows of a batch, and sums inside a step go over the devices o
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bert_jax.config import Precision
 from bert_jax.errors import InputError
 from bert_jax.parallel import memory
-from bert_jax.types import Target
+from bert_jax.types import Step, Target, Tree
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
@@ -38,22 +38,22 @@ class Mapped:
         program: the same step over parts [devices B ...], from `jax.pmap`, to be lowered.
     """
 
-    def __init__(self, program: Any, batch_place: int, wrap: Callable[[Any], Any] = lambda result: result) -> None:
+    def __init__(self, program: Tree, batch_place: int, wrap: Step = lambda result: result) -> None:
         self.program = program
         self._place = batch_place
         self._wrap = wrap
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Tree) -> Tree:
         """The results of the step; arguments as the step's own."""
         return self._wrap(self.program(*self.split(*args)))
 
-    def split(self, *args: Any) -> tuple[Any, ...]:
+    def split(self, *args: Tree) -> tuple[Tree, ...]:
         """The arguments of `program`."""
         place = self._place
         return (*args[:place], split_batch(args[place]), *args[place + 1 :])
 
 
-def map_train_step(step: Callable[..., Any], precision: Precision = "default") -> Mapped:
+def map_train_step(step: Step, precision: Precision = "default") -> Mapped:
     """`step(state, batch, key) -> (state, metrics)` over a batch [B ...]. The state is donated.
 
     State and metrics must be equal on every device.
@@ -63,18 +63,18 @@ def map_train_step(step: Callable[..., Any], precision: Precision = "default") -
     return Mapped(program, 1)
 
 
-def map_eval_step(step: Callable[..., Any], precision: Precision = "highest") -> Mapped:
+def map_eval_step(step: Step, precision: Precision = "highest") -> Mapped:
     """`step(params, batch) -> sums` over a batch [B ...]. The sums must be equal on every device."""
     return Mapped(jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=None), 1)
 
 
-def map_predict_step(step: Callable[..., Any], precision: Precision = "highest") -> Mapped:
+def map_predict_step(step: Step, precision: Precision = "highest") -> Mapped:
     """`step(params, batch) -> rows` over a batch [B ...], as `PendingRows`: those of all devices here, in order."""
     program = jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=0)
     return Mapped(program, 1, PendingRows)
 
 
-def with_precision(step: Callable[..., Any], precision: Precision) -> Callable[..., Any]:
+def with_precision(step: Step, precision: Precision) -> Step:
     """The same step, whose products of float32 matrices have this precision whenever it is traced.
 
     `default` leaves the step as it is, so that JAX_DEFAULT_MATMUL_PRECISION still decides.
@@ -83,7 +83,7 @@ def with_precision(step: Callable[..., Any], precision: Precision) -> Callable[.
         return step
 
     @functools.wraps(step)
-    def traced(*args: Any) -> Any:
+    def traced(*args: Tree) -> Tree:
         with jax.default_matmul_precision(precision):
             return step(*args)
 
@@ -96,18 +96,18 @@ class PendingRows:
     def __init__(self, parts: jax.Array) -> None:
         self._parts = parts
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.dtype | type | None = None, copy: bool | None = None) -> np.ndarray:
         parts = np.asarray(self._parts)
         return np.array(parts.reshape(-1, *parts.shape[2:]), dtype, copy=copy)
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: Tree) -> Tree:
     """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
 
 
-def add_devices(tree: Any) -> Any:
+def add_devices(tree: Tree) -> Tree:
     """The sum over all devices, inside a step. With one device nothing is copied, which XLA's all-reduce would do."""
     return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
 
@@ -117,7 +117,7 @@ def device_index() -> jax.Array:
     return jax.lax.axis_index(AXIS)
 
 
-def gather_devices(tree: Any) -> tuple[Any, Any]:
+def gather_devices(tree: Tree) -> tuple[Tree, Tree]:
     """The rows [B ...] of all devices one after the other, inside a step, and the number of this device's first one."""
     if jax.lax.axis_size(AXIS) == 1:
         return tree, 0
@@ -125,7 +125,7 @@ def gather_devices(tree: Any) -> tuple[Any, Any]:
     return jax.lax.all_gather(tree, AXIS, tiled=True), jax.lax.axis_index(AXIS) * rows
 
 
-def split_batch(batch: Any) -> Any:
+def split_batch(batch: Tree) -> Tree:
     """A leading axis [B ...] to [devices B/devices ...] in every array of a batch; views of NumPy's arrays."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
@@ -206,7 +206,8 @@ def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None)
 
 def has_peers() -> bool:
     """True with more than one host."""
-    return jax.process_count() > 1
+    hosts: int = jax.process_count()
+    return hosts > 1
 
 
 def this_host() -> tuple[int, int]:
@@ -230,7 +231,7 @@ def first_host_says(answer: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer))) if has_peers() else answer
 
 
-def from_first_host(tree: Any, like: Any) -> Any:
+def from_first_host(tree: Tree, like: Tree) -> Tree:
     """The first host's arrays, or its None, on every host.
 
     Args:

@@ -1,18 +1,17 @@
 """A program over every row of a data set exactly once, on any number of devices."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
 from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
-from bert_jax.types import Params
+from bert_jax.types import Params, Step, Tree
 
 
 def predict_rows(
-    predict_step: Callable[..., Any],
+    predict_step: Step,
     params: Params,
     encodings: Sequence[Encoding],
     special: SpecialIds,
@@ -32,8 +31,8 @@ def predict_rows(
 
 
 def predict_batches(
-    predict_step: Callable[..., Any],
-    params: Any,
+    predict_step: Step,
+    params: Tree,
     encodings: Sequence[Encoding],
     special: SpecialIds,
     batch_size: int,
@@ -55,7 +54,7 @@ def predict_batches(
 
 
 def predict_packs(
-    predict_step: Callable[..., Any],
+    predict_step: Step,
     params: Params,
     encodings: Sequence[Encoding],
     special: SpecialIds,
@@ -63,7 +62,7 @@ def predict_packs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """As `predict_batches`, over batches that are planned already; together they hold every row."""
     # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
-    pending: list[tuple[np.ndarray, Any]] = []
+    pending: list[tuple[np.ndarray, Tree]] = []
     for pack in itertools.chain(packs, [None]):
         if pack is not None:
             tokens = pad_tokens([encodings[i] for i in pack.rows], special, pack.size, pack.length)

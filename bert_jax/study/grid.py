@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.files import Json, Settings
 from bert_jax.pretrained import load
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
@@ -28,7 +29,7 @@ class Grid:
     """Architecture of the encoder, for checks before it is pretrained or loaded."""
     encoder: Callable[[], Path]
     """Returns the folder of the encoder, after pretraining it if necessary."""
-    settings: Mapping[str, Any]
+    settings: Settings
     """Regime -> its settings, for the regimes of the grid, in order."""
     tasks: Sequence[Task]
     read: Callable[[Task], TaskSplits]
@@ -43,7 +44,7 @@ class Grid:
     """Blocks in which [CLS] attends only to itself, one run each; None for the unchanged encoder."""
     name: str | None = None
     """Name of the encoder in tables; by default that of its folder."""
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    labels: Settings = field(default_factory=dict)
     """Further entries of `run.LABELS` for rows and `experiment.json`."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Title -> reason, for requested tasks without data."""
@@ -139,11 +140,11 @@ def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
     return [replace(settings, optim=replace(settings.optim, learning_rate=rate)) for rate in rates]
 
 
-def _labels(grid: Grid, splits: TaskSplits) -> dict[str, Any]:
+def _labels(grid: Grid, splits: TaskSplits) -> Json:
     return {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
 
 
-def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> dict[str, Any]:
+def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Json:
     """The contents of `experiment.json`. Tasks, seeds, readouts and regimes can be added to a run folder later."""
     # The suite is part of the key because suites share task names: STS-B is in GLUE and in the similarity sets.
     prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
+from bert_jax.files import Json
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained
 from bert_jax.study.run import Blind, Run
@@ -43,11 +44,11 @@ def _fits_every_task(task: Task) -> str | None:
     return None
 
 
-def _check(readout: ReadoutConfig, bert: BertConfig, settings: Any) -> None:
+def _check(readout: ReadoutConfig, bert: BertConfig, settings: object) -> None:
     check(readout, bert)
 
 
-def check_nothing(*_: Any) -> None:
+def check_nothing(*_: object) -> None:
     """Accept everything."""
 
 
@@ -84,8 +85,8 @@ class Regime:
     offered: bool = False
     section: str = ""
     check: Callable[[ReadoutConfig, BertConfig, Any], None] = _check
-    check_kept: Callable[[ReadoutConfig, BertConfig], Any] = check_nothing
-    check_weights: Callable[[Pretrained, ReadoutConfig], Any] = Pretrained.reader_params
+    check_kept: Callable[[ReadoutConfig, BertConfig], object] = check_nothing
+    check_weights: Callable[[Pretrained, ReadoutConfig], object] = Pretrained.reader_params
 
     @property
     def settings(self) -> str:
@@ -141,7 +142,7 @@ def make_row(
     task = splits.task
     labels = {name: split.gold for name, split in splits.evaluations.items()}
     predictions = {name: (found, labels[name]) for name, found in answers.items()}
-    fields: dict[str, Any] = {
+    fields: Json = {
         "metric": task.metrics[0],
         "metrics": {name: metrics.score(task, *pair) for name, pair in predictions.items()},
         "train_examples": 0 if splits.train is None else len(splits.train.a),

@@ -11,7 +11,7 @@ from bert_jax.checkpoints.directory import fingerprint
 from bert_jax.checkpoints.provenance import tunings
 from bert_jax.checkpoints.sentence_transformers import encoder_folder
 from bert_jax.config import ReadoutConfig
-from bert_jax.files import digest, plain
+from bert_jax.files import Json, Settings, digest, plain
 from bert_jax.study.store import LABELS, without_labels
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import fingerprint as tokenizer_fingerprint
@@ -85,11 +85,11 @@ class Run:
     """Blocks in which [CLS] attends only to itself; by default none."""
     held_out: bool = False
     """True if a tenth of the training rows is not trained on but chooses the learning rate."""
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    labels: Settings = field(default_factory=dict)
     """Entries of `LABELS` for the row."""
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         """Everything that decides the run, and its labels, as plain JSON values."""
         decides = {
             "encoder_weights": self.encoder.weights,
@@ -106,7 +106,7 @@ class Run:
         }
         describes = {"encoder": self.encoder.name, "tuned_before": self.encoder.tuned_before, **self.labels}
         assert set(describes) <= set(LABELS), describes
-        config: dict[str, Any] = plain(describes | decides)
+        config: Json = plain(describes | decides)
         return config
 
     @property
@@ -120,6 +120,6 @@ class Run:
         return f"{self.readout} seed {self.seed}"
 
 
-def config_id(config: Mapping[str, Any]) -> str:
+def config_id(config: Settings) -> str:
     """The run id of a config."""
     return digest(without_labels(config))

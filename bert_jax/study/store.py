@@ -20,6 +20,8 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate.metrics import is_degenerate
 from bert_jax.files import (
     RESTORE,
+    Json,
+    Settings,
     hold,
     parse_json,
     plain,
@@ -81,7 +83,7 @@ class Row:
     """Scores of the run; empty if it failed."""
     majority: Scores
     """Scores of the best constant prediction (0 for a correlation), for failed runs too."""
-    config: dict[str, Any]
+    config: Json
     """Everything that decides the run."""
     regime: str = "finetune"
     """Name of the regime: finetune, probe, sts ..."""
@@ -89,7 +91,7 @@ class Row:
     """First and last of the blocks in which [CLS] attended only to itself; None for the unchanged encoder."""
     protocol: str = ""
     """Details of the regime, as a phrase for the report."""
-    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    details: Json = dataclasses.field(default_factory=dict)
     """Further results. `subsets`: name -> number of examples, in order, for an evaluation set with subsets.
     `anisotropy`: mean cosine of two vectors. `c`: the C of each head of a probe. `probability`: for the next-sentence
     head, kind of pair -> histogram of probabilities in ten bins. `duplicates`: evaluation -> number of rows whose texts
@@ -134,7 +136,7 @@ class ResultStore:
         InputError: the folder holds another experiment, is damaged, in use by another process, or cannot be written.
     """
 
-    def __init__(self, folder: Path, experiment: Any, sections: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path, experiment: object, sections: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         with writing(self.folder):
             self._lock = hold(self.folder)  # held for the lifetime of the store
@@ -180,14 +182,14 @@ class ResultStore:
         self._finished.add(row.id)
 
 
-def read_experiment(folder: Path) -> dict[str, Any]:
+def read_experiment(folder: Path) -> Json:
     """Read the settings that all rows of a run folder share.
 
     Raises:
         InputError: the file is missing or cannot be read.
     """
     path = Path(folder) / EXPERIMENT
-    settings: dict[str, Any] = parse_json(_read(path), str(path), remedy=RESTORE)
+    settings: Json = parse_json(_read(path), str(path), remedy=RESTORE)
     return settings
 
 
@@ -259,12 +261,12 @@ def _read(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror}; is this the folder of a run?") from None
 
 
-def without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_labels(config: Settings) -> Json:
     """The entries of a config that decide a result."""
     return {key: value for key, value in config.items() if key not in LABELS}
 
 
-def _claim(folder: Path, experiment: dict[str, Any], sections: Collection[str]) -> None:
+def _claim(folder: Path, experiment: Json, sections: Collection[str]) -> None:
     path = folder / EXPERIMENT
     if not path.exists():
         if (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size:
@@ -341,7 +343,7 @@ def _parse(line: bytes, where: str) -> Row:
         raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
 
 
-def _with_nan(scores: dict[str, Any]) -> Scores:
+def _with_nan(scores: Json) -> Scores:
     return {
         evaluation: {name: math.nan if value is None else value for name, value in metrics.items()}
         for evaluation, metrics in scores.items()

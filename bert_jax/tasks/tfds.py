@@ -119,7 +119,8 @@ def _fetch(builder: tfds.core.DatasetBuilder, split: str) -> list[dict[str, Any]
             "remove it, or name another folder"
         ) from error
     # One call is seven times as fast as row by row.
-    return source.__getitems__(range(len(source)))
+    rows: list[dict[str, Any]] = source.__getitems__(range(len(source)))
+    return rows
 
 
 def _parse_labels(labels: np.ndarray, task: Task, where: str) -> np.ndarray | None:
@@ -133,7 +134,7 @@ def _parse_labels(labels: np.ndarray, task: Task, where: str) -> np.ndarray | No
     return labels.astype(np.float32 if task.is_regression else np.int32)
 
 
-class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg]
+class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg, misc]
     """TFDS's GLUE, unpacked with `zipfile` because TFDS's own extraction imports TensorFlow."""
 
     name = "glue"
@@ -141,7 +142,8 @@ class _Glue(Glue, skip_registration=True):  # type: ignore[call-arg]
     _checksums_path = Glue._checksums_path
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> list[tfds.core.SplitGenerator]:
-        return super()._split_generators(_Unzipping(dl_manager))
+        splits: list[tfds.core.SplitGenerator] = super()._split_generators(_Unzipping(dl_manager))
+        return splits
 
 
 class _Unzipping:

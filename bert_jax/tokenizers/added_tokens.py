@@ -1,6 +1,6 @@
 """Tokens added to a vocabulary, and their special ones, from all files of a model directory that define them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import Json, Settings, read_json
 
 NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 """Names of BERT's special tokens in tokenizer files, in the order of `SpecialIds`."""
@@ -75,7 +75,7 @@ def special_names(added: Added | None) -> tuple[str, ...]:
     return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
 
 
-def read_added(file: Path, content: Mapping[str, Any], usual: bool = True) -> Added:
+def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
     """Read the added tokens of a model directory.
 
     If tokenizer_config.json has an added_tokens_decoder, it alone defines them. Otherwise they come from
@@ -116,7 +116,7 @@ def read_added(file: Path, content: Mapping[str, Any], usual: bool = True) -> Ad
     return Added(stated, tokens, [_token(path, value, text=True) for value in extra or ()])
 
 
-def _merge_special_map(path: Path, settings: dict[str, Any], extra: Any) -> Any:
+def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
     """Merge special_tokens_map.json into the settings; returns the special tokens without a name."""
     if not path.is_file():
         return extra
@@ -137,7 +137,7 @@ def _as_special(value: Any) -> Any:
     return {**value, "special": True} if isinstance(value, dict) else value
 
 
-def _listed(path: Path, settings: Mapping[str, Any], extra: Any) -> dict[int, AddedToken]:
+def _listed(path: Path, settings: Settings, extra: Any) -> dict[int, AddedToken]:
     """Read added_tokens.json; its tokens are special if another file lists them as special."""
     if not path.is_file():
         return {}
@@ -149,7 +149,7 @@ def _listed(path: Path, settings: Mapping[str, Any], extra: Any) -> dict[int, Ad
     }
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _named(settings: Settings) -> Json:
     return {
         name: value
         for name, value in settings.items()
@@ -157,21 +157,21 @@ def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sorted(named: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def _sorted(named: Settings) -> Iterable[tuple[str, Any]]:
     """Sort named tokens in the order of transformers, with a model's own names at the end."""
     return sorted(named.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER))
 
 
-def _content(token: Any) -> str:
+def _content(token: object) -> str:
     if isinstance(token, AddedToken):
         return token.content
     return str(token.get("content")) if isinstance(token, dict) else str(token)
 
 
-def _id(path: Path, value: Any) -> int:
+def _id(path: Path, value: object) -> int:
     if isinstance(value, bool) or not str(value).isdecimal():
         raise InputError(f"{path}: the id {value!r} of an added token is not a whole number")
-    return int(value)
+    return int(str(value))
 
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")

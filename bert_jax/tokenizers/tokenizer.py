@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import sentencepiece
@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS, read_added
 from bert_jax.tokenizers.long_sentences import cut_long
 from bert_jax.tokenizers.wordpiece_files import CONFIG, differences, read_parts, write_vocabulary
@@ -175,14 +176,14 @@ class WordPiece(_Assembling):
     def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
         return self.tokenizer.decode_batch([list(ids) for ids in pieces])
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Json:
         """Return the tokenizer_config.json from which `transformers` builds the same tokenizer."""
         described = json.loads(self.tokenizer.to_str())
         flags = {row.pop("id"): row for row in described["added_tokens"]}
         added = {row["content"] for row in flags.values()}
         # Naming a special token would add it to the tokenizer, which then matches it inside texts.
         named = {name: token for name, token in zip(NAMES, self.names, strict=True) if token in added}
-        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        settings: Json = {"tokenizer_class": "PreTrainedTokenizerFast"}
         if len(named) == len(NAMES) and not differences(described):
             settings = {
                 "tokenizer_class": "BertTokenizer",
@@ -241,10 +242,12 @@ class SentencePiece(_Assembling):
         return np.array([name.startswith(SPACE) for name in names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.processor.encode(list(texts), num_threads=self.num_threads)
+        pieces: list[list[int]] = self.processor.encode(list(texts), num_threads=self.num_threads)
+        return pieces
 
     def texts(self, pieces: Sequence[Sequence[int]]) -> list[str]:
-        return self.processor.decode([list(map(int, ids)) for ids in pieces])
+        texts: list[str] = self.processor.decode([list(map(int, ids)) for ids in pieces])
+        return texts
 
     def save(self, folder: Path) -> None:
         (folder / SENTENCEPIECE_FILE).write_bytes(self.model)

@@ -12,11 +12,14 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_jax.errors import InputError
+from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS
 from bert_jax.tokenizers.tokenizer import SPACE, SentencePiece, Tokenizer, WordPiece
 from bert_jax.tokenizers.wordpiece_files import CONFIG
 
 _PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are created on import, unseen by type checkers
+_Proto = Any
+"""A message of `_PROTOS`."""
 
 
 def to_fast(model: bytes) -> tokenizers.Tokenizer:
@@ -52,7 +55,7 @@ def to_fast(model: bytes) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _check(proto: Any) -> None:
+def _check(proto: _Proto) -> None:
     trainer = proto.trainer_spec
     problems = {
         f"its algorithm is {trainer.ModelType.Name(trainer.model_type).lower()}": trainer.model_type
@@ -67,7 +70,7 @@ def _check(proto: Any) -> None:
         raise InputError(f"this SentencePiece model cannot be converted to an equal tokenizer.json: {'; '.join(found)}")
 
 
-def _normalizer(proto: Any) -> normalizers.Normalizer:
+def _normalizer(proto: _Proto) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
@@ -83,7 +86,7 @@ def _normalizer(proto: Any) -> normalizers.Normalizer:
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
 
 
-def _model(proto: Any) -> models.Model:
+def _model(proto: _Proto) -> models.Model:
     pieces = [piece.piece for piece in proto.pieces]
     if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
         return models.Unigram([(piece.piece, piece.score) for piece in proto.pieces], unk_id=1, byte_fallback=False)
@@ -91,7 +94,7 @@ def _model(proto: Any) -> models.Model:
     return models.BPE(vocabulary, list(_merges(proto)), unk_token=pieces[1], fuse_unk=True)
 
 
-def _merges(proto: Any) -> Iterator[tuple[str, str]]:
+def _merges(proto: _Proto) -> Iterator[tuple[str, str]]:
     """Every way to form a piece from two others, best piece first: a SentencePiece model stores no merges."""
     known = {piece.piece for piece in proto.pieces[5:]}
     for piece in sorted(proto.pieces[5:], key=lambda piece: -piece.score):
@@ -111,7 +114,7 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     """
     tokenizer.save(folder)
     names = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
-    settings: dict[str, Any] = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: Json = {"model_max_length": max_length, "tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(tokenizer, SentencePiece):
         try:
             to_fast(tokenizer.model).save(str(folder / "tokenizer.json"))
@@ -125,6 +128,6 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
     write_json(folder / "special_tokens_map.json", names)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

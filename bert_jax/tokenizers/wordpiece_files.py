@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tokenizers
 from tokenizers import decoders
@@ -17,7 +17,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import Json, Settings, read_json
 from bert_jax.tokenizers.added_tokens import (
     NAMES,
     Added,
@@ -37,7 +37,7 @@ _USED_AS_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBack
 _HIGHEST = 1 << 24
 """Ids above this limit mean a damaged file; an embedding matrix of that many rows would exhaust memory."""
 
-_FIXED: dict[str, tuple[Any, ...]] = {
+_FIXED: dict[str, tuple[object, ...]] = {
     "do_basic_tokenize": (True, None),
     "never_split": (None, []),
     "clean_text": (True, None),
@@ -147,7 +147,7 @@ def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
     )
 
 
-def differences(described: Mapping[str, Any]) -> list[str]:
+def differences(described: Settings) -> list[str]:
     """Describe the parts of a tokenizer.json that differ from a BertTokenizer's."""
     normalizer, cutter, model = (described.get(part) or {} for part in ("normalizer", "pre_tokenizer", "model"))
     kinds = (
@@ -161,7 +161,7 @@ def differences(described: Mapping[str, Any]) -> list[str]:
     return [f"{field} {found!r} where BERT has {usual!r}" for field, found, usual in kinds if found != usual]
 
 
-def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, Json]:
     try:
         library, content = tokenizers.Tokenizer.from_file(str(file)), json.loads(file.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception
@@ -171,7 +171,7 @@ def _read_json(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     return library, content
 
 
-def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:
+def _refuse_unknown(config: Path, settings: Settings) -> None:
     for field, honoured in _FIXED.items():
         if field in settings and settings[field] not in honoured:
             raise InputError(f"{config}: {field} {settings[field]!r} is not supported; only {honoured[0]!r} is")
@@ -180,7 +180,7 @@ def _refuse_unknown(config: Path, settings: Mapping[str, Any]) -> None:
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
 
 
-def _class(file: Path, settings: Mapping[str, Any]) -> str:
+def _class(file: Path, settings: Settings) -> str:
     """Return the transformers class that a directory names, without the suffix Fast; BertTokenizer if it names none."""
     config = file.with_name("config.json")
     named = settings.get("tokenizer_class") or (read_json(config) if config.is_file() else {}).get("tokenizer_class")
@@ -194,7 +194,7 @@ def _class(file: Path, settings: Mapping[str, Any]) -> str:
     return plain
 
 
-def _decide_case(vocabulary: Path | None, settings: Mapping[str, Any], cased: bool | None) -> tuple[bool, str]:
+def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None) -> tuple[bool, str]:
     """Decide whether text is lowercased: as asked, else as stated, else by the vocabulary if given. Adds the reason."""
     stated = settings.get("do_lower_case")
     if cased is not None:
@@ -234,7 +234,7 @@ _NORMALIZER = (
 """Field of BertNormalizer, its name in tokenizer_config.json, and transformers' default."""
 
 
-def _warn_of_defaults(file: Path, normalizer: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+def _warn_of_defaults(file: Path, normalizer: Settings, stated: Settings) -> None:
     """Warn if a setting of tokenizer.json is overruled by the default of a setting that tokenizer_config.json omits."""
     vain = [
         f"{setting} {json.dumps(normalizer[field])}"
@@ -250,7 +250,7 @@ def _warn_of_defaults(file: Path, normalizer: Mapping[str, Any], stated: Mapping
 
 
 def _build(
-    file: Path, vocabulary: Mapping[str, int], settings: Mapping[str, Any], case: tuple[bool, str], added: Added
+    file: Path, vocabulary: Mapping[str, int], settings: Settings, case: tuple[bool, str], added: Added
 ) -> Parts:
     """Build a BertTokenizer from a vocabulary."""
     names = special_names(added)

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any
 
 from bert_jax.errors import InputError
-from bert_jax.files import plain, write_whole, writing
+from bert_jax.files import Json, Settings, plain, write_whole, writing
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
-Line = dict[str, Any]
+Line = Json
 """step (int), split ("train" or "heldout"), time (seconds since 1970) and what was measured (float)."""
 
 
@@ -33,7 +33,7 @@ class Log:
     """
 
     def __init__(
-        self, folder: Path, after: int = 0, wandb_project: str | None = None, settings: Mapping[str, Any] | None = None
+        self, folder: Path, after: int = 0, wandb_project: str | None = None, settings: Settings | None = None
     ) -> None:
         self.folder = Path(folder)
         self._wandb = None if wandb_project is None else _wandb_run(wandb_project, self.folder, settings or {})
@@ -92,7 +92,7 @@ class _Board:
     def close(self) -> None:
         self._events.close()
 
-    def _add(self, step: int, **content: Any) -> None:
+    def _add(self, step: int, **content: object) -> None:
         self._events.write_event(self._event(wall_time=time.time(), step=step, **content))
 
 
@@ -125,7 +125,7 @@ def _cut(path: Path, after: int) -> None:
         write_whole(path, lambda file: file.write(text.encode()))
 
 
-def _wandb_run(project: str, folder: Path, settings: Mapping[str, Any]) -> Any:
+def _wandb_run(project: str, folder: Path, settings: Settings) -> Any:
     """A run of Weights & Biases, or the same one gone on with: its id is the folder's name."""
     try:
         import wandb

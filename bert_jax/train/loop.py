@@ -4,11 +4,11 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import jax
 
 from bert_jax.train.step import TrainState
+from bert_jax.types import Step, Tree
 
 Metrics = dict[str, float]
 
@@ -60,9 +60,9 @@ class Watch:
 
 
 def fit(
-    train_step: Callable[..., Any],
+    train_step: Step,
     state: TrainState,
-    batches: Iterable[Any],
+    batches: Iterable[Tree],
     key: jax.Array,
     pause: Callable[[int], bool] = lambda step: True,
     watch: Callable[[int, Metrics], None] = lambda step, metrics: None,

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+
+from bert_jax.types import Tree
 
 
 class Prefetch:
@@ -18,17 +19,17 @@ class Prefetch:
         waited: seconds that were spent waiting for a batch.
     """
 
-    def __init__(self, batches: Iterable[Any], depth: int = 2) -> None:
+    def __init__(self, batches: Iterable[Tree], depth: int = 2) -> None:
         self.waited = 0.0
-        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+        self._queue: queue.Queue[tuple[Tree, BaseException | None]] = queue.Queue(depth)
         self._closed = False
         self._thread = threading.Thread(target=self._make, args=(batches,), name="prefetch", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tree]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Tree:
         start = time.perf_counter()
         batch, error = self._queue.get()
         self.waited += time.perf_counter() - start
@@ -46,7 +47,7 @@ class Prefetch:
             with contextlib.suppress(queue.Empty):
                 self._queue.get(timeout=0.01)
 
-    def _make(self, batches: Iterable[Any]) -> None:
+    def _make(self, batches: Iterable[Tree]) -> None:
         end: BaseException = StopIteration()
         try:
             for batch in batches:

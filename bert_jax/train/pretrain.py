@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +33,7 @@ from bert_jax.train.optim import make_optimizer, schedule
 from bert_jax.train.step import Objective, TrainState, init_state, make_train_step, pretrain_objective
 from bert_jax.train.throughput import flops_per_sequence
 from bert_jax.train.trainer import with_dropout
-from bert_jax.types import Params, PretrainBatch
+from bert_jax.types import Params, PretrainBatch, Step
 
 _STAGE = 2
 """Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
@@ -111,7 +110,8 @@ class Pretraining:
 
     def state_shapes(self) -> TrainState:
         """Shapes and types of a state."""
-        return jax.eval_shape(self.initial_state)
+        shapes: TrainState = jax.eval_shape(self.initial_state)
+        return shapes
 
     def batches(self, first: int) -> Iterator[PretrainBatch]:
         """This host's rows of the batches of all steps from `first` on, counted from 0."""
@@ -232,13 +232,14 @@ def with_tokens(objective: Objective) -> Objective:
     return measured
 
 
-def _eval_step(bert: BertConfig, config: PretrainConfig) -> Callable[..., Any]:
+def _eval_step(bert: BertConfig, config: PretrainConfig) -> Step:
     """`(params, batch) -> {name: (sum, count)}` over all devices, without dropout."""
     model = BertForPretraining(with_dropout(bert, 0.0), config.nsp_readout, target())
     objective = pretrain_objective(model, config.objective)
 
     def step(params: Params, batch: PretrainBatch) -> dict[str, Ratio]:
         terms = objective(params, batch, jax.random.key(0))
-        return add_devices(terms.losses | terms.measures)
+        sums: dict[str, Ratio] = add_devices(terms.losses | terms.measures)
+        return sums
 
     return step

@@ -6,7 +6,6 @@ sentences of the batch.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.heads import PairClassifier
 from bert_jax.parallel.devices import gather_devices
 from bert_jax.train.losses import Terms, accuracy, cosine, cross_entropy, squared_error, unit
-from bert_jax.types import Array, PairBatch, Params, Tokens
+from bert_jax.types import Array, PairBatch, Params, Tokens, Tree
 
 LARGEST_SCORE = 5.0
 """Similarity scores are from 0 to it; a cosine is trained to be score / 5."""
@@ -75,7 +74,7 @@ class PairClassification(SentenceObjective):
 
     def __call__(self, params: Params, batch: PairBatch, key: jax.Array) -> Terms:
         vectors = sentence_vectors(self.model, params, batch, key)
-        logits: Any = self.head.apply({"params": params["classifier"]}, *vectors)
+        logits: Tree = self.head.apply({"params": params["classifier"]}, *vectors)
         terms = (logits, batch.labels, batch.weights)
         return Terms({"cross_entropy": cross_entropy(*terms)}, {"accuracy": accuracy(*terms)})
 
@@ -118,6 +117,6 @@ class Contrast(SentenceObjective):
 def sentence_vectors(model: SentenceEncoder, params: Params, batch: PairBatch, key: jax.Array) -> tuple[Array, Array]:
     """u and v [B E] of each pair, from one pass over both: their dropout differs."""
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.first, batch.second)
-    vectors: Any = model.apply({"params": params}, both, train=True, rngs={"dropout": key})
+    vectors: Tree = model.apply({"params": params}, both, train=True, rngs={"dropout": key})
     u, v = jnp.split(vectors, 2)
     return u, v

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ from bert_jax.train.trainer import (
     train,
     with_dropout,
 )
-from bert_jax.types import Params
+from bert_jax.types import Params, Step
 
 
 class PairData(NamedTuple):
@@ -156,7 +156,7 @@ def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:
 
 
 def _cosines(
-    predict_step: Callable[..., Any],
+    predict_step: Step,
     params: Params,
     pairs: PairExamples,
     config: SiameseConfig,
@@ -168,4 +168,5 @@ def _cosines(
     )
     u, v = np.split(vectors.astype(np.float64), 2)
     lengths = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
-    return ((u * v).sum(1) / np.maximum(lengths, 1e-16)).astype(np.float32)
+    cosines: np.ndarray = ((u * v).sum(1) / np.maximum(lengths, 1e-16)).astype(np.float32)
+    return cosines

@@ -26,6 +26,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSt
 from bert_jax.errors import InputError
 from bert_jax.files import remedy, writing
 from bert_jax.train.step import TrainState
+from bert_jax.types import Tree
 
 DAMAGED = ".damaged"
 """What is appended to the name of a checkpoint that could not be read; it is kept, but not looked at again."""
@@ -132,7 +133,8 @@ class Checkpoints:
         shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (saved["state"], empty)]
         if shapes[0] != shapes[1]:  # Orbax does not mind
             raise ValueError("an array has another shape than the model's: it is a checkpoint of another one")
-        return saved["state"]
+        state: TrainState = saved["state"]
+        return state
 
     def _set_aside(self, failures: list[tuple[int, str]], used: int) -> None:
         for step, reason in failures:
@@ -192,7 +194,7 @@ def _set_strangers_aside(folder: Path) -> None:
             path.rename(path.with_name(path.name + DAMAGED))
 
 
-def _with_checksums(state: TrainState) -> dict[str, Any]:
+def _with_checksums(state: TrainState) -> dict[str, Tree]:
     return {"state": state, "checksums": _checksums(state)}
 
 

@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,9 @@ from bert_jax.data.objectives import make_objectives
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.parallel.devices import add_devices, device_index, replicate
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
-from bert_jax.types import Array, Params, PretrainBatch, TaskBatch
+from bert_jax.types import Array, Model, Params, PretrainBatch, Step, TaskBatch, Tree
 
-Objective = Callable[[Params, Any, jax.Array], Terms]
+Objective = Callable[[Params, Tree, jax.Array], Terms]
 """`(params, batch, key) -> Terms`, over one device's part of the batch."""
 
 
@@ -30,12 +30,11 @@ class TrainState(NamedTuple):
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step. It copies `params`, because the steps donate their state."""
-    return replicate(TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params)))
+    state: TrainState = replicate(TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params)))
+    return state
 
 
-def make_train_step(
-    objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1
-) -> Callable[..., Any]:
+def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1) -> Step:
     """`(state, batch, key) -> (state, metrics)` for `parallel.map_train_step`.
 
     The gradient is that of the global mean: each loss's sum over all devices and pieces divided by its
@@ -50,18 +49,19 @@ def make_train_step(
             the same step however it is divided between devices and pieces.
     """
 
-    def step(state: TrainState, batch: Any, key: Array) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(key, state.step)
         # Counts do not depend on the parameters: XLA removes the rest of this evaluation.
         losses = objective(state.params, batch, key).losses
         totals = add_devices({name: ratio.count for name, ratio in losses.items()})
 
-        def part(piece: Any, index: Array) -> tuple[Params, Terms]:
+        def part(piece: Tree, index: Array) -> tuple[Params, Terms]:
             def share(params: Params) -> tuple[Array, Terms]:
                 terms = objective(params, piece, jax.random.fold_in(key, index))
                 return _total(ratio.sum / jnp.maximum(totals[name], 1) for name, ratio in terms.losses.items()), terms
 
-            return jax.grad(share, has_aux=True)(state.params)
+            gradient: tuple[Params, Terms] = jax.grad(share, has_aux=True)(state.params)
+            return gradient
 
         grads, terms = add_devices(_sum_of_parts(part, batch, accumulate))
         norm = optax.tree.norm(grads)
@@ -78,7 +78,7 @@ def _total(values: Iterable[Array]) -> Array:
     return functools.reduce(operator.add, values)
 
 
-def _sum_of_parts(part: Callable[..., Any], batch: Any, pieces: int) -> Any:
+def _sum_of_parts(part: Step, batch: Tree, pieces: int) -> Tree:
     """The sum of `part(piece, index)` over the pieces of this device's batch, one after the other."""
     first = device_index() * pieces
     if pieces == 1:
@@ -86,7 +86,7 @@ def _sum_of_parts(part: Callable[..., Any], batch: Any, pieces: int) -> Any:
     batch = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
     head, tail = (jax.tree.map(lambda x, cut=cut: x[cut], batch) for cut in (0, slice(1, None)))
 
-    def add(total: Any, piece: tuple[Any, Array]) -> tuple[Any, None]:
+    def add(total: Tree, piece: tuple[Tree, Array]) -> tuple[Tree, None]:
         return jax.tree.map(jnp.add, total, part(*piece)), None
 
     return jax.lax.scan(add, part(head, first), (tail, first + jnp.arange(1, pieces)))[0]
@@ -101,7 +101,7 @@ def task_objective(model: SequenceClassifier) -> Objective:
     """Cross-entropy over classes, or squared error where labels are scores."""
 
     def objective(params: Params, batch: TaskBatch, key: jax.Array) -> Terms:
-        logits: Any = model.apply({"params": params}, batch.tokens, train=True, rngs={"dropout": key})
+        logits: Tree = model.apply({"params": params}, batch.tokens, train=True, rngs={"dropout": key})
         if jnp.issubdtype(batch.labels.dtype, jnp.floating):
             return Terms({"mse": squared_error(logits[:, 0], batch.labels, batch.weights)}, {})
         terms = (logits, batch.labels, batch.weights)
@@ -115,7 +115,7 @@ def pretrain_objective(model: BertForPretraining, config: ObjectiveConfig | None
     parts = make_objectives(config or ObjectiveConfig())
 
     def objective(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:
-        logits: Any = model.apply(
+        logits: Tree = model.apply(
             {"params": params}, batch.tokens, batch.masked_positions, train=True, rngs={"dropout": key}
         )
         labelled = {name: found for part in parts for name, found in part.labelled(logits, batch).items()}
@@ -127,11 +127,11 @@ def pretrain_objective(model: BertForPretraining, config: ObjectiveConfig | None
     return objective
 
 
-def make_predict_step(model: Any) -> Callable[..., Array]:
+def make_predict_step(model: Model) -> Callable[..., Array]:
     """`(params, tokens) -> [B ...]`, a model's outputs without dropout, for `parallel.map_predict_step`."""
 
-    def step(params: Params, tokens: Any) -> Array:
-        outputs: Any = model.apply({"params": params}, tokens)
+    def step(params: Params, tokens: Tree) -> Array:
+        outputs: Array = model.apply({"params": params}, tokens)
         return outputs
 
     return step

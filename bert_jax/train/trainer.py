@@ -5,22 +5,29 @@ Fine-tuning and the training of sentence vectors add their data, their objective
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
 import optax
 
-from bert_jax.config import BertConfig, OptimConfig, Precision
+from bert_jax.config import BertConfig, OptimConfig, Precision, ReadoutConfig
 from bert_jax.parallel.devices import map_predict_step, map_train_step
 from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
 from bert_jax.train.loop import Diverged, Metrics, fit
 from bert_jax.train.optim import make_optimizer
 from bert_jax.train.step import Objective, init_state, make_predict_step, make_train_step
-from bert_jax.types import Params
+from bert_jax.types import Model, Params, Step, Tree
 
 Outputs = dict[str, np.ndarray]
 """Outputs of a model [rows ...] by the name of their evaluation set."""
+
+
+class Reader(Model, Protocol):
+    """A model over tokens that has a readout, such as `SequenceClassifier`."""
+
+    config: BertConfig
+    readout: ReadoutConfig
 
 
 class Program(NamedTuple):
@@ -29,18 +36,18 @@ class Program(NamedTuple):
     model: as it is trained. predict_step: `(params, tokens) -> [B ...]`, by the model as it is evaluated.
     """
 
-    model: Any
+    model: Reader
     optimizer: optax.GradientTransformation
-    train_step: Callable[..., Any]
-    predict_step: Callable[..., Any]
+    train_step: Step
+    predict_step: Step
 
 
 def make_program(
-    model: Any,
+    model: Reader,
     objective: Objective,
     optim: OptimConfig,
     steps: int,
-    evaluated: Any | None = None,
+    evaluated: Reader | None = None,
     precision: Precision = "default",
 ) -> Program:
     """Map the steps of a model over the devices; nothing is compiled before the first batch.
@@ -64,7 +71,7 @@ def make_program(
 def train(
     program: Program,
     params: Params,
-    batches: Iterable[Any],
+    batches: Iterable[Tree],
     key: jax.Array,
     evaluate: Callable[[Params], Outputs],
     on_step: Callable[[int, Metrics], None],
@@ -91,7 +98,7 @@ def train(
     return outputs, state.params
 
 
-def initial_params(pretrained: Pretrained, model: Any, key: jax.Array, from_scratch: bool = False) -> Params:
+def initial_params(pretrained: Pretrained, model: Reader, key: jax.Array, from_scratch: bool = False) -> Params:
     """The checkpoint's encoder with a fresh readout and heads; its trained pooler where the readout asks.
 
     From scratch, nothing of the checkpoint is taken.

@@ -1,7 +1,6 @@
 """A figure for each of five claims about [CLS], from the data frames of `bert_jax.analysis.claims.frames`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_jax.analysis.figures import COLOURS
+from bert_jax.files import Json
 from bert_jax.study.regimes import regime_title
 
 NAMES = {
@@ -55,7 +55,7 @@ def draw_knockout(frame: pd.DataFrame) -> Figure:
     return _panels(frame, panel, "block in which [CLS] sees only itself; dotted: nothing taken away")
 
 
-def draw_attention(found: Sequence[dict[str, Any]], targets: Sequence[str]) -> Figure:
+def draw_attention(found: Sequence[Json], targets: Sequence[str]) -> Figure:
     """How [CLS] attends, a row of panels per encoder, the mean of its tasks: shares by layer; to words, and entropy, by
     head."""
     found = [_mean_attention(found, encoder) for encoder in dict.fromkeys(one["encoder"] for one in found)]
@@ -82,7 +82,7 @@ def draw_attention(found: Sequence[dict[str, Any]], targets: Sequence[str]) -> F
     return figure
 
 
-def _mean_attention(found: Sequence[dict[str, Any]], encoder: str) -> dict[str, Any]:
+def _mean_attention(found: Sequence[Json], encoder: str) -> Json:
     its_own = [one for one in found if one["encoder"] == encoder]
     return {"encoder": encoder} | {name: np.mean([one[name] for one in its_own], 0) for name in ("shares", "evenness")}
 
@@ -219,7 +219,7 @@ def _panels(
     return figure
 
 
-def _line(axes: Axes, x: Any, line: pd.DataFrame, colour: str, name: str) -> None:
+def _line(axes: Axes, x: np.ndarray | pd.Series, line: pd.DataFrame, colour: str, name: str) -> None:
     axes.plot(x, line["mean"], "o-", color=colour, markersize=4, linewidth=1.3, label=name)
     axes.fill_between(x, line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
 

@@ -188,9 +188,9 @@ def _described(frame: pd.DataFrame, column: str = "over") -> str:
     return " ".join(f"{regimes}: {LEVELS[str(level)][0].lower()}{LEVELS[str(level)][1:]}" for level, regimes in named)
 
 
-def _pivot(frame: pd.DataFrame, keys: list[str], columns: str, cell: Callable[[Any], str]) -> pd.DataFrame:
+def _pivot(frame: pd.DataFrame, keys: list[str], columns: str, cell: Callable[[pd.Series], str]) -> pd.DataFrame:
     """A table of text: a line for each combination of keys, a column for each value of `columns`, in their order."""
-    lines: dict[tuple[Any, ...], dict[str, str]] = {}
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
     for _, line in frame.iterrows():
         key = tuple(_name(name, line[name]) for name in keys)
         lines.setdefault(key, dict(zip(_titles(keys), key, strict=True)))[_name(columns, line[columns])] = cell(line)
@@ -203,11 +203,11 @@ def _titles(keys: list[str]) -> list[str]:
 
 def _name(column: str, value: Any) -> str:
     if column == "pooling":
-        return NAMES.get(value, value)
+        value = NAMES.get(value, value)
     return str(int(value)) if column == "layer" else str(value)
 
 
-def _firsts(frame: pd.DataFrame, keys: list[str], cell: Callable[[Any], str]) -> list[str]:
+def _firsts(frame: pd.DataFrame, keys: list[str], cell: Callable[[pd.Series], str]) -> list[str]:
     return [cell(here.iloc[0]) for _, here in frame.groupby(keys, sort=False)]
 
 
@@ -215,27 +215,27 @@ def _with_regimes(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(regime=[regime_title(regime) for regime in frame["regime"]])
 
 
-def _alone(line: Any) -> str:
+def _alone(line: pd.Series) -> str:
     """A score, and whether runs failed or learned nothing."""
     return ", ".join([f"{line['mean']:.1f}", *_troubles(line)])
 
 
-def _cell(line: Any) -> str:
+def _cell(line: pd.Series) -> str:
     """A score, its difference, and whether runs failed or learned nothing."""
     change = "" if math.isnan(line["difference"]) else f" ({_change(line)})"
     return ", ".join([f"{line['mean']:.1f}{change}", *_troubles(line)])
 
 
-def _troubles(line: Any) -> list[str]:
+def _troubles(line: pd.Series) -> list[str]:
     return [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
 
 
-def _change(line: Any) -> str:
+def _change(line: pd.Series) -> str:
     star = "*" if line["p_adjusted"] < 0.05 else ""
     text = _interval(line, "") + star
     return text + (f"; {_interval(line, '_kept')}" if line["pairs"] > line["pairs_kept"] > 0 else "")
 
 
-def _interval(line: Any, which: str) -> str:
+def _interval(line: pd.Series, which: str) -> str:
     difference, low, high = (line[f"difference{name}{which}"] for name in ("", "_low", "_high"))
     return f"{difference:+.1f} [{low:.1f}, {high:.1f}]"

@@ -19,7 +19,7 @@ import pandas as pd
 from bert_jax.analysis.comparison import correct, differences, may_judge, summarise
 from bert_jax.analysis.estimates import Where, estimate, finished
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import Json, read_json
 from bert_jax.study.store import Row, read_rows
 
 ABOUT = "about.json"
@@ -45,7 +45,7 @@ class Part(NamedTuple):
         return [row for row in self.rows if row.readout.split("/")[0] == layers]
 
 
-def read_about(out: Path) -> dict[str, Any]:
+def read_about(out: Path) -> Json:
     """What `ABOUT` holds.
 
     Raises:
@@ -90,10 +90,10 @@ def by_layer(out: Path, part: str = "layers") -> pd.DataFrame:
     return _with_readout(_joined(frames))
 
 
-def attention(out: Path) -> list[dict[str, Any]]:
+def attention(out: Path) -> list[Json]:
     """How [CLS] attends, a dictionary per kind of encoder and task: encoder, title, texts, and arrays shares [N H 3],
     entropy [N H] and evenness [N H], the means of its pretrainings."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[Json]] = {}
     for encoder in read_about(out)["encoders"]:
         for path in sorted((out / encoder / "attention").glob("*.json")):
             content = read_json(path, remedy="delete it, and give the command again")
@@ -196,7 +196,7 @@ _KEPT = ["pairs", "pairs_kept", "difference_kept", "difference_low_kept", "diffe
 _NONE = dict.fromkeys([*CHANGE, *_KEPT], math.nan) | {"difference_over": "", "verdict": False}
 
 
-def _between(first: Part, other: Part, line: Any) -> dict[str, Any]:
+def _between(first: Part, other: Part, line: Any) -> Json:
     """The difference of a cell to that of another encoder."""
     pooling = line.readout.split("/")[1]
     rows = [

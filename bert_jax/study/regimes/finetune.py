@@ -5,7 +5,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from bert_jax.checkpoints.exchange import save_tuned
 from bert_jax.checkpoints.export import Tuned, target_of
 from bert_jax.config import FinetuneConfig
 from bert_jax.evaluate import metrics
+from bert_jax.files import Json
 from bert_jax.study.cards import finetuning_card
 from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
 from bert_jax.study.run import Run
@@ -48,7 +48,7 @@ def _finetune(
     trained: list[Tuned] = []
     failed, start = None, time.perf_counter()
     predictions: dict[str, np.ndarray] = {}
-    details: dict[str, Any] = {}
+    details: Json = {}
 
     def on_step(step: int, values: dict[str, float]) -> None:
         bench.bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")

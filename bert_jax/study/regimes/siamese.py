@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bert_jax.study.pair_sources import OBJECTIVES
 from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
+from bert_jax.study.store import Predictions, Row
 from bert_jax.tasks.task import Task
 from bert_jax.train.loop import Diverged
 from bert_jax.train.siamese import (
@@ -43,7 +45,9 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
         yield _train(bench, splits, data, run, dataclasses.replace(run.settings, max_length=limit))
 
 
-def _train(bench: Bench, splits: TaskSplits, data: PairData, run: Run, config: SiameseConfig) -> Any:
+def _train(
+    bench: Bench, splits: TaskSplits, data: PairData, run: Run, config: SiameseConfig
+) -> tuple[Row, Predictions]:
     line = bench.bar.add_task(f"{splits.task.name} {run.name}", total=num_steps(data, config), note="")
     failed, trained, start = None, None, time.perf_counter()
 
@@ -81,7 +85,7 @@ def _save(bench: Bench, splits: TaskSplits, run: Run, trained: Trained) -> None:
     entry = {"objective": splits.task.name, "train": list(splits.train_names), "settings": run.config}
     model = trained_model(bench.pretrained, trained, run.readout)
 
-    def write(folder: Any) -> None:
+    def write(folder: Path) -> None:
         model.save(folder)
         write_history(folder, [*before, entry])
 

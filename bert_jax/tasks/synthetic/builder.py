@@ -5,23 +5,24 @@ import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from bert_jax.files import Json
 from bert_jax.tasks.synthetic.suite import ROWS, TASKS, read
 from bert_jax.tasks.task import Task
 
 
 @dataclasses.dataclass
-class SyntheticConfig(tfds.core.BuilderConfig):
+class SyntheticConfig(tfds.core.BuilderConfig):  # type: ignore[misc]
     """One task of the suite, drawn with seed 0; `name` is the task's name."""
 
     task: Task | None = None
 
 
-class SyntheticSuite(tfds.core.GeneratorBasedBuilder):
+class SyntheticSuite(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     """The synthetic tasks with GLUE's features: the task's texts, `label` and `idx`.
 
     Needs no TensorFlow and no download:
@@ -36,17 +37,17 @@ class SyntheticSuite(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         task = self.builder_config.task
-        features: dict[str, Any] = {text: tfds.features.Text() for text in task.texts}
+        features: dict[str, object] = {text: tfds.features.Text() for text in task.texts}
         features["label"] = np.float32 if task.is_regression else tfds.features.ClassLabel(names=task.classes)
         features["idx"] = np.int32
         return tfds.core.DatasetInfo(
             builder=self, description=task.needs, features=tfds.features.FeaturesDict(features)
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Json]]]:
         return {split: self._generate_examples(split) for split in ROWS}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, Json]]:
         task = self.builder_config.task
         rows = read(task, split)
         assert rows.labels is not None, "all of its splits have labels"
