@@ -20,12 +20,12 @@ import numpy as np
 import psutil
 
 from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
-from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus import readers
 from bert_jax.corpus.corpus import Corpus, starts
 from bert_jax.corpus.sentences import sentences_of
 from bert_jax.corpus.shards import read_corpus
 from bert_jax.data.examples import PretrainData
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.tokenizers.tokenizer import SpecialIds, load_tokenizer
 
 PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")

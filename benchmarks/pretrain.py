@@ -97,9 +97,9 @@ def seconds_per_step(make: Callable[..., Any], rest: tuple[Any, ...], shape: tup
 
 def examples(shape: tuple[int, int], n: int) -> list[Any]:
     """The first `n` batches of a corpus of random words, in sentences of 20."""
-    from bert_jax.config import ObjectiveConfig
     from bert_jax.corpus.corpus import Corpus
     from bert_jax.data.examples import PretrainData
+    from bert_jax.pretrain_config import ObjectiveConfig
     from bert_jax.tokenizers.tokenizer import SpecialIds
 
     tokens = np.random.default_rng(0).integers(1000, VOCABULARY, 400_000).astype(np.uint16)

@@ -5,7 +5,8 @@ python -m experiments.what_is_in_cls cls-synthetic
 
 from pathlib import Path
 
-from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig, ProbeConfig, VocabConfig
+from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks import synthetic
 from experiments.settings.claims import ClsRun
 

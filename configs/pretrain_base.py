@@ -8,7 +8,8 @@ python -m experiments.pretrain base --corpus DIR
 
 from pathlib import Path
 
-from bert_jax.config import ComputeConfig, LongPhase, OptimConfig, PretrainConfig
+from bert_jax.config import ComputeConfig, OptimConfig
+from bert_jax.pretrain_config import LongPhase, PretrainConfig
 from experiments.settings.pretraining import PretrainRun
 
 NAME = "base"

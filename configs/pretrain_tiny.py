@@ -5,7 +5,7 @@ python -m experiments.pretrain tiny
 
 from pathlib import Path
 
-from bert_jax.config import PretrainConfig, VocabConfig
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from experiments.settings.pretraining import PretrainRun
 
 NAME = "tiny"

@@ -9,7 +9,8 @@ python -m experiments.pretrain wikipedia-tiny
 
 from pathlib import Path
 
-from bert_jax.config import OptimConfig, PretrainConfig
+from bert_jax.config import OptimConfig
+from bert_jax.pretrain_config import PretrainConfig
 from experiments.settings.pretraining import PretrainRun
 
 NAME = "wikipedia-tiny"

@@ -8,7 +8,8 @@ python -m experiments.ablate_pooling synthetic
 
 from pathlib import Path
 
-from bert_jax.config import FinetuneConfig, OptimConfig, PretrainConfig, VocabConfig
+from bert_jax.config import FinetuneConfig, OptimConfig
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks import synthetic
 from experiments.settings.ablation import Ablation
 

@@ -8,19 +8,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from tyro.conf import Suppress
 
-from bert_jax.config import (
-    FinetuneConfig,
-    LongPhase,
-    OptimConfig,
-    PretrainConfig,
-    ProbeConfig,
-    SiameseConfig,
-    StsConfig,
-    VocabConfig,
-    preset,
-)
+from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig, SiameseConfig, StsConfig, preset
 from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import LongPhase, PretrainConfig, VocabConfig
 from bert_jax.train.throughput import flops_per_sequence
 from experiments.settings.shared import check_counts, check_lists
 from experiments.tables.table import Encoder, Table

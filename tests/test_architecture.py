@@ -10,7 +10,7 @@ FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 
 LEVELS = (
     ("bert_jax.errors", "bert_jax.types", "bert_jax.spec", "bert_jax.version", "bert_jax.rounding"),
-    ("bert_jax.config", "bert_jax.files", "bert_jax.json_lines", "bert_jax.json_object"),
+    ("bert_jax.config", "bert_jax.pretrain_config", "bert_jax.files", "bert_jax.json_lines", "bert_jax.json_object"),
     ("bert_jax.tokenizers", "bert_jax.tasks", "bert_jax.model"),
     ("bert_jax.corpus", "bert_jax.checkpoints"),
     ("bert_jax.data",),

@@ -185,7 +185,7 @@ def test_a_tokenizer_of_another_model_is_refused(bert: Pretrained, tmp_path: Pat
     bert.save(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
     with (tmp_path / "vocab.txt").open("a") as file:
-        file.writelines(f"more{n}\n" for n in range(26))
+        file.writelines(f"##more{n}\n" for n in range(26))
     message = refused(bert_jax.load, tmp_path)
     assert "the tokenizer has ids up to 60, config.json's vocab_size is 60" in message
 

@@ -21,7 +21,6 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus import readers, shards, vocabulary
 from bert_jax.corpus.archives import read_members, reading
 from bert_jax.corpus.corpus import Document
@@ -34,6 +33,7 @@ from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL, Json
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import SentencePiece, Tokenizer, digest_files, load_tokenizer
 
 Files = dict[str, bytes]

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus import readers, shards, vocabulary
 from bert_jax.corpus.archives import reading
 from bert_jax.corpus.corpus import Document
@@ -28,6 +27,7 @@ from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.corpus.workers import Call, Workers, start_workers
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL, Json
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import (
     TOKENIZER_FILES,
     SentencePiece,

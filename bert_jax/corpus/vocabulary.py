@@ -4,8 +4,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus.sentences import clean, split_sentences
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import train_sentencepiece
 
 COVERAGE = 0.9998

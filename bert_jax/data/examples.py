@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.counter_rng import Epoch, bits, shuffled, uniform
 from bert_jax.data.objectives import (
@@ -17,6 +16,7 @@ from bert_jax.data.objectives import (
     num_examples,
 )
 from bert_jax.data.segments import NUM_DRAWS, Pairs
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.types import PretrainBatch, Tokens
 

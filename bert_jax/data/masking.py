@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
-from bert_jax.config import ObjectiveConfig
+from bert_jax.pretrain_config import ObjectiveConfig
 
 _LONGEST, _STOP = 10, 0.2
 """A span has at most 10 words and ends after each with probability 0.2: 3.8 words in the mean (arXiv 1907.10529)."""

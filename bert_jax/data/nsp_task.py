@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus.corpus import Corpus, starts
 from bert_jax.corpus.shards import read_corpus
 from bert_jax.data.counter_rng import shuffled, uniform
 from bert_jax.data.objectives import make_pairs, num_examples
 from bert_jax.data.segments import NUM_DRAWS
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.checkpoints.checkpoint import Carried, Checkpoint
-from bert_jax.config import BertConfig, PretrainConfig, ReadoutConfig, preset
+from bert_jax.config import BertConfig, ReadoutConfig, preset
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
 from bert_jax.data.objectives import make_objectives
@@ -25,6 +25,7 @@ from bert_jax.parallel.devices import (
     target,
     this_host,
 )
+from bert_jax.pretrain_config import PretrainConfig
 from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Metrics, fit

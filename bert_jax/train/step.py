@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.data.objectives import make_objectives
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.parallel.devices import add_devices, device_index, replicate
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.train.losses import Ratio, Terms, accuracy, cross_entropy, squared_error
 from bert_jax.types import Array, Model, Params, PretrainBatch, Step, TaskBatch, Tree
 

@@ -6,8 +6,9 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from bert_jax.config import FinetuneConfig, PretrainConfig, ProbeConfig, ReadoutConfig, StsConfig, VocabConfig
+from bert_jax.config import FinetuneConfig, ProbeConfig, ReadoutConfig, StsConfig
 from bert_jax.errors import InputError, unknown
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Task
 from experiments.settings.shared import GlueFolder, Repeats, SentEvalFolder, SyntheticEncoder

@@ -7,9 +7,9 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus.prepare import TextConfig
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import VocabConfig
 
 
 @dataclass(frozen=True, kw_only=True)

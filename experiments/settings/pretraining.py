@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bert_jax.config import PretrainConfig, VocabConfig
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from experiments.settings.shared import SyntheticEncoder
 
 

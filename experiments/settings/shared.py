@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bert_jax.config import PretrainConfig, ReadoutConfig, VocabConfig
+from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError, unknown
+from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks.task import Task
 
 

@@ -4,9 +4,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 from bert_jax.checkpoints.card import carried_card, plain_card, pretraining_card
-from bert_jax.config import BertConfig, ObjectiveConfig, PretrainConfig, VocabConfig
+from bert_jax.config import BertConfig
 from bert_jax.data.objectives import make_objectives
 from bert_jax.files import plain
+from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig, VocabConfig
 
 LOG = [
     {"step": 10, "split": "train", "time": 1.0, "mlm_loss": 9.0},

@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus.prepare import TextConfig, prepare
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import VocabConfig
 
 pytest.importorskip("apache_beam", reason="apache-beam, the extra [beam], is not installed")
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus import prepare as module
 from bert_jax.corpus import vocabulary
 from bert_jax.corpus.prepare import TextConfig, prepare, prepare_documents
@@ -23,6 +22,7 @@ from bert_jax.corpus.sentences import sentences_of
 from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import WordPiece, load_tokenizer, train_sentencepiece
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus import shards
 from bert_jax.corpus.corpus import (
     Document,
@@ -27,6 +26,7 @@ from bert_jax.corpus.shards import (
     write_shard,
 )
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import load_tokenizer, train_sentencepiece
 
 WORDS = "one two three four five six seven eight nine ten".split()

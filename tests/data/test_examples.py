@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from corpora import HARD, SPECIAL, corpus_of, document_of, random_corpus
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.corpus.corpus import Corpus, tokenize_documents
 from bert_jax.data.counter_rng import uniform
 from bert_jax.data.examples import PretrainData
 from bert_jax.data.objectives import make_pairs
 from bert_jax.data.segments import NUM_DRAWS
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.tokenizers.tokenizer import SpecialIds, WordPiece, train_sentencepiece
 from bert_jax.types import PretrainBatch
 

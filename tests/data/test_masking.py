@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.data.counter_rng import bits, uniform
 from bert_jax.data.masking import choose_words, mask_tokens, next_tokens, num_slots
 from bert_jax.data.objectives import make_objectives
+from bert_jax.pretrain_config import ObjectiveConfig
 
 VOCABULARY = (5, 1000)
 STARTS = uniform(0, 0, np.arange(1000), 9, 1)[:, 0] < 0.6

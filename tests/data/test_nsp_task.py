@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.data.nsp_task import draw, follow_splits, read_documents
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 
 DOCUMENTS = [[" ".join(f"d{d}s{s}w{w}" for w in range(5)) + "." for s in range(8)] for d in range(20)]

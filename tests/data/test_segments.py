@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from corpora import HARD, corpus_of, document_of, random_corpus
 
-from bert_jax.config import ObjectiveConfig
 from bert_jax.data.counter_rng import uniform
 from bert_jax.data.objectives import make_pairs, num_examples
 from bert_jax.data.segments import NUM_DRAWS
+from bert_jax.pretrain_config import ObjectiveConfig
 
 NSP, SOP, NONE = (ObjectiveConfig(pairs=pairs) for pairs in ("nsp", "sop", "none"))
 KINDS = pytest.mark.parametrize("objective", [NSP, SOP, NONE], ids=["nsp", "sop", "none"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.config import VocabConfig
 from bert_jax.corpus.shards import read_corpus
 from bert_jax.errors import InputError
+from bert_jax.pretrain_config import VocabConfig
 from experiments.cli import parse, run
 from experiments.prepare_corpus import main
 from experiments.settings.corpus import PrepareCorpus

@@ -15,9 +15,10 @@ import pytest
 
 import bert_jax
 from bert_jax import config as architectures
-from bert_jax.config import BertConfig, VocabConfig
+from bert_jax.config import BertConfig
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.files import LOCK, locked
+from bert_jax.pretrain_config import VocabConfig
 from bert_jax.tasks import synthetic
 from bert_jax.train import loop
 from bert_jax.train.log import read_log

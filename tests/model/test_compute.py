@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.config import BertConfig, ComputeConfig, PretrainConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ComputeConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.model.encoder import Encoder, has_kernel
+from bert_jax.pretrain_config import PretrainConfig
 from bert_jax.types import Target, Tokens
 
 WAYS = {

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.config import ComputeConfig, FinetuneConfig, PretrainConfig, ReadoutConfig, SiameseConfig
+from bert_jax.config import ComputeConfig, FinetuneConfig, ReadoutConfig, SiameseConfig
 from bert_jax.evaluate import attention_maps, features, linear
 from bert_jax.files import digest, plain
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import Mapped, map_eval_step, map_train_step, split_batch
+from bert_jax.pretrain_config import PretrainConfig
 from bert_jax.pretrained import _embed_step, init_all
 from bert_jax.train import finetune, siamese
 from bert_jax.train.optim import make_optimizer

@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax import config as settings
 from bert_jax.analysis.curves import draw_curves
-from bert_jax.config import BertConfig, ObjectiveConfig, OptimConfig, PretrainConfig
+from bert_jax.config import BertConfig, OptimConfig
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.counter_rng import uniform
 from bert_jax.data.examples import PretrainData
@@ -27,6 +27,7 @@ from bert_jax.data.objectives import (
 from bert_jax.data.segments import NUM_DRAWS
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
+from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig
 from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.train.pretrain import Pretraining, bert_config
 from bert_jax.train.step import pretrain_objective

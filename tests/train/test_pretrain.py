@@ -7,21 +7,13 @@ import pytest
 
 import bert_jax
 from bert_jax import config as settings
-from bert_jax.config import (
-    BertConfig,
-    ComputeConfig,
-    FinetuneConfig,
-    LongPhase,
-    ObjectiveConfig,
-    OptimConfig,
-    PretrainConfig,
-    ReadoutConfig,
-)
+from bert_jax.config import BertConfig, ComputeConfig, FinetuneConfig, OptimConfig, ReadoutConfig
 from bert_jax.corpus.corpus import Corpus, tokenize_documents
 from bert_jax.data.examples import PretrainData
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import replicate
+from bert_jax.pretrain_config import LongPhase, ObjectiveConfig, PretrainConfig
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as finetuning

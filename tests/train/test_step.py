@@ -6,11 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.config import BertConfig, ObjectiveConfig, OptimConfig, ReadoutConfig
+from bert_jax.config import BertConfig, OptimConfig, ReadoutConfig
 from bert_jax.corpus.corpus import Corpus
 from bert_jax.data.examples import PretrainData
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.parallel.devices import least_batch, map_train_step
+from bert_jax.pretrain_config import ObjectiveConfig
 from bert_jax.tokenizers.tokenizer import SpecialIds
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.losses import Ratio, Terms

@@ -7,11 +7,12 @@ import pytest
 from jax import eval_shape, random
 
 from bert_jax import pretrained as embedding
-from bert_jax.config import BertConfig, FinetuneConfig, ObjectiveConfig, PretrainConfig, ReadoutConfig, SiameseConfig
+from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig, SiameseConfig
 from bert_jax.errors import InputError
 from bert_jax.evaluate import features
 from bert_jax.model import encoder
 from bert_jax.parallel import devices
+from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig
 from bert_jax.train import finetune, pretrain, siamese
 from bert_jax.train.sentence_objectives import SENTENCE_OBJECTIVES
 from bert_jax.types import Target, Tokens
