@@ -16,7 +16,7 @@ test: .venv/installed-test
 
 # Apache Beam holds packages back (protobuf, pyarrow, pillow), so it has an environment of its own.
 test-beam: .venv-beam/installed
-	.venv-beam/bin/python -m pytest tests/experiments/test_beam.py
+	.venv-beam/bin/python -m pytest tests/corpus/test_beam.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check --fix .
