@@ -24,6 +24,7 @@ from bert_jax.analysis.estimates import (
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import unknown
 from bert_jax.files import Json
+from bert_jax.spec import split_outside_brackets
 from bert_jax.study.store import HELD_OUT, Row
 
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
@@ -80,7 +81,7 @@ def summarise(rows: list[Row], where: Where, method: Method = DEFAULT) -> pd.Dat
     interval of the mean), over (what the interval is over: pretrainings, seeds or examples) and degenerate (how many).
     With several pretrainings seeds counts the runs of all. Of all: failed (how many), majority (the baseline),
     learning_rate (the one chosen of rates_tried, on selected_on) and seconds (mean wall time of a run). anisotropy is
-    NaN where rows do not say it.
+    NaN where rows do not say it. readout is the name of a row; reading and blind are what it is made of.
     """
     lines = []
     for of_regime in by_regime(rows).values():
@@ -90,9 +91,14 @@ def summarise(rows: list[Row], where: Where, method: Method = DEFAULT) -> pd.Dat
     return pd.DataFrame(lines)
 
 
+def parts_of(name: str) -> tuple[str, ...]:
+    """Layers, pooling and projection of a readout by its name; a name of another form is one part."""
+    return tuple(split_outside_brackets(name, "/"))
+
+
 def is_grid(readouts: list[str]) -> bool:
     """True for every combination of several layers and several poolings, which are best seen as a map."""
-    parts = [tuple(readout.split("/")) for readout in readouts]
+    parts = [parts_of(readout) for readout in readouts]
     if {len(part) for part in parts} != {3}:
         return False
     sizes = [len({part[i] for part in parts}) for i in range(3)]
@@ -103,8 +109,8 @@ def references(readouts: list[str]) -> dict[str, str]:
     """What each readout is compared with: the first one; in a grid, the first pooling at the same layers."""
     if not is_grid(readouts):
         return dict.fromkeys(readouts, readouts[0])
-    first = readouts[0].split("/")[1]
-    parts = {readout: readout.split("/") for readout in readouts}
+    first = parts_of(readouts[0])[1]
+    parts = {readout: parts_of(readout) for readout in readouts}
     return {readout: f"{layers}/{first}/{projection}" for readout, (layers, _, projection) in parts.items()}
 
 
@@ -201,6 +207,8 @@ def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> Json:
         "evaluation": evaluation,
         "metric": first.metric,
         "readout": first.name,
+        "reading": first.readout,
+        "blind": first.blind,
         "seeds": len(ok),
         "mean": scores.mean() if ok else math.nan,
         "sd": scores.std(ddof=1) if len(ok) > 1 else math.nan,
@@ -234,7 +242,7 @@ def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method,
 
 def short_names(readouts: list[str]) -> dict[str, str]:
     """readout -> those of its three parts in which readouts differ."""
-    parts = [readout.split("/") for readout in readouts]
+    parts = [parts_of(readout) for readout in readouts]
     if len(readouts) == 1 or {len(part) for part in parts} != {3}:
         return dict(zip(readouts, readouts, strict=True))
     differing = [i for i in range(3) if len({part[i] for part in parts}) > 1]

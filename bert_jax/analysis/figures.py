@@ -12,6 +12,7 @@ from bert_jax.analysis.comparison import (
     by_regime,
     evaluations,
     grid,
+    parts_of,
     short_names,
 )
 from bert_jax.study.regimes import regime_title
@@ -90,7 +91,7 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     The best is framed; a dot marks a difference to the first pooling of the same layers that its corrected p bears out.
     """
     maps = list(summary.groupby(["regime", "label"], sort=False))
-    poolings, layers = (summary["readout"].str.split("/").str[i].nunique() for i in (1, 0))
+    poolings, layers = (summary["readout"].map(parts_of).str[i].nunique() for i in (1, 0))
     columns = min(3, len(maps))
     size = (columns * (1.1 + 0.62 * poolings), -(-len(maps) // columns) * (0.9 + 0.26 * layers))
     figure = Figure(figsize=size, layout="constrained")
@@ -107,16 +108,14 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
 
 
 def _draw_map(axes: Axes, summary: pd.DataFrame, marked: set[str]) -> None:
-    parts = summary["readout"].str.split("/")
+    parts = summary["readout"].map(parts_of)
     layers = parts.map(lambda part: part[0] if part[2] == "none" else f"{part[0]}/{part[2]}")
     scores = summary.assign(layers=layers, pooling=parts.str[1]).pivot(index="layers", columns="pooling", values="mean")
     scores = scores.loc[layers.unique()[::-1], parts.str[1].unique()]
     values = scores.to_numpy()
     image = axes.imshow(values, aspect="auto", cmap="cividis")
     best = np.unravel_index(np.nanargmax(values), values.shape) if np.isfinite(values).any() else None
-    stars = {
-        (part[0] if part[2] == "none" else f"{part[0]}/{part[2]}", part[1]) for part in (m.split("/") for m in marked)
-    }
+    stars = {(part[0] if part[2] == "none" else f"{part[0]}/{part[2]}", part[1]) for part in map(parts_of, marked)}
     for (y, x), value in np.ndenumerate(values):
         dot = "\N{MIDDLE DOT}" if (scores.index[y], scores.columns[x]) in stars else ""
         colour = "black" if np.greater(image.norm(value), 0.5) else "white"

@@ -19,6 +19,7 @@ from bert_jax.analysis.comparison import (
     differences,
     is_grid,
     label,
+    parts_of,
     short_names,
     summarise,
 )
@@ -139,7 +140,7 @@ def _side_by_side(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent)
 def _map(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
     """A line for each task and layers (with their projection), a column for each pooling."""
     merged = _merge(summary, compared)
-    parts = merged["readout"].str.split("/", expand=True)
+    parts = pd.DataFrame(merged["readout"].map(parts_of).tolist(), index=merged.index)
     several = parts[2].nunique() > 1
     merged["rows"] = parts[0] + "/" + parts[2] if several else parts[0]
     merged["columns"] = parts[1]
@@ -246,7 +247,7 @@ def _list_readouts(readouts: list[str]) -> str:
     """All of them, or the axes of their grid."""
     if not is_grid(readouts):
         return ", ".join(readouts)
-    axes = (list(dict.fromkeys(parts)) for parts in zip(*(readout.split("/") for readout in readouts), strict=True))
+    axes = (list(dict.fromkeys(parts)) for parts in zip(*map(parts_of, readouts), strict=True))
     return " x ".join("{" + ", ".join(axis) + "}" for axis in axes)
 
 

@@ -8,7 +8,6 @@ difference has a 95% interval, and its p is that of `comparison.correct` over it
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_jax.analysis.comparison import correct, differences, may_judge, summarise
+from bert_jax.analysis.comparison import correct, differences, may_judge, parts_of, summarise
 from bert_jax.analysis.estimates import Where, estimate, finished
 from bert_jax.errors import InputError
 from bert_jax.files import Json, read_json
@@ -24,7 +23,6 @@ from bert_jax.study.store import Row, read_rows
 
 ABOUT = "about.json"
 """encoders: the names of those that have a folder, in order. tasks: name -> title, texts (one or two) and needs."""
-_BLIND = re.compile(r"(.*) blind\((\d+),(\d+)\)")
 
 
 class Part(NamedTuple):
@@ -37,12 +35,12 @@ class Part(NamedTuple):
     @property
     def last(self) -> str:
         """The layers spec of the last layer: of a map of all layers its number."""
-        layers = [row.readout.split("/")[0] for row in self.rows if row.regime != "head"]
+        layers = [parts_of(row.readout)[0] for row in self.rows if row.regime != "head"]
         return max(layers, key=lambda spec: int(spec) if spec.isdecimal() else -1)
 
     def at(self, layers: str) -> list[Row]:
         """The rows that read some layers."""
-        return [row for row in self.rows if row.readout.split("/")[0] == layers]
+        return [row for row in self.rows if parts_of(row.readout)[0] == layers]
 
 
 def read_about(out: Path) -> Json:
@@ -117,9 +115,9 @@ def knocked_out(out: Path) -> pd.DataFrame:
     if not frames:
         return _joined([])
     frame = _corrected(_joined(frames))
-    blind = frame["readout"].str.extract(_BLIND)
-    frame = frame.assign(first=blind[1].fillna("0").astype(int), last=blind[2].fillna("0").astype(int))
-    return _with_readout(frame.assign(readout=blind[0].fillna(frame["readout"])))
+    blind = [pair if isinstance(pair, tuple) else (0, 0) for pair in frame["blind"]]
+    first, last = zip(*blind, strict=True)
+    return _with_readout(frame.assign(first=first, last=last, readout=frame["reading"]))
 
 
 def positions(out: Path) -> pd.DataFrame:
@@ -178,7 +176,7 @@ def single_sentences(out: Path) -> pd.DataFrame:
     for name in ("layers", "finetune"):
         parts = read_part(out, name)
         for found in parts:
-            rows = [row for row in found.at(found.last) if row.readout.split("/")[1] in ("cls", "mean")]
+            rows = [row for row in found.at(found.last) if parts_of(row.readout)[1] in ("cls", "mean")]
             rows = [row for row in rows if tasks[row.task]["texts"] == 1]
             if not rows:
                 continue
@@ -198,9 +196,9 @@ _NONE = dict.fromkeys([*CHANGE, *_KEPT], math.nan) | {"difference_over": "", "ve
 
 def _between(first: Part, other: Part, line: Any) -> Json:
     """The difference of a cell to that of another encoder."""
-    pooling = line.readout.split("/")[1]
+    pooling = parts_of(line.readout)[1]
     rows = [
-        [row for row in part.at(part.last) if row.task == line.task and row.readout.split("/")[1] == pooling]
+        [row for row in part.at(part.last) if row.task == line.task and parts_of(row.readout)[1] == pooling]
         for part in (first, other)
     ]
     trained = [[row for row in side if not row.is_degenerate(line.evaluation)] for side in rows]
@@ -244,5 +242,5 @@ def _with_readout(frame: pd.DataFrame) -> pd.DataFrame:
     """The parts of the readout as columns; layer is a number where it is one."""
     if frame.empty:
         return frame
-    parts = frame["readout"].str.split("/", expand=True)
+    parts = pd.DataFrame(frame["readout"].map(parts_of).tolist(), index=frame.index)
     return frame.assign(layer=pd.to_numeric(parts[0], errors="coerce"), pooling=parts[1])
