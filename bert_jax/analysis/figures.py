@@ -182,6 +182,6 @@ def _finish(panels: np.ndarray, compared: pd.DataFrame, names: dict[str, str]) -
     panels[-1, 0].set_xlabel("score of every run, mean, 95% interval; hollow: degenerate", fontsize=9)
     if not compared.empty:
         reference = names[compared["reference"].iloc[0]]
-        over = "".join(f"{level}, " for level in dict.fromkeys(compared["over"]) if level not in ("", "examples"))
-        title = f"difference to {reference}, 95% interval over {over}examples; corrected p"
-        panels[0, 1].set_title(title, loc="left", fontsize=9)
+        over = "".join(f"{level} and " for level in dict.fromkeys(compared["over"]) if level not in ("", "examples"))
+        panels[0, 1].set_title(f"difference to {reference}, corrected p", loc="left", fontsize=9)
+        panels[-1, 1].set_xlabel(f"95% interval over {over}examples", fontsize=9)
