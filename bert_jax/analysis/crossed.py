@@ -72,7 +72,7 @@ class Measured(NamedTuple):
         return components(self.scores[number], self.influences[number])
 
     def difference(self, a: int, b: int) -> Components:
-        """How much better side b is than side a."""
+        """The difference of side b minus side a."""
         return components(self.scores[b] - self.scores[a], self.influences[b] - self.influences[a])
 
 

@@ -17,12 +17,12 @@ METHODS: dict[str, str] = {
     "obuchowski-rockette": "Obuchowski and Rockette's method with Hillis' degrees of freedom",
     "multi-bootstrap": "a multi-bootstrap (MultiBERTs)",
 }
-"""How intervals are made, and what tables call it. The first is the default."""
+"""Methods for intervals, with their names in tables. The first is the default."""
 DEFAULT: Method = "obuchowski-rockette"
 FEW = "With two or three readers (seeds or pretrainings) a 95% interval holds the truth in 85 to 96% of cases."
-"""What is said where readers are so few that intervals are somewhat too short (results/coverage)."""
+"""Note for so few readers that intervals are somewhat too short (results/coverage)."""
 Level = Literal["pretrainings", "seeds", "examples"]
-"""What an interval is over, apart from examples, which it always is over."""
+"""The random factor of an interval besides examples, over which every interval is."""
 Key = tuple[int, int]
 """Pretraining and seed of a run."""
 Where = Path | Mapping[str, Path]
@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
 
 
 def are_few(found: Iterable[Components]) -> bool:
-    """Whether some intervals are over two or three readers only, of which `FEW` is to be said."""
+    """True if some intervals are over two or three readers only, so that the note `FEW` is due."""
     return any(components.readers in (2, 3) for components in found)
 
 

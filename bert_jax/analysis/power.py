@@ -65,7 +65,7 @@ def power(components: Components, effect: float) -> float:
 
 
 def plan(components: Components, effect: float) -> Plan:
-    """What it takes to find a difference of `effect`."""
+    """Readers and examples needed to find a difference of `effect`."""
     readers, examples = components.readers, components.examples
 
     by_readers = partial(_chance, components, effect, examples)

@@ -48,7 +48,7 @@ SELECTED = {
     "evaluation": "Where several learning rates were tried, the rate was chosen on the evaluation set, as in papers: "
     "scores are the best of several tries.",
 }
-"""What is said of a rate that was chosen, by what it was chosen on."""
+"""Note below a table on the choice of a learning rate, by the data that it was chosen on."""
 WITHOUT = "Without degenerate"
 """The column of differences without degenerate runs."""
 WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
@@ -273,7 +273,7 @@ def _wide_note(rows: list[Row]) -> str:
 
 
 def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
-    """What the reader must know to read the table."""
+    """Notes that explain the table to its reader."""
     notes = ["Score: the metric times 100, mean \N{PLUS-MINUS SIGN} s.d. over the runs that finished."]
     if not compared.empty:
         to, number = compared["reference"].unique(), int(compared["p"].notna().sum())
@@ -299,7 +299,7 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
 
 
 def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
-    """How intervals are made, what they are over, and what they say nothing about."""
+    """Notes on intervals: the method, what they are over, and what they do not cover."""
     # Without training nothing depends on a seed.
     seeded = [frame[frame["regime"].map(has_seeds).astype(bool)] for frame in (summary, compared)]
     levels = {level for frame in seeded for level in frame["over"] if level}

@@ -102,7 +102,7 @@ def reader_means(values: np.ndarray, readers: Sequence[int] | None, axis: int) -
 
 
 def _group_members(groups: np.ndarray, over: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """Which examples are in each group [N], and the weights of the groups."""
+    """Indices of the examples in each group, and the weights of the groups; groups [N]."""
     members = [groups == group for group in np.unique(groups)]
     return members, OVER_GROUPS[over](np.array([member.sum() for member in members]))
 

@@ -29,10 +29,10 @@ def uniform(
 
 
 def shuffled(seed: int, epoch: Epoch, places: Int[np.ndarray, " B"], stream: int, size: int) -> Int[np.ndarray, " B"]:
-    """What stands at some places of a random order of 0, 1, ..., size - 1, which is another one in every epoch.
+    """Entries at some places of a random permutation of 0, 1, ..., size - 1, a different one in each epoch.
 
-    Nothing is ever made for the whole order: a Feistel network shuffles a grid that is hardly larger than `size`,
-    and what lands on a cell beyond walks on from there (Black and Rogaway 2002, Ciphers with Arbitrary Finite
+    The whole permutation is never built: a Feistel network permutes a grid hardly larger than `size`, and is applied
+    again to an entry that is not below `size` (cycle walking; Black and Rogaway 2002, Ciphers with Arbitrary Finite
     Domains).
     """
     state = _state(seed, epoch, stream)

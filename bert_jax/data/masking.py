@@ -1,4 +1,4 @@
-"""Which tokens to predict, and what stands in their place (arXiv 1810.04805, section 3.1 and appendix A.2)."""
+"""Choice of the tokens to predict, and their replacement (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 
 import math
 from typing import NamedTuple
@@ -178,7 +178,7 @@ def _shown(
     mask_id: int,
     vocabulary: tuple[int, int],
 ) -> np.ndarray:
-    """What stands in the place of each target: its kind is decided by the upper half of its bits, a word by the lower.
+    """Replacement of each target: the upper half of its bits decides the kind, the lower half a random word.
 
     >>> kind, targets = np.array([0, 2**64 - 1], np.uint64), np.array([7, 7])
     >>> _shown(targets, kind, kind, ObjectiveConfig(), mask_id=4, vocabulary=(5, 9)).tolist()

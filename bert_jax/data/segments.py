@@ -94,7 +94,7 @@ def _document(corpus: Corpus, token: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where `target` tokens begin that have `token` at `place` in [0, 1), and go beyond its document only if they must.
+    """Start of a window of `target` tokens that has `token` at `place` in [0, 1), kept within its document if it fits.
 
     The document is the tokens from `first` to `end`.
     """
