@@ -21,7 +21,7 @@ Objective = Callable[[Params, Tree, jax.Array], Terms]
 
 
 class TrainState(NamedTuple):
-    """What a step changes. step: scalar int32."""
+    """The state that a step updates. step: scalar int32."""
 
     step: Array
     params: Params
@@ -43,10 +43,10 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
 
     Args:
         objective: what to minimise.
-        optimizer: how.
-        accumulate: pieces that each device cuts its part of the batch into and works on one after the
-            other. Piece k of device d draws the dropout of device d * accumulate + k, so that a batch gives
-            the same step however it is divided between devices and pieces.
+        optimizer: optimizer of the parameters.
+        accumulate: pieces into which each device cuts its part of the batch, and which it processes one
+            after the other. Piece k of device d draws the dropout of device d * accumulate + k, so that a
+            batch gives the same step for any division into devices and pieces.
     """
 
     def step(state: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
