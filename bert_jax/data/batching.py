@@ -1,4 +1,4 @@
-"""Ragged token rows to rectangular batches: length buckets, epoch order, padding.
+"""Rectangular batches from ragged token rows: length buckets, epoch order, padding.
 
 Every batch has one of a few lengths, so that each program is compiled a few times only, and an
 example is padded to its bucket and not to the longest one. An epoch is a pure function of
@@ -16,7 +16,7 @@ from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assem
 from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
-"""Bucket lengths are multiples of it: tasks then share compiled programs, and vector units run full."""
+"""Divisor of all bucket lengths, so that tasks share compiled programs and vector units are filled."""
 _UNKNOWN = 0.2
 """Share of [UNK] among a text's tokens above which a warning is given."""
 _CLOSE = 1.02

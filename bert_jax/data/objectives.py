@@ -1,9 +1,9 @@
-"""Pretraining objectives: a registry of what is predicted of tokens, and one of what is predicted of pairs of segments.
+"""Pretraining objectives: a registry of objectives over tokens, and one of objectives over pairs of segments.
 
-An objective is one class: how its examples are made, its loss, its measures, and its words on the model card. A loss
+An objective is one class: the making of its examples, its loss, its measures, and its text on the model card. A loss
 is the cross-entropy of the right classes among the logits of a head; `train.step.pretrain_objective` computes it.
 
-A new one is a class with a decorator, whose name `ObjectiveConfig` then takes:
+A new objective is a class with a decorator; `ObjectiveConfig` then accepts its name:
 
     @pair_objective("reversed")
     class Reversed(SentenceOrder):

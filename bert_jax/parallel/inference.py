@@ -42,7 +42,7 @@ def predict_batches(
 
     Args:
         predict_step: `(params, tokens) -> [B ...]`, mapped by `parallel.map_predict_step`.
-        params: its parameters, or its first argument of another kind.
+        params: first argument of the step, usually the model's parameters.
         encodings: the rows.
         special: special ids for padding.
         batch_size: rows in a step, all devices together.
@@ -60,7 +60,7 @@ def predict_packs(
     special: SpecialIds,
     packs: Iterable[Pack],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """As `predict_batches`, over batches that are planned already; together they hold every row."""
+    """`predict_batches` over batches that are already planned; together they must hold every row."""
     # Dispatch runs ahead of the device: the outputs of a step are fetched once the next one has been sent.
     pending: list[tuple[np.ndarray, Tree]] = []
     for pack in itertools.chain(packs, [None]):

@@ -25,7 +25,7 @@ PEAK_FLOPS = {
     r"NVIDIA L4": 121e12,
     r"NVIDIA GeForce RTX 4090": 165e12,
 }
-"""Pattern of JAX's device kind -> operations per second in dense bfloat16 matrix products, from the makers' data sheets.
+"""Pattern of JAX's device kind -> operations per second in dense bfloat16 matrix products (makers' data sheets).
 A device of TPU v2 and v3 is one of the two cores of a chip. The first matching pattern counts."""
 
 TIMES = ("time", "sequences_per_second", "tokens_per_second", "mfu", "waiting")
@@ -36,8 +36,8 @@ def flops_per_sequence(bert: BertConfig, length: int, slots: int) -> float:
     """Floating-point operations of a training step for one sequence, matrix products only.
 
     Forward: N layers of (8 D^2 + 4 D F + 4 L D) for each of L positions, and (2 D^2 + 2 D V) for each slot to
-    predict; backward twice as much. Padding counts, because it is computed; what rematerialisation
-    computes again does not (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+    predict; backward twice as much. Padding counts, because it is computed; the recomputation of
+    rematerialisation does not (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
     """
     d, f = bert.hidden_size, bert.intermediate_size
     position = bert.num_layers * (8 * d * d + 4 * d * f + 4 * length * d)
