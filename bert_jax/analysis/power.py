@@ -5,8 +5,8 @@ A run of R' readers and N' examples has the standard error of
     se^2 = (S + W N / N') / R' + C N / N'
 
 with C the covariance over examples that readers share, W the variance of one reader's difference over examples beyond
-C, and S the remaining variance between readers. The power of its t test is that of the noncentral t distribution with Hillis'
-degrees of freedom.
+C, and S the remaining variance between readers. The power of its t test is that of the noncentral t distribution with
+Hillis' degrees of freedom.
 """
 
 import math

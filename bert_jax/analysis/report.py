@@ -64,7 +64,7 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
         folder: the run folder.
         show: whether to print the table.
         method: how intervals are made.
-        detect: also print the power for a difference of so many points, and the runs needed to find it.
+        detect: also print the power for a difference of so many points, and the seeds or examples needed.
 
     Raises:
         InputError: the folder has no finished run, is damaged or cannot be written.

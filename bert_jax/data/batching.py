@@ -131,7 +131,7 @@ def pack_rows(
     """Batches of about so many tokens that hold every row once: long rows first, many short ones together.
 
     Sizes are powers of two times `share`, so that batches have the same shapes for any rows, also the last, smaller
-    ones, whose size is reduced to the number of rows left.
+    ones, whose size is the smallest that fits the rows left.
 
     Args:
         lengths: tokens of each row [rows].

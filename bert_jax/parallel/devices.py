@@ -102,7 +102,7 @@ class PendingRows:
 
 
 def replicate(tree: Tree) -> Tree:
-    """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
+    """A copy on every device, laid out as a step returns it, so that the second step reuses the first one's program."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
 
@@ -135,7 +135,7 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
     """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
 
     Raises:
-        InputError: naming the field and the nearest sizes that fit.
+        InputError: the batch cannot be shared; names the field and the nearest sizes that fit.
     """
     if batch_size < 1:
         raise InputError(f"{field} must be at least 1, not {batch_size}")
@@ -151,7 +151,7 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
 
 
 def check_batch_sizes(settings: object, prefix: str = "--") -> None:
-    """`check_batch_size` for the sizes of batches among settings, by the names of their flags."""
+    """Apply `check_batch_size` to the batch sizes among the settings, by the names of their flags."""
     for field in ("batch_size", "eval_batch_size"):
         if hasattr(settings, field):
             check_batch_size(getattr(settings, field), prefix + field.replace("_", "-"))
