@@ -1,4 +1,4 @@
-"""The cells of a table: what is run for them, and what is found for them in the rows of run folders."""
+"""The cells of a table: the runs that they need, and their results from the rows of run folders."""
 
 import dataclasses
 import itertools
@@ -47,10 +47,10 @@ class Job(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured for a cell. rows: the runs that finished, by pretraining and seed; folders: of each by its id;
-    values: the metric x 100, by seed, no two pretrainings having one.
+    """The measurement of a cell. rows: the runs that finished, by pretraining and seed; folders: run folder of each row
+    by its id; values: the metric x 100 by seed; no seed occurs in two pretrainings.
 
-    reason: why there is nothing.
+    reason: the reason for an empty cell.
     """
 
     values: dict[int, float] = {}  # noqa: RUF012 - never written to
@@ -67,7 +67,7 @@ class Measured(NamedTuple):
 
     @property
     def says_nothing(self) -> bool:
-        """True where all that finished is degenerate: a difference to it is not judged."""
+        """True if all finished runs are degenerate: a difference to this cell is not judged."""
         return 0 < len(self.values) == self.degenerate
 
     @property
@@ -76,11 +76,11 @@ class Measured(NamedTuple):
         return {key: row for key, row in self.rows.items() if not row.is_degenerate(next(iter(row.majority)))}
 
 
-# What there is to measure.
+# The data to measure on.
 
 
 def stand_in(column: Column, config: Reproduce) -> Column | None:
-    """The column that is measured: at scale tiny, of the synthetic task that stands in; None where there is none."""
+    """The column to measure: at scale tiny, that of the synthetic task used instead; None if there is no such task."""
     if config.scale != "tiny" or column.regime in (PAIRS, "pretraining", "average"):
         return column
     task = STAND_INS.get(column.task)
@@ -92,7 +92,7 @@ def stand_in(column: Column, config: Reproduce) -> Column | None:
 
 @lru_cache(maxsize=64)
 def missing(column: Column, config: Reproduce) -> str:
-    """Why a column cannot be measured with the data that there is; empty if it can."""
+    """The reason why a column cannot be measured with the available data; empty if it can."""
     if column.absent or column.regime in ("average", "pretraining"):
         return column.absent
     measured = stand_in(column, config)
@@ -107,7 +107,7 @@ def missing(column: Column, config: Reproduce) -> str:
 
 
 def _with_flags(text: str, config: Reproduce) -> str:
-    """A message with flags for the folders they name: a table is read on other machines, too."""
+    """A message with the user's folders replaced by their flags, because a table is also read on other machines."""
     for flag in ("glue_dir", "senteval_dir", "sts_dir"):
         if (place := getattr(config, flag)) is not None:
             text = text.replace(str(place), f"--{flag.replace('_', '-')}")
@@ -128,7 +128,7 @@ def read(column: Column, config: Reproduce) -> TaskSplits:
     """The splits of a column's task.
 
     Raises:
-        InputError: they are not there, or damaged.
+        InputError: the splits are missing or damaged.
     """
     if column.regime == PAIRS:
         tiny = config.scale == "tiny"
@@ -141,11 +141,11 @@ def read(column: Column, config: Reproduce) -> TaskSplits:
     return read_task(source, SUITES[column.source()][column.task])
 
 
-# What is run.
+# Running.
 
 
 def run_table(table: Table, config: Reproduce) -> None:
-    """Run what is missing of a table: encoder by encoder, first its pretraining and then its cells."""
+    """Run the missing parts of a table: encoder by encoder, first the pretraining and then the cells."""
     for encoder, seed in itertools.product(used(table, config), range(config.pretrain_seeds)):
         for job in jobs(table, config, encoder, seed):
             for regime in dict.fromkeys(column.regime for column in job.columns):
@@ -216,7 +216,7 @@ def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -
     """The model directory of an encoder, which is pretrained if need be.
 
     Raises:
-        InputError: it is not there, or was tuned before where the source's was not.
+        InputError: the directory is missing, or its encoder was fine-tuned while the source's was not.
     """
     if is_pretrained_here(encoder, config):
         return pretrain_encoder(pretraining_run(config, encoder, seed))
@@ -258,11 +258,11 @@ def _tasks(job: Job) -> list[Column]:
     return list({(column.source(), column.task): column for column in measured if column is not None}.values())
 
 
-# What is found.
+# Results.
 
 
 def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Measured:
-    """What the run folders say of a cell."""
+    """Collect the results of a cell from the run folders."""
     reason = line.absent or missing(column, config)
     if reason:
         return Measured(reason=reason)
@@ -297,7 +297,7 @@ def _measured(cell: Cell, column: Column, folders: dict[str, Path]) -> Measured:
 
 
 def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
-    """exp of the last held-out loss of masked tokens, of each pretraining."""
+    """Perplexity of each pretraining: exp of the last held-out loss over masked tokens."""
     encoder, values = table.encoder(line), {}
     if not is_pretrained_here(encoder, config):
         return Measured(reason="the encoder was not pretrained here")
@@ -311,21 +311,21 @@ def _perplexity(table: Table, config: Reproduce, line: Line) -> Measured:
 
 
 class Gap(NamedTuple):
-    """The difference of two cells: of all runs that both have, and without those of which one is degenerate."""
+    """The difference of two cells: over all runs that both have, and without pairs that have a degenerate run."""
 
     every: Estimate
     kept: Estimate | None
     verdict: bool
-    """False where all runs of a side are degenerate: such a difference is not judged."""
+    """False if all runs of a side are degenerate: such a difference is not judged."""
 
     @property
     def has_degenerate(self) -> bool:
-        """Whether a run was left out."""
+        """True if a run was left out as degenerate."""
         return self.kept is None or self.kept.runs < self.every.runs
 
 
 def difference(reference: Measured, other: Measured, column: Column, method: Method = DEFAULT) -> Gap | None:
-    """How much better a line is than another, paired by pretraining and seed; None where they share no run."""
+    """Difference of a line to a reference, paired by pretraining and seed; None if they share no run."""
     if not reference.rows:
         return None
     first = next(iter(reference.rows.values()))

@@ -39,13 +39,13 @@ from experiments.tables import tables
 from experiments.tables.table import NONE, Column, Line, Table
 
 CLAIMS = "what-is-in-cls"
-"""No table but five claims with a measurement and a figure each: an experiment of its own."""
+"""Name of an experiment of its own: not a table, but five claims with a measurement and a figure each."""
 RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "select", "train_rows")
-"""Settings that decide a number; where one is not the source's, no difference to it is shown."""
+"""Settings that affect a number; if one differs from the source's, no difference to the source is shown."""
 
 
 def main(config: Reproduce) -> None:
-    """Run what is missing of a table, then print it."""
+    """Run the missing parts of a table, then print the table."""
     prepare_process()
     table = tables()[config.table]
     _check(table, config)
@@ -74,11 +74,11 @@ def _check(table: Table, config: Reproduce) -> None:
         check_batch_sizes(getattr(config, regime), f"--{regime}.")
 
 
-# What is printed.
+# Printing.
 
 
 class Found(NamedTuple):
-    """All cells of a table: line title -> column title -> what was measured."""
+    """All cells of a table: line title -> column title -> measurement."""
 
     lines: list[Line]
     columns: list[Column]
@@ -86,7 +86,7 @@ class Found(NamedTuple):
 
 
 def collect(table: Table, config: Reproduce) -> Found:
-    """What the run folders say of every cell; an average is there where all that it is of is there."""
+    """Collect every cell from the run folders; an average needs all the columns that it is over."""
     lines, columns = chosen_lines(table, config), chosen_columns(table, config)
     cells = {
         line.title: {c.title: measure(table, config, line, c) for c in columns if c.regime != "average"}
@@ -95,7 +95,7 @@ def collect(table: Table, config: Reproduce) -> Found:
     for line, column in ((line, column) for line in lines for column in columns if column.regime == "average"):
         parts = [measure(table, config, line, other) for other in table.columns if other.regime != "average"]
         seeds = set.intersection(*(set(part.values) for part in parts))
-        # Where nothing is random in some column, as in zero-shot similarity, there is one run of it.
+        # A column without randomness, such as zero-shot similarity, has a single run.
         values = {seed: float(np.mean([part.values[seed] for part in parts])) for seed in sorted(seeds)}
         cells[line.title][column.title] = Measured(values, reason="" if values else "not every column is there")
     return Found(lines, columns, cells)
@@ -120,7 +120,7 @@ def report(table: Table, config: Reproduce) -> None:
 
 
 def protocol(table: Table, config: Reproduce) -> str:
-    """How the published and the measured numbers came about."""
+    """Protocols of the published and the measured numbers."""
     source = f"{table.source}{' (secondary: read in a quotation)' if table.secondary else ''}"
     published = f"{table.protocol}; scores are of the {table.published_on} set" if table.published_on else "nothing"
     encoders = {encoder.name: config.given_for(encoder.name) for encoder in table.encoders}
@@ -144,12 +144,12 @@ def protocol(table: Table, config: Reproduce) -> str:
 
 
 def _is_random(table: Table) -> bool:
-    """Whether a seed decides anything: not where vectors are compared as they are."""
+    """True if results depend on a seed; False if all columns compare vectors without training."""
     return any(column.regime not in ("sts", "average") for column in table.columns if not column.absent)
 
 
 def refusals(table: Table, config: Reproduce) -> list[str]:
-    """Why measured and published numbers of a table do not compare; nothing if they do."""
+    """Reasons why the measured and published numbers of a table are not comparable; empty if they are."""
     if not table.published_on:
         return ["nothing is published"]
     found = [] if config.scale == "base" else [f"scale {config.scale} is not the source's"]
@@ -161,7 +161,7 @@ def refusals(table: Table, config: Reproduce) -> list[str]:
 
 
 def other_split(table: Table, config: Reproduce, column: Column) -> str:
-    """Why a column does not compare with the published one, by the split that it is scored on; empty if it does."""
+    """Reason why a column is not comparable with the published one, given the split it is scored on; empty if it is."""
     if column.regime in ("pretraining", "average") or missing(column, config) or not table.published_on:
         return ""
     measured = stand_in(column, config)
@@ -251,7 +251,7 @@ def _change(found: Estimate) -> str:
 
 
 def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
-    """How the intervals of differences are made, and what they are over."""
+    """Notes on the intervals of differences: the method, and what they are over."""
     if not gaps:
         return []
     levels = {gap.every.level for gap in gaps.values()}
@@ -276,7 +276,7 @@ def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
 
 
 def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
-    """What the reader must know to read the table."""
+    """Notes that explain the table to its reader."""
     notes = ["Measured: the metric x 100, mean \N{PLUS-MINUS SIGN} s.d. over the seeds that finished."]
     for column in found.columns:
         reason = missing(column, config)
@@ -325,7 +325,7 @@ def print_list() -> None:
 
 
 def describe_needs(table: Table, scale: str) -> str:
-    """Data and hours by hardware."""
+    """The data that a table needs, and its hours by hardware."""
     config = defaults(table, scale)
     operations = hours(table, config)
     needs = []
@@ -348,7 +348,7 @@ def describe_needs(table: Table, scale: str) -> str:
 
 
 def _time(hours: float) -> str:
-    """Rounded, in the unit that suits.
+    """Format a time in hours, rounded, as minutes, hours or days.
 
     >>> _time(0.05), _time(3.2), _time(200)
     ('3 min', '3.2 h', '8.3 days')

@@ -1,1 +1,1 @@
-"""Statistics, tables and figures: functions of rows."""
+"""Statistics, tables and figures, as functions of rows."""

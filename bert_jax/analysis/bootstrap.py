@@ -12,19 +12,19 @@ from bert_jax.analysis.statistics import Difference, Scorer, checked, reader_mea
 from bert_jax.errors import InputError
 
 CELLS = 2_000_000
-"""How many (resample, example) cells to hold at once; bounds the memory, and changes no result."""
+"""Number of (resample, example) cells held at once; bounds the memory and changes no result."""
 
 
 def paired_bootstrap(
     metric: str, a: np.ndarray, b: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> Difference:
-    """How much better b scores than a, over seeds and examples.
+    """Test the difference in score of b minus a, over seeds and examples.
 
     The score of a resample is the metric on its N examples, averaged over its S seeds. The interval is
     the 2.5th to 97.5th percentile; p = 2 min(#(difference <= 0) + 1, #(difference >= 0) + 1) / (R + 1), at most 1.
-    With one seed only examples are resampled, and the answer says nothing about other seeds. With few seeds that
-    matter more than the examples, the interval is too short: in simulations of no effect a 95% interval covers it in
-    75% of cases with 3 seeds, 83% with 5, 91% with 10 and 94% with 20. Where examples matter more it is too long.
+    With one seed only examples are resampled, and the result does not generalise to other seeds. With few seeds that
+    vary more than the examples, the interval is too short: in simulations without an effect, a 95% interval contains
+    zero in 75% of cases with 3 seeds, 83% with 5, 91% with 10 and 94% with 20. If examples vary more, it is too long.
 
     Args:
         metric: a name in `RESAMPLED`.
@@ -59,9 +59,9 @@ def paired_bootstraps(
         metric: a name in `RESAMPLED`; or one with `_mean` or `_wmean` after it, the average of the metric over groups
             of examples, weighted by their sizes with `_wmean`.
         sides: [M S N] predictions of M sides.
-        pairs: which of them to compare.
+        pairs: the pairs (a, b) of sides to compare.
         labels: [N].
-        readers: [S] which reader, to be drawn as a whole, each seed belongs to; by default every seed is one.
+        readers: [S] the reader that each seed belongs to; readers are drawn whole. By default each seed is a reader.
         groups: [N] the group of each example.
     """
     sides, labels = checked(metric, sides, labels, groups)
@@ -129,7 +129,7 @@ def _by_reader(score: Scorer, readers: Sequence[int] | None) -> Scorer:
 
 
 def _draw_counts(rng: np.random.Generator, resamples: int, num_examples: int) -> np.ndarray:
-    """[R N]: how often each resample of N examples holds each example."""
+    """Counts [R N] of each example in each resample of N examples."""
     drawn = rng.integers(num_examples, size=(resamples, num_examples))
     drawn += np.arange(resamples)[:, None] * num_examples
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)

@@ -1,7 +1,7 @@
-"""What rows say of readouts: scores with their intervals, and paired differences, as data frames.
+"""Comparison of readouts from rows: scores with their intervals, and paired differences, as data frames.
 
-Scores are the headline metric of each task times 100. A learning rate that was one of several is chosen per task and
-readout, on held-out training rows where runs were scored on them and on the first evaluation set elsewhere.
+Scores are the headline metric of each task times 100. If several learning rates were tried, one is chosen per task and
+readout: on held-out training rows if the runs were scored on them, otherwise on the first evaluation set.
 """
 
 import math
@@ -28,11 +28,11 @@ from bert_jax.spec import split_outside_brackets
 from bert_jax.study.store import HELD_OUT, Row
 
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
-"""What the second evaluation set of a task adds to its title; any other adds its own name."""
+"""Suffix of the task's title for a second evaluation set; the suffix of any other set is its own name."""
 IDENTITY = ["regime", "label", "task", "evaluation", "readout", "reference", "pairs"]
 FIGURES = ["difference", "low", "high", "p"]
 KEPT = ["pairs_kept", *(f"{name}_kept" for name in FIGURES)]
-"""The same without pairs of which a run is degenerate."""
+"""The same figures without the pairs that contain a degenerate run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Cell:
     rows: tuple[Row, ...]
     rates_tried: int
     selected_on: str = ""
-    """What the rate was chosen on: heldout or evaluation."""
+    """Data that the rate was chosen on: heldout or evaluation."""
 
     @property
     def ok(self) -> dict[Key, Row]:
@@ -77,11 +77,11 @@ def by_regime(rows: list[Row]) -> dict[str, list[Row]]:
 def summarise(rows: list[Row], where: Where, method: Method = DEFAULT) -> pd.DataFrame:
     """One line per regime, task, evaluation set and readout.
 
-    Of the runs that finished: seeds (how many), mean, sd (between seeds, n - 1; NaN with one), low and high (the 95%
-    interval of the mean), over (what the interval is over: pretrainings, seeds or examples) and degenerate (how many).
-    With several pretrainings seeds counts the runs of all. Of all: failed (how many), majority (the baseline),
-    learning_rate (the one chosen of rates_tried, on selected_on) and seconds (mean wall time of a run). anisotropy is
-    NaN where rows do not say it. readout is the name of a row; reading and blind are what it is made of.
+    Over the runs that finished: seeds (their number), mean, sd (between seeds, n - 1; NaN with one), low and high (the
+    95% interval of the mean), over (what the interval is over: pretrainings, seeds or examples) and degenerate (number
+    of runs). With several pretrainings, seeds counts the runs of all of them. Over all runs: failed (their number),
+    majority (the baseline), learning_rate (chosen among rates_tried, on selected_on) and seconds (mean wall time of a
+    run). anisotropy is NaN if the rows lack it. readout is the name of a row, made of reading and blind.
     """
     lines = []
     for of_regime in by_regime(rows).values():
@@ -106,7 +106,7 @@ def is_grid(readouts: list[str]) -> bool:
 
 
 def references(readouts: list[str]) -> dict[str, str]:
-    """What each readout is compared with: the first one; in a grid, the first pooling at the same layers."""
+    """readout -> its reference: the first readout; in a grid, the first pooling at the same layers."""
     if not is_grid(readouts):
         return dict.fromkeys(readouts, readouts[0])
     first = parts_of(readouts[0])[1]
@@ -125,8 +125,8 @@ def differences(
 
     Args:
         where: the folders of the rows.
-        reference: a readout; by default what `references` says.
-        together: comparisons that the caller corrects together, if they are more than those of the frame.
+        reference: a readout; by default the one from `references`.
+        together: number of comparisons that the caller corrects together, if larger than that of the frame.
         method: how intervals are made.
 
     Raises:
@@ -158,13 +158,13 @@ def correct(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def may_judge(sides: Iterable[Sequence[Row]], evaluation: str) -> bool:
-    """Whether a difference between sides may be called one: not where all runs of a side are degenerate."""
+    """True if a difference between sides may be judged; False if all runs of a side are degenerate."""
     return not any(all(row.is_degenerate(evaluation) for row in rows) for rows in sides)
 
 
 def _choose_rate(rows: list[Row]) -> Cell:
-    """The runs at the best of several rates, by their mean score on held-out training rows where all runs have it, and
-    on the first evaluation set elsewhere."""
+    """The runs at the best of several rates: by the mean score on held-out training rows if all runs have it, otherwise
+    on the first evaluation set."""
     evaluation = next(iter(rows[0].majority))
     held_out = all(HELD_OUT in row.details for row in rows if row.ok) and any(row.ok for row in rows)
     rates: dict[float | None, list[Row]] = {}
@@ -241,7 +241,7 @@ def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method,
 
 
 def short_names(readouts: list[str]) -> dict[str, str]:
-    """readout -> those of its three parts in which readouts differ."""
+    """readout -> a short name: those of its three parts that differ between readouts."""
     parts = [parts_of(readout) for readout in readouts]
     if len(readouts) == 1 or {len(part) for part in parts} != {3}:
         return dict(zip(readouts, readouts, strict=True))

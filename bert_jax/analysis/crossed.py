@@ -7,7 +7,8 @@ difference of its two sides:
     df = se^4 / ((var(d_r) / R)^2 / (R - 1))  (Hillis 2007, Statistics in Medicine 26, 596-619)
 
 and interval and p-value are Student's. Covariances are those of the infinitesimal jackknife, so that nothing is
-drawn. With one reader se^2 is the variance over examples, the distribution normal, and nothing is said of others.
+drawn. With one reader se^2 is the variance over examples, the distribution is normal, and the result does not
+generalise to other readers.
 M sides, K runs, R readers, N examples.
 """
 
@@ -25,21 +26,21 @@ LEVEL = 0.95
 
 
 class Components(NamedTuple):
-    """A mean over R readers, and the variances that it has."""
+    """A mean over R readers, and its variance components."""
 
     mean: float
     readers: int
     between: float
-    """Variance between readers, R - 1 below the line; 0 with one reader."""
+    """Variance between readers, with the divisor R - 1; 0 with one reader."""
     within: float
     """Variance of one reader's score over examples, averaged over readers."""
     shared: float
-    """Covariance over examples of the scores of two readers, averaged over pairs of them and not below 0; with one
-    reader the same as `within`."""
+    """Covariance over examples of the scores of two readers, averaged over all pairs and clipped at 0; with one reader
+    the same as `within`."""
     examples: int
 
     def error(self) -> tuple[float, float]:
-        """The standard error, and its degrees of freedom (infinite where readers do not vary)."""
+        """The standard error, and its degrees of freedom (infinite if readers do not vary)."""
         between = self.between / self.readers
         square = between + self.shared
         df = math.inf if between == 0 else (self.readers - 1) * (square / between) ** 2
@@ -72,7 +73,7 @@ class Measured(NamedTuple):
         return components(self.scores[number], self.influences[number])
 
     def difference(self, a: int, b: int) -> Components:
-        """How much better side b is than side a."""
+        """The difference of side b minus side a."""
         return components(self.scores[b] - self.scores[a], self.influences[b] - self.influences[a])
 
 
@@ -91,7 +92,7 @@ def measure(
             of examples, weighted by their sizes with `_wmean`.
         sides: [M K N] predictions, run for run from the same seeds.
         labels: [N] classes or scores.
-        readers: [K] which reader each run belongs to; by default every run is one.
+        readers: [K] the reader that each run belongs to; by default each run is a reader.
         groups: [N] the group of each example.
 
     Raises:
@@ -112,6 +113,6 @@ def components(scores: np.ndarray, influences: np.ndarray) -> Components:
         return Components(float(scores[0]), 1, 0.0, float(within), float(within), examples)
     total = np.square(influences.sum(0)).sum() / denominator
     shared = max(0.0, (total - within) / (readers * (readers - 1)))
-    # Equal scores, whose mean may be rounded, do not vary.
+    # Equal scores have no variance; their rounded mean would give them one.
     between = scores.var(ddof=1) if np.ptp(scores) > 1e-12 else 0.0
     return Components(float(scores.mean()), readers, float(between), float(within / readers), float(shared), examples)

@@ -1,4 +1,4 @@
-"""The curves of a pretraining: losses and accuracies over steps, on what it is trained on and on held-out text."""
+"""The curves of a pretraining: losses and accuracies over steps, on training text and on held-out text."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +10,9 @@ from bert_jax.train.log import Line
 
 
 def draw_curves(lines: list[Line]) -> Figure:
-    """A panel for each measure that an objective has a title for, if it was logged.
+    """Draw a panel for each logged measure that has a title in an objective.
 
-    Every training step that was logged is a thin line, their running mean a thick one; held-out text is points.
+    A thin line shows the logged training steps, a thick one their running mean, and points show held-out text.
     """
     measured = {name for line in lines for name in line}
     panels = {name: found.title for name, found in all_measures().items() if found.title and name in measured}
@@ -31,7 +31,7 @@ def draw_curves(lines: list[Line]) -> Figure:
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of each value and those before it, at most `width` in all.
+    """The mean of each value and the values before it, over at most `width` values.
 
     >>> running_mean(np.array([4.0, 2.0, 0.0, 4.0]), 2).tolist()
     [4.0, 3.0, 1.0, 2.0]
@@ -49,7 +49,7 @@ def _draw_train(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
 
 
 def _curve(lines: list[Line], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values, in order; what was not a number is left out."""
+    """Steps and values, in order; values that are not numbers are left out."""
     points = [(line["step"], line[name]) for line in lines if line["split"] == split and line.get(name) is not None]
     steps, values = zip(*points, strict=True) if points else ((), ())
     return np.array(steps, float), np.array(values, float)

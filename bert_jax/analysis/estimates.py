@@ -1,4 +1,4 @@
-"""The mean score of some runs, or the difference of two sets of runs, with an interval that says what it is over."""
+"""The mean score of some runs, or the difference of two sets of runs, with an interval and the factors it is over."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,26 +17,26 @@ METHODS: dict[str, str] = {
     "obuchowski-rockette": "Obuchowski and Rockette's method with Hillis' degrees of freedom",
     "multi-bootstrap": "a multi-bootstrap (MultiBERTs)",
 }
-"""How intervals are made, and what tables call it. The first is the default."""
+"""Methods for intervals, with their names in tables. The first is the default."""
 DEFAULT: Method = "obuchowski-rockette"
 FEW = "With two or three readers (seeds or pretrainings) a 95% interval holds the truth in 85 to 96% of cases."
-"""What is said where readers are so few that intervals are somewhat too short (results/coverage)."""
+"""Note for so few readers that intervals are somewhat too short (results/coverage)."""
 Level = Literal["pretrainings", "seeds", "examples"]
-"""What an interval is over, apart from examples, which it always is over."""
+"""The random factor of an interval besides examples, over which every interval is."""
 Key = tuple[int, int]
 """Pretraining and seed of a run."""
 Where = Path | Mapping[str, Path]
-"""The run folder of some rows; or the folder of each, by its id."""
+"""The run folder of some rows, or the run folder of each row by its id."""
 
 RESAMPLES = 1000
 RESAMPLES_PER_COMPARISON = 100
-"""The smallest p-value is 2 / (resamples + 1); times the number of comparisons it must still be able to be small."""
+"""The smallest p-value is 2 / (resamples + 1); times the number of comparisons, it must still be able to be small."""
 CORRELATIONS = ("mcc", "pearson", "spearman")
 """Metrics from -1 to 1; all others are from 0 to 1."""
 
 
 class Estimate(NamedTuple):
-    """A mean or a difference, of how many runs, over what, and the variances that it has."""
+    """A mean or a difference, the number of its runs, the factor that it is over, and its variance components."""
 
     figures: Difference
     runs: int
@@ -44,18 +44,18 @@ class Estimate(NamedTuple):
     components: Components
 
     def in_points(self) -> Difference:
-        """Times 100, apart from the p-value."""
+        """The figures times 100, apart from the p-value."""
         mean, low, high = (100 * value for value in self.figures[:3])
         return Difference(mean, low, high, self.figures.p_value)
 
 
 def are_few(found: Iterable[Components]) -> bool:
-    """Whether some intervals are over two or three readers only, of which `FEW` is to be said."""
+    """True if some intervals are over two or three readers only, so that the note `FEW` is due."""
     return any(components.readers in (2, 3) for components in found)
 
 
 def num_resamples(comparisons: int) -> int:
-    """Number of resamples of the bootstrap where so many comparisons are corrected together."""
+    """Number of resamples of the bootstrap for so many comparisons that are corrected together."""
     return max(RESAMPLES, RESAMPLES_PER_COMPARISON * comparisons)
 
 
@@ -66,7 +66,7 @@ def finished(rows: Sequence[Row]) -> dict[Key, Row]:
 
 
 def level_of(runs: Sequence[Key]) -> Level:
-    """The highest of pretrainings, seeds and examples of which there are several."""
+    """The highest level, of pretrainings, seeds and examples, with more than one value in the runs."""
     if len({pretraining for pretraining, _ in runs}) > 1:
         return "pretrainings"
     return "seeds" if len(runs) > 1 else "examples"
@@ -81,18 +81,18 @@ def estimate(
     metric: str = "",
     resamples: int = RESAMPLES,
 ) -> Estimate | None:
-    """The mean score of one side, or how much better the second of two is; None where there is no run.
+    """The mean score of one side, or the difference of the second of two minus the first; None without a run.
 
     Only runs that all sides have are counted. With several pretrainings the readers are the pretrainings, each averaged
     over its seeds.
 
     Args:
-        sides: of each side the runs that finished.
+        sides: the finished runs of each side.
         evaluation: the evaluation set.
         where: the folders of the rows.
         method: how the interval is made.
-        metric: by default the headline.
-        resamples: of the bootstrap.
+        metric: name of the metric; by default the headline metric.
+        resamples: number of resamples of the bootstrap.
 
     Raises:
         InputError: the runs were scored on different labels.
@@ -120,7 +120,7 @@ def estimate(
 
 
 def _within_range(figures: Difference, metric: str, sides: int) -> Difference:
-    """The figures with their interval cut at what the metric, or a difference of it, can be."""
+    """The figures with their interval clipped to the range of the metric, or of a difference of it."""
     least, most = (-1.0 if metric.partition("_")[0] in CORRELATIONS else 0.0), 1.0
     least, most = (least, most) if sides == 1 else (least - most, most - least)
     return figures._replace(low=max(least, figures.low), high=min(most, figures.high))

@@ -1,4 +1,4 @@
-"""The figure of an ablation: every run a point, means and differences with their intervals."""
+"""The figure of an ablation: a point for every run, and means and differences with their intervals."""
 
 import numpy as np
 import pandas as pd
@@ -19,15 +19,15 @@ from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito 2008: told apart by colour-blind readers too."""
+"""Colours of Okabe and Ito 2008, which colour-blind readers can tell apart too."""
 SIGNIFICANT = 0.05
 """Corrected p below which a difference is marked."""
 
 
 def draw(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
-    """A row of panels per task: on the left every run with its cell's mean and interval, on the right the differences.
+    """Draw a row of panels per task: left every run with its cell's mean and interval, right the differences.
 
-    A hollow marker is a degenerate run, the dashed line the majority baseline.
+    A hollow marker is a degenerate run; the dashed line is the majority baseline.
     """
     labels, readouts = list(summary["label"].unique()), list(dict.fromkeys(row.name for row in rows))
     heights = [0.62 + 0.26 * sum(summary["label"] == label) for label in labels]
@@ -47,8 +47,8 @@ def draw(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame) -> Figu
 
 
 def draw_regimes(rows: list[Row], summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
-    """A row of panels per task, a column per regime: every run with its cell's mean and interval, and at the right of
-    each readout its difference to the reference. A regime that has nothing of a task leaves its place empty."""
+    """Draw a row of panels per task and a column per regime: every run with its cell's mean and interval, and beside
+    each readout its difference to the reference. A panel is left empty if the regime has no rows of the task."""
     labels, regimes = list(summary["label"].unique()), by_regime(rows)
     readouts = list(dict.fromkeys(row.name for row in rows))
     names, colours = short_names(readouts), {readout: COLOURS[i % len(COLOURS)] for i, readout in enumerate(readouts)}
@@ -86,9 +86,10 @@ def _note_differences(axes: Axes, names: list[str], readouts: list[str], compare
 
 
 def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
-    """For each task a map of the scores, layers upwards and poolings to the right.
+    """Draw for each task a map of the scores, layers upwards and poolings to the right.
 
-    The best is framed; a dot marks a difference to the first pooling of the same layers that its corrected p bears out.
+    The best score is framed; a dot marks a difference to the first pooling of the same layers that is significant after
+    correction.
     """
     maps = list(summary.groupby(["regime", "label"], sort=False))
     poolings, layers = (summary["readout"].map(parts_of).str[i].nunique() for i in (1, 0))
@@ -149,7 +150,7 @@ def _draw_scores(
 
 
 def _draw_majority(axes: Axes, majority: float) -> None:
-    """A line where it is near the scores; elsewhere only its value, so that the scores keep their room."""
+    """Draw the majority baseline as a line if it is near the scores; otherwise write its value, to save space."""
     low, high = axes.get_xlim()
     if low - 0.5 * (high - low) < majority < high + 0.5 * (high - low):
         axes.axvline(majority, color="0.5", linestyle="--", linewidth=1, zorder=0)

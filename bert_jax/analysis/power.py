@@ -1,12 +1,12 @@
-"""Chances to find a difference, and the seeds or examples that it takes, from the variance components of a run.
+"""Power to find a difference, and the seeds or examples needed, from the variance components of a run.
 
 A run of R' readers and N' examples has the standard error of
 
     se^2 = (S + W N / N') / R' + C N / N'
 
-with W what examples alone make one reader's difference vary beyond what it shares with the others' (C), and S the
-variance between readers that is left. The power of its t test is that of the noncentral t distribution with Hillis'
-degrees of freedom.
+with C the covariance over examples that readers share, W the variance of one reader's difference over examples beyond
+C, and S the remaining variance between readers. The power of its t test is that of the noncentral t distribution with
+Hillis' degrees of freedom.
 """
 
 import math
@@ -23,28 +23,28 @@ from bert_jax.analysis.crossed import LEVEL, Components, quantile
 WANTED = 0.8
 """Power to plan for."""
 MOST = 1000
-"""Readers, and multiples of the present examples, that are looked at; a run beyond is not planned."""
+"""Largest number of readers, and largest multiple of the present examples, that is considered."""
 MANY = 1e5
-"""Degrees of freedom from which Student's distribution is taken as normal."""
+"""Degrees of freedom from which Student's distribution is treated as normal."""
 
 
 class Plan(NamedTuple):
-    """Chances of one comparison to find a difference that is there."""
+    """Power of one comparison for a given difference, and the sizes for a power of `WANTED`."""
 
     power: float
-    """At the present size."""
+    """Power at the present size."""
     readers: int | None
-    """Readers for a power of `WANTED` on the present examples; None where no number suffices."""
+    """Readers for a power of `WANTED` on the present examples; None if no number suffices."""
     examples: int | None
-    """Examples for it by the present readers; None where no number suffices."""
+    """Examples for a power of `WANTED` with the present readers; None if no number suffices."""
     both: tuple[int, int] | None
-    """Readers and examples where neither alone suffices: on twice the examples, or four times ..."""
+    """Readers and examples together if neither alone suffices: with twice the examples, or four times ..."""
     smallest: float
-    """The smallest difference that the present size finds with that power; NaN where it finds none."""
+    """The smallest difference with a power of `WANTED` at the present size; NaN if there is none."""
 
 
 def resize(components: Components, readers: int, examples: float) -> Components:
-    """The components to be expected of another number of readers and examples."""
+    """The components expected for another number of readers and examples."""
     share = components.examples / examples
     own = max(0.0, components.within - components.shared)
     between = max(0.0, components.between - own) + own * share
@@ -55,7 +55,7 @@ def resize(components: Components, readers: int, examples: float) -> Components:
 
 
 def power(components: Components, effect: float) -> float:
-    """The chance that the test of a difference with such variances is significant where the difference is `effect`."""
+    """The chance that the test of a difference with such variances is significant if the difference is `effect`."""
     error, df = components.error()
     if error == 0:
         return float(effect != 0)
@@ -65,7 +65,7 @@ def power(components: Components, effect: float) -> float:
 
 
 def plan(components: Components, effect: float) -> Plan:
-    """What it takes to find a difference of `effect`."""
+    """Readers and examples needed to find a difference of `effect`."""
     readers, examples = components.readers, components.examples
 
     by_readers = partial(_chance, components, effect, examples)
@@ -84,7 +84,7 @@ def plan(components: Components, effect: float) -> Plan:
 
 
 def smallest(components: Components) -> float:
-    """The smallest difference that the present size finds with a power of `WANTED`, to a tenth of a point."""
+    """The smallest difference with a power of `WANTED` at the present size, to a tenth of a point."""
     present = resize(components, components.readers, components.examples)
     step = _first(lambda step: power(present, step / MOST), 1, 2 * MOST)
     return math.nan if step is None else step / MOST
@@ -95,13 +95,13 @@ def _chance(components: Components, effect: float, examples: int, readers: int) 
 
 
 def _first(chance: Callable[[int], float], least: int, most: int) -> int | None:
-    """The smallest number with which a chance that grows reaches `WANTED`."""
+    """The smallest number at which an increasing chance reaches `WANTED`."""
     number = bisect_left(range(least, most + 1), WANTED, key=chance) + least
     return number if number <= most else None
 
 
 def tabulate(compared: pd.DataFrame, points: float) -> pd.DataFrame:
-    """A line of text for each difference that was measured: what it takes to find one of so many points."""
+    """A line of text for each measured difference: the power, readers and examples for one of so many points."""
     lines = []
     for _, line in compared[compared["pairs"] > 0].iterrows():
         found = plan(line["components"], points / 100)
@@ -120,7 +120,7 @@ def tabulate(compared: pd.DataFrame, points: float) -> pd.DataFrame:
 
 
 def _needed(found: Plan, readers: str) -> str:
-    """Readers or examples that suffice, or both together."""
+    """Text with the readers or the examples that suffice, or with both together."""
     ways = [(found.readers, readers), (found.examples, "examples")]
     alone = [f"{number:,} {noun}" for number, noun in ways if number is not None]
     if not alone and found.both is not None:
@@ -129,7 +129,7 @@ def _needed(found: Plan, readers: str) -> str:
 
 
 def describe(compared: pd.DataFrame, points: float) -> str:
-    """One sentence on all differences of a table; empty without any."""
+    """One sentence on the power for all differences of a table; empty without any."""
     present = [resize(one, one.readers, one.examples) for one in compared["components"].dropna()]
     if not present:
         return ""

@@ -1,8 +1,8 @@
-"""Tables and figures are functions of rows: `write_report(folder)` makes them all again.
+"""Tables and figures as functions of rows: `write_report(folder)` makes all of them again.
 
-Runs of one regime make a long table, a line for each readout. Several regimes stand side by side as its columns, and
-a grid of layers and poolings has the poolings as its columns. Where a learning rate was chosen on the evaluation set,
-the report says so.
+Runs of one regime make a long table, a line for each readout. Several regimes are shown side by side as columns, and
+a grid of layers and poolings has the poolings as its columns. A note marks learning rates that were chosen on the
+evaluation set.
 """
 
 import math
@@ -42,29 +42,29 @@ from bert_jax.study.store import (
 )
 
 DETECT = 1.0
-"""Points of a difference whose chance to be found is told below a table."""
+"""Difference in points whose power is noted below a table."""
 SELECTED = {
     "heldout": "Where several learning rates were tried, the rate was chosen on held-out training rows.",
     "evaluation": "Where several learning rates were tried, the rate was chosen on the evaluation set, as in papers: "
     "scores are the best of several tries.",
 }
-"""What is said of a rate that was chosen, by what it was chosen on."""
+"""Note below a table on the choice of a learning rate, by the data that it was chosen on."""
 WITHOUT = "Without degenerate"
-"""The column of differences without degenerate runs."""
+"""Title of the column of differences without degenerate runs."""
 WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 """Columns that are set flush left."""
 
 
 def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, detect: float | None = None) -> None:
-    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if it is to be shown.
+    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if `show` is true.
 
-    A grid of layers and poolings is drawn as heatmap.png; only with several regimes is there figure.png as well.
+    A grid of layers and poolings is drawn as heatmap.png, and also as figure.png only if there are several regimes.
 
     Args:
         folder: the run folder.
         show: whether to print the table.
         method: how intervals are made.
-        detect: print also what it takes to find a difference of so many points.
+        detect: also print the power for a difference of so many points, and the seeds or examples needed.
 
     Raises:
         InputError: the folder has no finished run, is damaged or cannot be written.
@@ -104,7 +104,7 @@ def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.DataFrame:
-    """The two frames as one table of text; a column that would say nothing is left out."""
+    """The two frames as one table of text; an empty column is left out."""
     names = short_names(list(summary["readout"].unique()))
     table = pd.DataFrame([_texts(line, names) for _, line in _merge(summary, compared).iterrows()])
     empty = [name for name in ("Difference", "p") if compared.empty]
@@ -158,7 +158,7 @@ def _map(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.Da
 
 
 def _cell(line: pd.Series) -> str:
-    """Score, difference and what went wrong, in one cell."""
+    """Score, difference and notes on failed or degenerate runs, in one cell."""
     text = _score(line)
     if line["pairs"] > 0:
         star = "*" if line["p_adjusted"] < SIGNIFICANT else ""
@@ -167,7 +167,7 @@ def _cell(line: pd.Series) -> str:
 
 
 def _digits(line: pd.Series) -> int:
-    """Decimals of a score: fine-tuning moves more from seed to seed than a second one could say."""
+    """Decimals of a score: one for fine-tuning, whose variation between seeds makes a second one meaningless."""
     return 1 if is_trained(line["regime"]) else 2
 
 
@@ -184,7 +184,7 @@ def _change(line: pd.Series, which: str = "") -> str:
 
 
 def _without(line: pd.Series) -> str:
-    """The difference without degenerate runs, where there are any."""
+    """The difference without degenerate runs; empty if there are none."""
     kept = line["pairs_kept"]
     if not line["pairs"] > max(kept, 1):
         return ""
@@ -222,7 +222,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _protocol(rows: list[Row], experiment: Json) -> str:
-    """Who was compared on what, in one sentence."""
+    """One sentence on the compared readouts, their encoder and the data."""
     parts = []
     match experiment:
         case {"encoder": str(encoder)}:
@@ -244,7 +244,7 @@ def _protocol(rows: list[Row], experiment: Json) -> str:
 
 
 def _list_readouts(readouts: list[str]) -> str:
-    """All of them, or the axes of their grid."""
+    """List all readouts, or the axes of their grid."""
     if not is_grid(readouts):
         return ", ".join(readouts)
     axes = (list(dict.fromkeys(parts)) for parts in zip(*map(parts_of, readouts), strict=True))
@@ -252,7 +252,7 @@ def _list_readouts(readouts: list[str]) -> str:
 
 
 def _absent_notes(absent: Absent) -> list[str]:
-    """A line for each reason for which a regime has no row of a task."""
+    """A line for each reason why a regime has no row of a task."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for regime, tasks in absent.items():
         for title, reason in tasks.items():
@@ -273,7 +273,7 @@ def _wide_note(rows: list[Row]) -> str:
 
 
 def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
-    """What the reader must know to read the table."""
+    """Notes that explain the table to its reader."""
     notes = ["Score: the metric times 100, mean \N{PLUS-MINUS SIGN} s.d. over the runs that finished."]
     if not compared.empty:
         to, number = compared["reference"].unique(), int(compared["p"].notna().sum())
@@ -299,8 +299,8 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
 
 
 def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
-    """How intervals are made, what they are over, and what they say nothing about."""
-    # Without training nothing depends on a seed.
+    """Notes on intervals: the method, what they are over, and what they do not cover."""
+    # Results without training do not depend on a seed.
     seeded = [frame[frame["regime"].map(has_seeds).astype(bool)] for frame in (summary, compared)]
     levels = {level for frame in seeded for level in frame["over"] if level}
     over = [level for level in ("pretrainings", "seeds") if level in levels]
@@ -328,7 +328,7 @@ def _latex(table: pd.DataFrame, caption: str) -> str:
 
 
 def _print(table: pd.DataFrame, protocol: str, notes: list[str]) -> None:
-    """The table, narrow enough for most terminals: the metric goes under the task, and long readouts are folded."""
+    """Print the table narrow enough for most terminals: the metric is below the task, and long readouts are folded."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     least = {"Readout": 12, "Runs": len("degenerate,")}
     columns = table.columns.drop("Metric", errors="ignore")
@@ -342,6 +342,6 @@ def _print(table: pd.DataFrame, protocol: str, notes: list[str]) -> None:
         for first, line in zip(firsts, group[columns].drop(columns="Task").to_numpy(), strict=False):
             shown.add_row(first, *line)
         shown.add_section()
-    # Where a terminal is too narrow, rich would drop columns: let the terminal wrap lines instead.
+    # On a terminal that is too narrow, rich would drop columns: let the terminal wrap lines instead.
     width = max(Console().width, Console(width=1000).measure(shown).minimum)
     Console(width=width).print(protocol, shown, *notes, sep="\n", highlight=False, markup=False)

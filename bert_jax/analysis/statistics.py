@@ -1,6 +1,6 @@
-"""Metrics that are computed on many resamples at once, and how much each example moves them; corrections of p-values.
+"""Metrics computed on many resamples at once, the influence of each example on them, and corrections of p-values.
 
-Predictions are [..., N], resamples are counts [R N] of how often each example was drawn. K rows of predictions, N
+Predictions are [..., N], resamples are counts [R N] of the draws of each example. K rows of predictions, N
 examples, R resamples, C classes.
 """
 
@@ -24,12 +24,12 @@ class Difference(NamedTuple):
 
 
 def adjust(p_values: np.ndarray) -> np.ndarray:
-    """p-values corrected for their number (Holm 1979). NaN, for a comparison not made, stays and does not count."""
+    """p-values corrected for their number (Holm 1979). NaN, a comparison not made, stays NaN and is not counted."""
     p_values = np.asarray(p_values, float)
     adjusted = np.full_like(p_values, np.nan)
     made = np.isfinite(p_values)
     if made.any():
-        from statsmodels.stats.multitest import multipletests  # slow, and few commands come here
+        from statsmodels.stats.multitest import multipletests  # slow to import, and few commands need it
 
         adjusted[made] = multipletests(p_values[made], method="holm")[1]
     return adjusted
@@ -76,7 +76,7 @@ def scorer(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarra
 
 
 def influence(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """[M S N]: N times the derivative of each score by the weight of each example; their mean is 0.
+    """Influences [M S N]: N times the derivative of each score by the weight of each example; their mean is 0.
 
     The covariance over examples of two scores is the sum of the products of their influences over N (N - 1): the
     infinitesimal jackknife (Jaeckel 1972; Efron 1982, chapter 6). Arguments as `checked` returns them.
@@ -94,7 +94,7 @@ def influence(metric: str, sides: np.ndarray, labels: np.ndarray, groups: np.nda
 
 
 def reader_means(values: np.ndarray, readers: Sequence[int] | None, axis: int) -> np.ndarray:
-    """Values of K runs along an axis, averaged over the runs of each of their readers [K]; unchanged without any."""
+    """Values of K runs along an axis, averaged over the runs of each reader; readers [K], or None for no average."""
     if readers is None:
         return values
     members = [np.flatnonzero(np.asarray(readers) == reader) for reader in dict.fromkeys(readers)]
@@ -102,7 +102,7 @@ def reader_means(values: np.ndarray, readers: Sequence[int] | None, axis: int) -
 
 
 def _group_members(groups: np.ndarray, over: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """Which examples are in each group [N], and the weights of the groups."""
+    """Indices of the examples in each group, and the weights of the groups; groups [N]."""
     members = [groups == group for group in np.unique(groups)]
     return members, OVER_GROUPS[over](np.array([member.sum() for member in members]))
 
@@ -124,7 +124,7 @@ def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
 
 
 def _total(counts: np.ndarray) -> np.ndarray:
-    """[R 1]: examples in each resample; of a group of them the number varies."""
+    """Number of examples in each resample [R 1]; within a group of examples it varies."""
     total: np.ndarray = np.maximum(counts.sum(1, keepdims=True), 1)
     return total
 
@@ -163,7 +163,7 @@ def _mcc(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
 
 
 def _pearson(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
-    # Standardised first: the weighted moments below cancel less.
+    # Standardise first, so that the weighted moments below lose less precision by cancellation.
     x, y = _standardised(predictions).T, _standardised(labels[None]).T
     columns = np.concatenate([x, x * x, x * y, y, y * y], axis=1)
     num_seeds = len(predictions)
@@ -186,13 +186,13 @@ def _standardised(rows: np.ndarray) -> np.ndarray:
 
 
 def _correlation(covariance: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # A resample may hold one value only; what is left of its variance is then rounding.
+    # A resample may hold one distinct value only; its computed variance is then a rounding error.
     constant = (x < 1e-14) | (y < 1e-14)
     return np.where(constant, 0.0, _divide(covariance, np.sqrt(np.clip(x * y, 0, None))))
 
 
 def _spearman(predictions: np.ndarray, labels: np.ndarray) -> Scorer:
-    """Each resample is ranked anew, ties at their mean rank, from one sort of the examples."""
+    """Spearman correlation: ranks within each resample, ties at their mean rank, from one sort of the examples."""
     rank_x = [_ranker(row) for row in predictions]
     rank_y = _ranker(labels)
 
@@ -266,9 +266,9 @@ def _pearson_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 
 def _spearman_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """An example counts with its own ranks, and by what it adds to the ranks of all above it.
+    """Influence of each example, through its own ranks and through the ranks of all examples above it.
 
-    With weights r instead of counts, a ranker sums the r of the examples below; that of those above is minus it.
+    With weights r instead of counts, a ranker sums the r of the examples below; the sum over those above is minus that.
     """
     ones, rank_y = np.ones((1, len(labels))), _ranker(labels)
     y = rank_y(ones)
@@ -277,13 +277,13 @@ def _spearman_influence(predictions: np.ndarray, labels: np.ndarray) -> np.ndarr
         rank_x = _ranker(row)
         x = rank_x(ones)
         products = x * y - rank_x(y) - rank_y(x), x * x - 2 * rank_x(x), y * y - 2 * rank_y(y)
-        # Each of these moments is of the third degree in the weights, where a covariance is of the first.
+        # Each of these moments is of the third degree in the weights, while a covariance is of the first.
         found.append(3 * _ratio_influence(*products)[0])
     return np.stack(found)
 
 
 def _ratio_influence(xy: np.ndarray, xx: np.ndarray, yy: np.ndarray) -> np.ndarray:
-    """Of mean(xy) / sqrt(mean(xx) mean(yy)), all [K N]; 0 where a variance is 0."""
+    """Influence on mean(xy) / sqrt(mean(xx) mean(yy)), all [K N]; 0 where a variance is 0."""
     moments = [values.mean(-1, keepdims=True) for values in (xy, xx, yy)]
     constant = (moments[1] < 1e-14) | (moments[2] < 1e-14)
     c, x, y = (np.where(constant, 1.0, moment) for moment in moments)
@@ -298,4 +298,4 @@ INFLUENCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "pearson": _pearson_influence,
     "spearman": _spearman_influence,
 }
-"""Metrics by name: from predictions [K N] and labels [N] to what `influence` says, [K N]."""
+"""Metrics by name: from predictions [K N] and labels [N] to the influences [K N], see `influence`."""

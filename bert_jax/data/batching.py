@@ -1,4 +1,4 @@
-"""Ragged token rows to rectangular batches: length buckets, epoch order, padding.
+"""Rectangular batches from ragged token rows: length buckets, epoch order, padding.
 
 Every batch has one of a few lengths, so that each program is compiled a few times only, and an
 example is padded to its bucket and not to the longest one. An epoch is a pure function of
@@ -16,15 +16,15 @@ from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assem
 from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
-"""Bucket lengths are multiples of it: tasks then share compiled programs, and vector units run full."""
+"""Divisor of all bucket lengths, so that tasks share compiled programs and vector units are filled."""
 _UNKNOWN = 0.2
-"""Share of [UNK] among a text's tokens beyond which a warning is due."""
+"""Share of [UNK] among a text's tokens above which a warning is given."""
 _CLOSE = 1.02
-"""How many times the fewest padded tokens are as good as they."""
+"""Number of padded tokens that is still acceptable, as a multiple of the fewest possible."""
 
 
 class Examples(NamedTuple):
-    """The tokenised rows of a split, and what the rows are padded with."""
+    """The tokenised rows of a split, and the special ids for padding."""
 
     encodings: list[Encoding]
     labels: np.ndarray
@@ -37,7 +37,7 @@ class Examples(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Which rows make a batch, and the length that they are padded to."""
+    """The rows of a batch, and the length that they are padded to."""
 
     rows: np.ndarray
     length: int
@@ -60,8 +60,8 @@ def encode_texts(
         tokenizer: makes the tokens.
         a: the first texts.
         b: the second ones, or None.
-        max_length: tokens of one or both, special ones included.
-        data: what the warning calls them.
+        max_length: limit of tokens for a text or a pair, special ones included.
+        data: name of the texts in the warning.
     """
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)
@@ -85,10 +85,10 @@ def encode_split(tokenizer: Tokenizer, split: Split, max_length: int, data: str 
 
 
 def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tuple[int, ...]:
-    """At most `num_buckets` lengths, multiples of 8, that pad these rows least; the last one holds them all.
+    """Choose at most `num_buckets` lengths, multiples of 8, with the least padding; the last one fits every row.
 
-    Solved exactly, by dynamic programming over the histogram of lengths. Each length costs a compilation: of
-    the numbers of buckets whose padded tokens are within 2% of the fewest, the smallest is taken.
+    The solution is exact, by dynamic programming over the histogram of lengths. Because each length costs a
+    compilation, the smallest number of buckets is taken whose padded tokens are within 2% of the fewest.
 
     >>> choose_buckets(np.array([5, 6, 7, 30, 31, 32]), 2, 128)
     (8, 32)
@@ -113,7 +113,7 @@ def choose_buckets(lengths: np.ndarray, num_buckets: int, max_length: int) -> tu
 
 
 def length_steps(max_length: int) -> tuple[int, ...]:
-    """Lengths to pad to that fit any texts, each 4 or at most a quarter above the one below it.
+    """Lengths to pad to for texts of any length, each at most 4 tokens or a quarter above the one before it.
 
     >>> length_steps(40)
     (4, 8, 12, 16, 20, 24, 28, 32, 40)
@@ -130,15 +130,15 @@ def pack_rows(
 ) -> Iterator[Pack]:
     """Batches of about so many tokens that hold every row once: long rows first, many short ones together.
 
-    Sizes are powers of two times `share`, so that the batches of other rows have the same shapes: the short ones too,
-    which are cut to what is left.
+    Sizes are powers of two times `share`, so that batches have the same shapes for any rows, also the last, smaller
+    ones, whose size is the smallest that fits the rows left.
 
     Args:
-        lengths: of the rows [rows].
-        steps: lengths to pad to, see `length_steps`; the last one is at least that of the longest row.
-        tokens: in a batch, padding included, at most; if a row is longer, the batch holds `share` rows.
-        share: what the size of a batch must be a multiple of.
-        batch_size: rows in every batch, instead of what `tokens` says.
+        lengths: tokens of each row [rows].
+        steps: lengths to pad to, see `length_steps`; the last one is at least the length of the longest row.
+        tokens: at most so many in a batch, padding included; if a row is longer, the batch holds `share` rows.
+        share: divisor of every batch size.
+        batch_size: rows in every batch; overrides `tokens`.
     """
     order, first = np.argsort(-lengths, kind="stable"), 0
     while first < len(order):
@@ -157,9 +157,9 @@ def epoch_plan(
 ) -> list[Plan]:
     """Batches that hold every row exactly once, in ceil(rows / batch_size) steps.
 
-    Rows are shuffled, then dealt to the bucket that they fit; what is left of each bucket when its
-    full batches are made is put together, shortest first, so only one batch of the epoch is short. The
-    batches are shuffled. Without `rng` the order is by length: an evaluation.
+    Rows are shuffled and dealt to the buckets that they fit. The rows left in each bucket after its full
+    batches are joined, shortest first, so that only one batch of the epoch is short. The batches are
+    shuffled. Without `rng`, as for an evaluation, rows are ordered by length.
     """
     order = np.argsort(lengths, kind="stable") if rng is None else rng.permutation(len(lengths))
     bucket_of = np.searchsorted(buckets, np.minimum(lengths, buckets[-1]))
@@ -177,9 +177,9 @@ def epoch_plan(
 
 
 def pad_tokens(encodings: Sequence[Encoding], special: SpecialIds, batch_size: int, length: int) -> Tokens:
-    """Rows to rectangular `Tokens` [batch_size length]; rows that only fill the batch hold one [CLS].
+    """Pad rows to rectangular `Tokens` [batch_size length]; rows that only fill the batch hold one [CLS].
 
-    A filling row has one real token, because an average over none is not a number.
+    A filling row has one real token, because an average over no tokens is not a number.
     """
     ids = np.full((batch_size, length), special.pad, np.int32)
     segments = np.zeros((batch_size, length), np.int32)

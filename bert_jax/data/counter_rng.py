@@ -1,7 +1,7 @@
 """Random numbers as a pure function of (seed, epoch, index), for a whole batch of indices at once.
 
-NumPy's generators must be seeded one by one, which costs more than an example is worth. A hash of the
-counters does not: SplitMix64's finaliser (Steele, Lea, Flood 2014), applied once for every counter.
+NumPy's generators must be seeded one by one, which is too slow for each example. A hash of the counters is
+fast: SplitMix64's finaliser (Steele, Lea, Flood 2014), applied once for every counter.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 
 Epoch = int | Int[np.ndarray, " B"]
-"""One epoch for all indices, or one for each."""
+"""One epoch for all indices, or one for each index."""
 
 _ROUNDS = 8
 
@@ -29,10 +29,10 @@ def uniform(
 
 
 def shuffled(seed: int, epoch: Epoch, places: Int[np.ndarray, " B"], stream: int, size: int) -> Int[np.ndarray, " B"]:
-    """What stands at some places of a random order of 0, 1, ..., size - 1, which is another one in every epoch.
+    """Entries at some places of a random permutation of 0, 1, ..., size - 1, a different one in each epoch.
 
-    Nothing is ever made for the whole order: a Feistel network shuffles a grid that is hardly larger than `size`,
-    and what lands on a cell beyond walks on from there (Black and Rogaway 2002, Ciphers with Arbitrary Finite
+    The whole permutation is never built: a Feistel network permutes a grid hardly larger than `size`, and is applied
+    again to an entry that is not below `size` (cycle walking; Black and Rogaway 2002, Ciphers with Arbitrary Finite
     Domains).
     """
     state = _state(seed, epoch, stream)
@@ -61,7 +61,7 @@ def _state(seed: int, epoch: Epoch, stream: int) -> np.ndarray:
 
 
 def _mix(value: np.ndarray, state: np.ndarray) -> np.ndarray:
-    # Arrays of integers wrap around, which is the point; NumPy's scalars would warn.
+    # Arrays of integers wrap around, as intended; NumPy's scalars would warn.
     z: np.ndarray = state ^ value
     z += np.uint64(0x9E3779B97F4A7C15) * (value + np.uint64(1))
     for shift, factor in [(30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)]:

@@ -1,4 +1,4 @@
-"""Pretraining batches: an example is a pure function of (seed, epoch, index)."""
+"""Pretraining batches; each example is a pure function of (seed, epoch, index)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ _PAIRS, _MASKS, _ORDER = 0, 1, 2  # streams of random numbers
 
 @dataclass(frozen=True, eq=False)
 class PretrainData:
-    """A corpus with all that decides its examples.
+    """A corpus, and everything else that determines its examples.
 
     Attributes:
-        starts_word: of each token id [V], whether it begins a word (`Tokenizer.starts_word`); where tokens are masked
-            each for itself, nobody asks.
+        starts_word: [V] True for token ids that begin a word (`Tokenizer.starts_word`); not used if tokens are masked
+            one by one.
 
     Raises:
         InputError: the corpus or the tokenizer does not have what the objective needs.
@@ -50,12 +50,12 @@ class PretrainData:
 
     @property
     def objectives(self) -> tuple[TokenObjective, PairObjective]:
-        """What is predicted of tokens, and of pairs of segments."""
+        """The objective over tokens, and the one over pairs of segments."""
         return make_objectives(self.objective)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The ids that the corpus is in."""
+        """The vocabulary of the corpus's token ids."""
         return Vocabulary(self.special, self.vocab_size, self.starts_word)
 
     @property
@@ -65,11 +65,11 @@ class PretrainData:
 
     @property
     def num_slots(self) -> int:
-        """Slots M of an example: how many tokens it can predict."""
+        """Slots M of an example: the largest number of tokens that it can predict."""
         return self.objectives[0].num_slots(self.max_length)
 
     def batch(self, epoch: Epoch, indices: np.ndarray) -> PretrainBatch:
-        """The examples of some indices [B], of one epoch or each of its own."""
+        """The examples of some indices [B], all of one epoch, or each with its own."""
         draws = uniform(self.seed, epoch, indices, _PAIRS, NUM_DRAWS)
         pairs = make_pairs(self.corpus, indices, draws, self.max_length, self.objective)
         tokens = assemble_pairs(self.corpus, pairs, self.special, self.max_length)
@@ -85,8 +85,8 @@ class PretrainData:
         """The batches of steps `first` to `last` (exclusive), each epoch in an order of its own.
 
         A batch is a function of (seed, step) alone, and may hold the end of one epoch and the beginning of the
-        next. Of several hosts, each gets its own rows of the batch, and computes no others: all hosts' rows, one
-        host after the other, are the batch of a single host.
+        next. With several hosts, each computes only its own rows of the batch; the rows of all hosts, concatenated in
+        the order of the hosts, are the batch of a single host.
         """
         start, stop = batch_size * host // num_hosts, batch_size * (host + 1) // num_hosts
         for step in range(first, last):
@@ -100,7 +100,7 @@ def assemble_pairs(corpus: Corpus, pairs: Pairs, special: SpecialIds, max_length
     a, b = pairs.a_length[:, None], pairs.b_length[:, None]
     in_a = column <= a + 1
     source = column + np.where(in_a, pairs.a_start[:, None] - 1, pairs.b_start[:, None] - a - 2)
-    # Where no text stands, this reads a neighbour of the text, and what it reads is written over.
+    # At positions without text this reads a neighbouring token, which is overwritten below.
     ids = np.take(corpus.tokens, source, mode="clip").astype(np.int32)
     mask = column <= a + b + 1 + (b > 0)
     ids[~mask] = special.pad

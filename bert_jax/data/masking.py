@@ -1,4 +1,4 @@
-"""Which tokens to predict, and what stands in their place (arXiv 1810.04805, section 3.1 and appendix A.2)."""
+"""Choice of the tokens to predict, and their replacement (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _LONGEST, _STOP = 10, 0.2
 _SPANS = np.cumsum(_STOP * (1 - _STOP) ** np.arange(_LONGEST)) / (1 - (1 - _STOP) ** _LONGEST)
 """The share of spans that have at most 1, 2, ..., 10 words."""
 _NEVER = 1 << 20
-"""The size of what cannot be chosen: more than fits anywhere."""
+"""Size assigned to words that cannot be chosen: larger than any room."""
 
 
 class Masked(NamedTuple):
@@ -53,18 +53,18 @@ def mask_tokens(
 ) -> Masked:
     """Choose round(rate * length) of the candidates, at least one, and replace them.
 
-    Words are masked whole and in random order; a word that is longer than what is left to choose is passed over, so
-    that there may be fewer. Spans begin at random words and end with the segment, at what is masked already, or
-    where the next word is longer than what is left.
+    Words are masked whole and in random order; a word longer than the number of tokens left to choose is skipped, so
+    that fewer may be chosen. Spans begin at random words and end with the segment, before a masked token, or before a
+    word longer than the number of tokens left to choose.
 
     Args:
         ids: token ids; they are not changed.
-        candidates: what may be chosen: no padding and no special token, so never the first of a row.
+        candidates: tokens that may be chosen: no padding and no special token, so never the first of a row.
         lengths: real tokens of each row, special ones included, as BERT's code counts them.
         draws: L + M times 64 random bits for each row.
-        objective: what is masked together, how much, and the shares of [MASK] and of random tokens: each token
-            decides for itself, but a span decides once for all of it.
-        starts_word: of each id, whether it begins a word; masking tokens each for itself needs none.
+        objective: the unit of masking, the rate, and the shares of [MASK] and of random tokens; the kind of
+            replacement is drawn for each token, but only once for a whole span.
+        starts_word: True for ids that begin a word; None is enough for masking tokens one by one.
         mask_id: the id of [MASK].
         vocabulary: first and one past the last id of a random replacement.
     """
@@ -94,7 +94,7 @@ def mask_tokens(
 def choose_tokens(
     candidates: Bool[np.ndarray, "B L"], due: Int[np.ndarray, " B"], draws: UInt64[np.ndarray, "B L"]
 ) -> Int[np.ndarray, "B L"]:
-    """0 for the `due` tokens of a row that are chosen, or for all candidates if there are fewer, and -1 for others."""
+    """Choose `due` tokens of each row, or all candidates if there are fewer: 0 for chosen tokens, -1 for others."""
     keys = _keys(candidates, draws)
     due = np.minimum(due, candidates.sum(1))
     limit = np.take_along_axis(np.sort(keys, axis=1), np.maximum(due - 1, 0)[:, None], 1)
@@ -108,11 +108,11 @@ def choose_words(
     draws: UInt64[np.ndarray, "B L"],
     longest: int,
 ) -> Int[np.ndarray, "B L"]:
-    """The number of the span, of at most `longest` words, that a token is chosen with; -1 where it is not chosen.
+    """For each token the number of its span, of at most `longest` words; -1 for tokens that are not chosen.
 
     Every word of a row is tried once as the beginning of a span, in random order: the loop is over those tries.
-    Words of all rows are numbered through, and what is no candidate counts as a word that fits nowhere: it also
-    keeps spans within their segment and row. A word begins where `begins` says so, and where a segment does.
+    Words are numbered consecutively across rows, and a token that is no candidate counts as a word that never fits,
+    which also keeps spans within their segment and row. A word begins where `begins` is true, and with a segment.
     """
     rows, length = candidates.shape
     begins = begins | ~candidates
@@ -144,7 +144,7 @@ def choose_words(
 
 
 def _keys(eligible: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Random numbers [B L], all of a row different, lower for what is eligible; their last bits are the column."""
+    """Random numbers [B L], distinct within a row, lower for eligible tokens; their last bits are the column."""
     columns = np.arange(draws.shape[1], dtype=np.uint32)
     low = _low_bits(draws.shape[1])
     return np.where(eligible, (draws >> np.uint64(32)).astype(np.uint32), ~np.uint32(0)) & ~low | columns
@@ -164,7 +164,7 @@ def _fraction(draws: np.ndarray) -> np.ndarray:
 
 
 def _shared(decision: np.ndarray, row: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """Each chosen token's decision, but the first one of a span for the whole span."""
+    """The decision for each chosen token: that of the first token of its span."""
     begins = (np.diff(row, prepend=-1) != 0) | (np.diff(span, prepend=-1) != 0)
     shared: np.ndarray = decision[begins][np.cumsum(begins) - 1]
     return shared
@@ -178,7 +178,7 @@ def _shown(
     mask_id: int,
     vocabulary: tuple[int, int],
 ) -> np.ndarray:
-    """What stands in the place of each target: its kind is decided by the upper half of its bits, a word by the lower.
+    """Replacement of each target: the upper half of its bits decides the kind, the lower half a random word.
 
     >>> kind, targets = np.array([0, 2**64 - 1], np.uint64), np.array([7, 7])
     >>> _shown(targets, kind, kind, ObjectiveConfig(), mask_id=4, vocabulary=(5, 9)).tolist()

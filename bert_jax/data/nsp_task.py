@@ -1,4 +1,4 @@
-"""Does B follow A? Next-sentence prediction as a task of texts, so that any encoder can be asked."""
+"""Next-sentence prediction as a task on texts, so that any encoder can be evaluated on it."""
 
 import itertools
 from collections.abc import Sequence
@@ -26,23 +26,23 @@ FOLLOWS = Task(
     directed=True,
     needs="Whether two stretches of text are about the same things, and seldom more.",
 )
-"""BERT's next-sentence prediction: B is what comes after A, or text of another document."""
+"""BERT's next-sentence prediction: B is the text after A, or text of another document."""
 
 _PAIRS, _ORDER = 0, 1
 _SHORTEST = 9
 
 
 def follow_splits(documents: Sequence[Sequence[str]], rows: int, words: int, seed: int) -> tuple[Split, Split]:
-    """Pairs to fit a probe on, and as many to score it on, each from its own half of the documents.
+    """Pairs to fit a probe on, and the same number to score it on, each from its own half of the documents.
 
     Args:
-        documents: each a list of sentences.
-        rows: pairs in each of the two.
-        words: words of a pair together; a chunk of text is cut to them, as in pretraining.
-        seed: decides where documents are cut.
+        documents: documents, each a list of sentences.
+        rows: number of pairs in each of the two splits.
+        words: words of both texts of a pair together; a chunk of text is cut to them, as in pretraining.
+        seed: determines the positions of the cuts in documents.
 
     Raises:
-        InputError: the documents do not fill so many pairs.
+        InputError: the documents have too little text for so many pairs.
     """
     if len(documents) < 4:
         raise InputError(f"pairs of sentences need 4 documents or more, here are {len(documents)}")
@@ -56,7 +56,7 @@ def draw(documents: Sequence[Sequence[str]], rows: int, words: int, seed: int) -
         raise InputError(f"{words} words are too few for a pair; use {_SHORTEST} or more")
     corpus, vocabulary = _by_words(documents)
     objective = ObjectiveConfig(short_share=0.0)
-    length = words + 3  # what make_pairs leaves for special tokens
+    length = words + 3  # make_pairs reserves 3 for special tokens
     available = num_examples(corpus, length, objective)
     if rows > available:
         raise InputError(f"{len(documents)} documents hold {available} pairs of {words} words, and {rows} are wanted")
@@ -73,7 +73,7 @@ def draw(documents: Sequence[Sequence[str]], rows: int, words: int, seed: int) -
 
 
 def read_documents(folder: Path, tokenizer: Tokenizer, limit: int) -> list[list[str]]:
-    """The first documents, at most `limit`, that a prepared corpus holds back, as texts of sentences.
+    """The first `limit` documents at most of a prepared corpus's held-out part, as texts of sentences.
 
     Raises:
         InputError: as `read_corpus`.
@@ -86,7 +86,7 @@ def read_documents(folder: Path, tokenizer: Tokenizer, limit: int) -> list[list[
 
 
 def _by_words(documents: Sequence[Sequence[str]]) -> tuple[Corpus, list[str]]:
-    """The documents as a corpus whose tokens are words, and the words."""
+    """Convert documents to a corpus whose tokens are words, and return it with the words."""
     words: dict[str, int] = {}
     split = [[sentence.split() for sentence in document] for document in documents]
     kept = [found for document in split if (found := [sentence for sentence in document if sentence])]

@@ -1,9 +1,9 @@
-"""Pretraining objectives: a registry of what is predicted of tokens, and one of what is predicted of pairs of segments.
+"""Pretraining objectives: a registry of objectives over tokens, and one of objectives over pairs of segments.
 
-An objective is one class: how its examples are made, its loss, its measures, and its words on the model card. A loss
+An objective is one class: the making of its examples, its loss, its measures, and its text on the model card. A loss
 is the cross-entropy of the right classes among the logits of a head; `train.step.pretrain_objective` computes it.
 
-A new one is a class with a decorator, whose name `ObjectiveConfig` then takes:
+A new objective is a class with a decorator; `ObjectiveConfig` then accepts its name:
 
     @pair_objective("reversed")
     class Reversed(SentenceOrder):
@@ -57,7 +57,7 @@ def make_objectives(config: ObjectiveConfig) -> tuple["TokenObjective", "PairObj
     """The two objectives of a pretraining.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no objective has that name.
     """
     if config.tokens not in TOKEN_OBJECTIVES:
         raise unknown("token objective", config.tokens, TOKEN_OBJECTIVES)
@@ -93,7 +93,7 @@ class Labelled(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """Token ids. starts_word: of each id [V], whether it begins a word; None if that is not known."""
+    """Token ids. starts_word: [V] True for ids that begin a word; None if unknown."""
 
     special: SpecialIds
     size: int
@@ -114,10 +114,10 @@ class TokenObjective:
     """Prediction of tokens. The head gives logits [B M V] at M slots of each example.
 
     Attributes:
-        causal: a token sees only those before it.
-        measures: which of its losses and measures are shown where.
-        card: what is predicted, in the model card's words.
-        use: the hub's pipeline tag of a model that was trained so.
+        causal: True if a token attends only to itself and to those before it.
+        measures: its logged losses and measures, with their display.
+        card: name of the predicted tokens in the model card.
+        use: the hub's pipeline tag for a model with this objective.
     """
 
     causal = False
@@ -143,21 +143,21 @@ class TokenObjective:
         raise NotImplementedError
 
     def num_slots(self, max_length: int) -> int:
-        """Slots M that every example of that length has room for."""
+        """Number of slots M in every example of that length."""
         raise NotImplementedError
 
     def choose(self, tokens: Tokens, vocabulary: Vocabulary, draw: Callable[[int], np.ndarray]) -> Masked:
-        """What is to be predicted of some examples, and what they show instead.
+        """Choose the tokens of some examples to predict, and replace them in the input.
 
         Args:
             tokens: the examples [B L].
-            vocabulary: of their ids.
+            vocabulary: vocabulary of their ids.
             draw: `draw(n)` gives n times 64 random bits for each example [B n].
         """
         raise NotImplementedError
 
     def labelled(self, logits: Tree, batch: PretrainBatch) -> dict[str, Labelled]:
-        """What the loss is of, by name.
+        """Logits, labels and weights of each loss, by name.
 
         Args:
             logits: `PretrainLogits` of the model.
@@ -168,7 +168,8 @@ class TokenObjective:
 
 @token_objective("mlm")
 class MaskedTokens(TokenObjective):
-    """Masked language model: tokens behind [MASK], random tokens and themselves (arXiv 1810.04805, section 3.1)."""
+    """Masked language model: predict tokens replaced by [MASK] or a random token, or kept (arXiv 1810.04805, section
+    3.1)."""
 
     def check(self, vocabulary: Vocabulary) -> None:
         masking = self.config.masking
@@ -198,7 +199,7 @@ class MaskedTokens(TokenObjective):
 
 @token_objective("ltr")
 class NextTokens(TokenObjective):
-    """Left-to-right language model: every token from those before it (arXiv 1810.04805, Table 5)."""
+    """Left-to-right language model: predict every token from those before it (arXiv 1810.04805, Table 5)."""
 
     causal = True
     card = "every next token"
@@ -219,8 +220,8 @@ class PairObjective:
 
     Attributes:
         num_special: special tokens of an example: [CLS], and a [SEP] for each segment.
-        trains_head: False where nothing is predicted, so that a pooler and a head stay as they were drawn.
-        measures: which of its losses and measures are shown where.
+        trains_head: False if nothing is predicted, so that the pooler and the head keep their initial weights.
+        measures: its logged losses and measures, with their display.
     """
 
     num_special = 3
@@ -245,14 +246,14 @@ class PairObjective:
 
         Args:
             corpus: the text.
-            token: [B] numbers of tokens.
-            target: [B] tokens that each example should have.
-            u: [9 B] random numbers in [0, 1). Those of 3 to 6 and 8 are free for use.
+            token: [B] indices of tokens.
+            target: [B] tokens wanted in each example.
+            u: [9 B] random numbers in [0, 1). Rows 3 to 6 and 8 are free for use.
         """
         raise NotImplementedError
 
     def labelled(self, logits: Tree, batch: PretrainBatch) -> dict[str, Labelled]:
-        """What the loss is of, by name; arguments as `TokenObjective.labelled`."""
+        """Logits, labels and weights of each loss, by name; arguments as `TokenObjective.labelled`."""
         return {"nsp": Labelled(logits.nsp, batch.is_next, batch.weights)}
 
 
@@ -267,13 +268,13 @@ def _check_paired(corpus: Corpus, asked: str) -> None:
 
 @pair_objective("nsp")
 class NextSentence(PairObjective):
-    """Does B follow A, or is it from another document (arXiv 1810.04805, section 3.1)?"""
+    """Next-sentence prediction: B follows A, or is from another document (arXiv 1810.04805, section 3.1)."""
 
     def check(self, corpus: Corpus) -> None:
         if corpus.num_documents < 2:
             raise InputError("the corpus has one document; a random next sentence (pairs nsp) needs another one")
         _check_paired(corpus, "a true next sentence (pairs nsp)")
-        # An example of `sop` that is no pair has no weight; one of `nsp` gets a random next sentence.
+        # An example without a pair has weight 0 in `sop`; in `nsp` its B is random text.
         if corpus.paired_share < 0.5:
             warnings.warn(
                 f"only {corpus.paired_share:.1%} of the text is in documents of two sentences or more, so fewer than "
@@ -287,7 +288,7 @@ class NextSentence(PairObjective):
 
 @pair_objective("sop")
 class SentenceOrder(PairObjective):
-    """Are A and B in order (arXiv 1909.11942)?"""
+    """Sentence-order prediction: A and B are in order, or exchanged (arXiv 1909.11942)."""
 
     def check(self, corpus: Corpus) -> None:
         _check_paired(corpus, "an order of sentences (pairs sop)")
@@ -298,7 +299,7 @@ class SentenceOrder(PairObjective):
 
 @pair_objective("none")
 class NoPairs(PairObjective):
-    """One segment, and no such loss."""
+    """One segment, and no loss over pairs."""
 
     num_special = 2
     trains_head = False
@@ -317,7 +318,7 @@ def text_length(max_length: int, objective: ObjectiveConfig) -> int:
 
 
 def num_examples(corpus: Corpus, max_length: int, objective: ObjectiveConfig) -> int:
-    """Examples of an epoch: as many as the corpus fills, at `max_length` tokens each."""
+    """Number of examples in an epoch: as many of `max_length` tokens as the corpus fills."""
     return max(1, len(corpus.tokens) // text_length(max_length, objective))
 
 

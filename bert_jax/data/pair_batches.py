@@ -1,4 +1,4 @@
-"""Pairs of sentences that an encoder reads one by one, in batches of like length."""
+"""Pairs of sentences, each encoded by itself, in batches of similar length."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -26,7 +26,8 @@ class PairExamples(NamedTuple):
 
 
 def encode_pairs(tokenizer: Tokenizer, split: Split, max_length: int, data: str = "the texts") -> PairExamples:
-    """Tokenise a labelled split of pairs, called `data`; one without second texts is paired with itself."""
+    """Tokenise a labelled split of pairs, named `data` in warnings; without second texts, each text is paired with
+    itself."""
     first = encode_texts(tokenizer, split.a, None, max_length, data)
     second = first if split.b is None else encode_texts(tokenizer, split.b, None, max_length, data)
     return PairExamples(first, second, split.gold, tokenizer.special)

@@ -1,11 +1,11 @@
 """Segments A and B of pretraining examples (arXiv 1810.04805, appendix A.2; create_pretraining_data.py).
 
-A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B. For nsp, B is text
-from another document instead in half of the examples; for sop, A and B change places in half of them; for none,
-A is all there is. Unlike the original, which walks through the corpus once, an example is found from its index
-alone: its chunk lies about token (index + u) * stride, which is anywhere within it, so a corpus is covered about
-once an epoch, each time cut differently. (If a chunk began at its token, the first sentences of documents would
-hardly ever be seen.)
+A chunk of consecutive sentences fills the example; it is cut between two sentences into A and B. For nsp, B is
+replaced by text from another document in half of the examples; for sop, A and B are exchanged in half of them; for
+none, there is only A. Unlike in the original, which passes through the corpus once, an example is a function of its
+index alone: its chunk contains token (index + u) * stride at a random position, so that an epoch covers the corpus
+about once, each time cut differently. (If a chunk began at its token, the first sentences of documents would rarely
+be seen.)
 """
 
 from typing import NamedTuple
@@ -15,14 +15,14 @@ import numpy as np
 from bert_jax.corpus.corpus import Corpus
 
 NUM_DRAWS = 9
-"""Random numbers that a pair uses."""
+"""Number of random numbers for a pair."""
 
 
 class Pairs(NamedTuple):
     """Segments as slices of `Corpus.tokens`: starts and lengths [B], and is_next [B] 0 or 1.
 
-    A has a token or more. So has B, apart from examples that are no pair, where it has none.
-    is_next says whether B follows A in the corpus.
+    A has at least one token, and so has B, except in examples without a pair, where B is empty.
+    is_next is 1 if B follows A in the corpus.
     """
 
     a_start: np.ndarray
@@ -33,9 +33,9 @@ class Pairs(NamedTuple):
 
 
 def next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
-    """B is the rest of the chunk, or text of one of the other documents, from any of its sentences on.
+    """Segments for nsp: B is the rest of the chunk, or text from a random sentence of another document on.
 
-    A chunk has two sentences or more wherever its document has them, so that either kind of B is possible.
+    A chunk has at least two sentences if its document has, so that either kind of B is possible.
     """
     at = corpus.sentences
     document, first, last = _document(corpus, token)
@@ -56,10 +56,11 @@ def next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.
 
 
 def in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
-    """The chunk's two parts as they stand, or exchanged; a document of one sentence is no pair.
+    """Segments for sop: the chunk's two parts in order, or exchanged; a document of one sentence makes no pair.
 
-    The chunk is what a window touches, and with its single sentence the one before or after. Read backwards it is
-    as likely as it is, and parts are exchanged before they are cut: otherwise lengths would tell the order.
+    The chunk is the sentences that a window touches; if that is a single one, with the sentence before or after it.
+    A chunk is as likely as its mirror image, and parts are exchanged before they are cut: otherwise their lengths
+    would reveal the order.
     """
     _, first, last = _document(corpus, token)
     begin = _window(token, target, u[8], corpus.sentences[first], corpus.sentences[last])
@@ -76,7 +77,7 @@ def in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np
 
 
 def single(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
-    """A is the window, as far as the document goes."""
+    """Segments for none: A is the window, up to the end of its document."""
     first, end = (corpus.sentences[x] for x in _document(corpus, token)[1:])
     begin = _window(token, target, u[8], first, end)
     nothing = np.zeros(len(token), np.int32)
@@ -88,13 +89,13 @@ def _sentence(corpus: Corpus, token: np.ndarray) -> np.ndarray:
 
 
 def _document(corpus: Corpus, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The documents that hold some tokens, their first sentences and the first ones after them."""
+    """The documents of some tokens, their first sentences, and the first sentences after them."""
     document = np.searchsorted(corpus.documents, _sentence(corpus, token), side="right") - 1
     return document, corpus.documents[document], corpus.documents[document + 1]
 
 
 def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where `target` tokens begin that have `token` at `place` in [0, 1), and go beyond its document only if they must.
+    """Start of a window of `target` tokens that has `token` at `place` in [0, 1), kept within its document if it fits.
 
     The document is the tokens from `first` to `end`.
     """
@@ -103,20 +104,20 @@ def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.
 
 
 def _cut(start: np.ndarray, end: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """A sentence of a chunk to cut it before; its end, if it has one sentence only."""
+    """The sentence of a chunk before which to cut it; the chunk's end if it has only one sentence."""
     cut: np.ndarray = np.minimum(start + 1 + (u * np.maximum(end - start - 1, 1)).astype(int), end)
     return cut
 
 
 def truncated(pairs: Pairs, target: np.ndarray, u: np.ndarray) -> Pairs:
-    """Cut the longer segment until both fit; what goes is divided at random between its front and its end."""
+    """Cut the longer segment until both fit; the cut tokens are divided at random between its front and its end."""
     a, b = pairs.a_length, pairs.b_length
     half = target // 2
     keep_a = np.where(a + b <= target, a, np.where(b <= half, target - b, np.minimum(a, half)))
     keep_b = np.minimum(b, target - keep_a)
     a_front = (u * (a - keep_a + 1)).astype(int)
     b_front = ((1 - u) * (b - keep_b + 1)).astype(int)
-    # 1 - u may be 1; a segment must not begin past what is left of it.
+    # 1 - u may be 1; a segment must not begin past its remaining tokens.
     return Pairs(
         pairs.a_start + a_front, keep_a, pairs.b_start + np.minimum(b_front, b - keep_b), keep_b, pairs.is_next
     )

@@ -1,7 +1,7 @@
-"""The only file that knows about devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
+"""All code that depends on devices and hosts: per-device functions mapped over all of them by `jax.pmap`.
 
-Products of float32 matrices have the precision that a mapped function is given; JAX's own default is less than float32
-on accelerators.
+A mapped function sets the precision of its products of float32 matrices; JAX's own default on accelerators is less than
+float32.
 
 A mapped step takes a whole batch [B ...] and gives whole results: the axis of devices is added and removed here. State
 has no such axis: it goes in and comes out replicated (`in_axes=None`, `out_axes=None`). A batch is cut into equal
@@ -75,9 +75,9 @@ def map_predict_step(step: Step, precision: Precision = "highest") -> Mapped:
 
 
 def with_precision(step: Step, precision: Precision) -> Step:
-    """The same step, whose products of float32 matrices have this precision whenever it is traced.
+    """The same step, traced with this precision for products of float32 matrices.
 
-    `default` leaves the step as it is, so that JAX_DEFAULT_MATMUL_PRECISION still decides.
+    `default` leaves the step unchanged, so that JAX_DEFAULT_MATMUL_PRECISION applies.
     """
     if precision == "default":
         return step
@@ -91,7 +91,7 @@ def with_precision(step: Step, precision: Precision) -> Step:
 
 
 class PendingRows:
-    """Rows [B ...] that the devices are at work on. `np.asarray` waits for them; nothing is copied between devices."""
+    """Rows [B ...] that the devices are computing. `np.asarray` waits for them; nothing is copied between devices."""
 
     def __init__(self, parts: jax.Array) -> None:
         self._parts = parts
@@ -102,7 +102,7 @@ class PendingRows:
 
 
 def replicate(tree: Tree) -> Tree:
-    """A copy on every device, laid out as a step returns it, so that the second step finds the first one's program."""
+    """A copy on every device, laid out as a step returns it, so that the second step reuses the first one's program."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
 
@@ -135,7 +135,7 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
     """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
 
     Raises:
-        InputError: naming the field and the nearest sizes that fit.
+        InputError: the batch cannot be shared; names the field and the nearest sizes that fit.
     """
     if batch_size < 1:
         raise InputError(f"{field} must be at least 1, not {batch_size}")
@@ -151,7 +151,7 @@ def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
 
 
 def check_batch_sizes(settings: object, prefix: str = "--") -> None:
-    """`check_batch_size` for the sizes of batches among settings, by the names of their flags."""
+    """Apply `check_batch_size` to the batch sizes among the settings, by the names of their flags."""
     for field in ("batch_size", "eval_batch_size"):
         if hasattr(settings, field):
             check_batch_size(getattr(settings, field), prefix + field.replace("_", "-"))
@@ -163,17 +163,17 @@ def least_batch() -> int:
 
 
 def device_kind() -> tuple[str, int]:
-    """What the devices are called ("NVIDIA A100-SXM4-80GB"), and how many all hosts have together."""
+    """The kind of the devices ("NVIDIA A100-SXM4-80GB"), and their number over all hosts."""
     return jax.devices()[0].device_kind, jax.device_count()
 
 
 def target() -> Target:
-    """The devices as a model needs to know them when its program is made."""
+    """The properties of the devices that a model's program depends on."""
     return Target(jax.default_backend(), str(getattr(jax.local_devices()[0], "compute_capability", "")))
 
 
 def prepare_process() -> None:
-    """What a script does before it computes: its compiled programs and its memory outlive a step.
+    """Set up a script's process before it computes, so that compiled programs and memory are reused across steps.
 
     Programs are kept on disk between processes, in JAX_COMPILATION_CACHE_DIR or the user's cache.
     """
@@ -186,16 +186,16 @@ def prepare_process() -> None:
 
 
 def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None) -> None:
-    """Make this process one of several; to be called before anything else asks for devices.
+    """Make this process one of several; call it before any other use of devices.
 
     Args:
-        coordinator: address:port of host 0, the same on every host. None finds everything out from the cluster
+        coordinator: address:port of host 0, the same on every host. None detects everything from the cluster
             (TPU pods, SLURM, Open MPI, Kubernetes).
-        num_hosts: processes in all.
-        host: this one's number, from 0.
+        num_hosts: total number of processes.
+        host: number of this process, from 0.
 
     Raises:
-        InputError: the others cannot be found.
+        InputError: the other processes cannot be found.
     """
     try:
         jax.distributed.initialize(coordinator, num_hosts, host)
@@ -222,7 +222,7 @@ def rows_of_this_host(batch_size: int) -> slice:
 
 
 def is_first_host() -> bool:
-    """True on the one host that writes files and talks."""
+    """True on the one host that writes files and prints."""
     return jax.process_index() == 0
 
 
@@ -235,8 +235,8 @@ def from_first_host(tree: Tree, like: Tree) -> Tree:
     """The first host's arrays, or its None, on every host.
 
     Args:
-        tree: the arrays, or None; what the other hosts give is no matter.
-        like: their shapes and types.
+        tree: the arrays, or None; ignored on the other hosts.
+        like: arrays of the same shapes and types.
     """
     if not has_peers() or not first_host_says(tree is not None):
         return tree if is_first_host() else None
@@ -246,10 +246,10 @@ def from_first_host(tree: Tree, like: Tree) -> Tree:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What is refused within on one host is refused on all of them: none is left waiting. They also meet here.
+    """Raise on every host if any host raises within this context, so that none is left waiting. Also synchronises them.
 
     Raises:
-        InputError: this host's own, or one that names the host that has its own.
+        InputError: this host's own error, or one that names the host that raised.
     """
     failure = None
     try:
@@ -265,8 +265,8 @@ def together() -> Iterator[None]:
 
 
 def told_to_stop(step: int) -> bool:
-    """True after the one step at which all hosts stop because one of them was sent SIGTERM; ask after every step.
+    """True after the one step at which all hosts stop because one of them was sent SIGTERM; call it after every step.
 
-    Always false where there is one host only, whose signals Python can handle.
+    Always False with a single host, whose signals Python can handle.
     """
     return has_peers() and multihost_utils.reached_preemption_sync_point(step)

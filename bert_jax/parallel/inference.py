@@ -1,4 +1,4 @@
-"""A program over every row of a data set exactly once, on any number of devices."""
+"""Run a program over every row of a data set exactly once, on any number of devices."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,13 +38,13 @@ def predict_batches(
     batch_size: int,
     buckets: Sequence[int],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batch by batch, which rows [n] and what the step gives for them [n ...]; every row comes once.
+    """Yield for each batch the row numbers [n] and the step's outputs for them [n ...]; every row occurs once.
 
     Args:
         predict_step: `(params, tokens) -> [B ...]`, mapped by `parallel.map_predict_step`.
-        params: its parameters, or whatever else it takes for them.
+        params: first argument of the step, usually the model's parameters.
         encodings: the rows.
-        special: what fills a batch.
+        special: special ids for padding.
         batch_size: rows in a step, all devices together.
         buckets: lengths to pad to, see `choose_buckets`.
     """
@@ -60,8 +60,8 @@ def predict_packs(
     special: SpecialIds,
     packs: Iterable[Pack],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """As `predict_batches`, over batches that are planned already; together they hold every row."""
-    # Dispatch runs ahead of the device: what a step gives is fetched when the next one has been sent.
+    """`predict_batches` over batches that are already planned; together they must hold every row."""
+    # Dispatch runs ahead of the device: the outputs of a step are fetched once the next one has been sent.
     pending: list[tuple[np.ndarray, Tree]] = []
     for pack in itertools.chain(packs, [None]):
         if pack is not None:

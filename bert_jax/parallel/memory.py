@@ -1,7 +1,7 @@
-"""What glibc does with the memory of a process. With another C library or system, nothing here does anything.
+"""Settings of glibc's memory allocation. With another C library or system, these functions have no effect.
 
-XLA for CPUs frees all of a step's buffers after it. By default glibc hands large ones back, and to be given zeroed
-pages anew by the kernel costs a step of BERT-base up to a fifth of its time.
+XLA for CPUs frees all buffers of a step at its end. By default glibc returns large ones to the kernel, and getting
+zeroed pages from the kernel again costs a step of BERT-base up to a fifth of its time.
 """
 
 import ctypes
@@ -15,9 +15,9 @@ _HUGE_PAGE = 2**21
 
 
 def use_one_arena() -> None:
-    """Let every thread take its memory from the one arena of which `keep_freed` is true.
+    """Make every thread allocate from one arena, the one that `keep_freed` applies to.
 
-    To be called before a library starts a thread: one that has an arena by then keeps it, and others come to share it.
+    Call it before a library starts a thread: a thread that already has an arena keeps it, and others come to share it.
     """
     libc = _glibc()
     if libc is not None:
@@ -25,9 +25,9 @@ def use_one_arena() -> None:
 
 
 def keep_freed() -> None:
-    """Keep memory that is freed, and have it in huge pages, among which a step finds its way 1 to 3% faster.
+    """Keep freed memory in the process, in huge pages, which make a step 1 to 3% faster.
 
-    Nothing is taken: half of the machine's memory is reserved and freed, and only what is written to later is there.
+    No memory is used up: half of the machine's memory is reserved and freed, and pages exist only once written to.
     """
     libc = _glibc()
     if libc is None:

@@ -1,4 +1,4 @@
-"""One fine-tuning run: an encoder, a task, a readout and a seed to predictions."""
+"""One fine-tuning run: from an encoder, a task, a readout and a seed to predictions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -65,15 +65,15 @@ def finetune(
     on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     on_trained: Callable[[Tuned], None] = lambda tuned: None,
 ) -> dict[str, np.ndarray]:
-    """Fine-tune all weights on a task; gives the logits [rows C] of each evaluation set.
+    """Fine-tune all weights on a task and return the logits [rows C] of each evaluation set.
 
-    `on_step` is told of every step, `on_trained` of the model that gave these logits.
+    `on_step` is called after every step, `on_trained` with the trained model that computed these logits.
 
-    The seed decides the fresh weights, the order of the examples and the dropout. Two readouts with one
-    seed see the same batches in the same order.
+    The seed determines the fresh weights, the order of the examples and the dropout. Two readouts with the
+    same seed get the same batches in the same order.
 
     Raises:
-        Diverged: the loss of a step, or what the trained model predicts, is not finite.
+        Diverged: the loss of a step, or a prediction of the trained model, is not finite.
         InputError: the readout needs weights that the checkpoint lacks; pairs for an encoder of one segment.
     """
     for examples in (data.train, *data.evaluations.values()):
@@ -106,11 +106,11 @@ def _tuned(pretrained: Pretrained, task: Task, readout: ReadoutConfig, params: P
 def compile_program(
     bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int
 ) -> Program:
-    """The mapped steps of a classifier; the same arguments give the same, already compiled ones."""
+    """The mapped steps of a classifier; the same arguments return the same, already compiled steps."""
     model = SequenceClassifier(with_dropout(bert, config.dropout), readout, num_outputs, target())
     return make_program(model, task_objective(model), config.optim, steps, precision=config.precision)
 
 
 def with_learning_rate(config: FinetuneConfig, rate: float) -> FinetuneConfig:
-    """The same run at another peak learning rate."""
+    """The settings with another peak learning rate."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=rate))

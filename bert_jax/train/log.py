@@ -1,4 +1,4 @@
-"""What a run has measured: a line of JSON for every measurement, and the same in TensorBoard."""
+"""Log of a run's measurements: a line of JSON for each, and the same in TensorBoard."""
 
 import json
 import time
@@ -13,20 +13,20 @@ from bert_jax.files import Json, Settings, plain, write_whole, writing
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 Line = Json
-"""step (int), split ("train" or "heldout"), time (seconds since 1970) and what was measured (float)."""
+"""step (int), split ("train" or "heldout"), time (seconds since 1970) and the measured values (float)."""
 
 
 class Log:
     """The measurements in a run folder, open for writing.
 
-    A run that goes on from a checkpoint takes back what was measured after it, so that in the end the file is that of
-    a run without an interruption.
+    A run that resumes from a checkpoint removes the lines logged after it, so that the final file equals that of an
+    uninterrupted run.
 
     Args:
         folder: the run folder.
-        after: the step that the run goes on from; later lines are cut off.
-        wandb_project: project of Weights & Biases that gets the same; None for none.
-        settings: what is told to it of the run.
+        after: the step that the run resumes from; later lines are cut off.
+        wandb_project: Weights & Biases project that gets the same measurements; None for none.
+        settings: settings of the run, sent to Weights & Biases.
 
     Raises:
         InputError: the folder cannot be written, its log is damaged, or wandb is not installed.
@@ -43,7 +43,7 @@ class Log:
             self._board = _Board(self.folder / TENSORBOARD, after + 1)
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Note what was measured at a step; it is in the file when this returns."""
+        """Append the measurements of a step; they are in the file when this returns."""
         line = {"step": step, "split": split, **plain(dict(values)), "time": round(time.time(), 3)}
         with writing(self.folder):
             with open(self.folder / METRICS, "a", encoding="utf-8") as file:
@@ -60,7 +60,7 @@ class Log:
             with writing(self.folder):
                 self._board.close()
         except InputError:
-            if error is None:  # or else that error is the one to tell of
+            if error is None:  # otherwise the earlier error is the one to report
                 raise
         finally:
             if self._wandb is not None:
@@ -97,10 +97,10 @@ class _Board:
 
 
 def read_log(folder: Path) -> list[Line]:
-    """The lines of a run folder's log; one that was cut off at the end is left out.
+    """The lines of a run folder's log; an incomplete last line is left out.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the log is missing or damaged.
     """
     path = Path(folder) / METRICS
     try:
@@ -126,7 +126,7 @@ def _cut(path: Path, after: int) -> None:
 
 
 def _wandb_run(project: str, folder: Path, settings: Settings) -> Any:
-    """A run of Weights & Biases, or the same one gone on with: its id is the folder's name."""
+    """Start a run of Weights & Biases, or resume it: its id is the folder's name."""
     try:
         import wandb
     except ImportError:

@@ -1,4 +1,4 @@
-"""The loop, as a generator: the script that consumes it logs, evaluates and saves as it likes."""
+"""The training loop as a generator: the calling script decides when to log, evaluate and save."""
 
 import math
 import statistics
@@ -13,15 +13,15 @@ from bert_jax.types import Step, Tree
 Metrics = dict[str, float]
 
 _AHEAD = 2
-"""Steps that the devices are given beyond the last one whose metrics have arrived."""
+"""Steps dispatched to the devices beyond the last one whose metrics have arrived."""
 
 
 _ENOUGH = 20
-"""Steps whose losses have a median that means something."""
+"""Number of losses from which their median is meaningful."""
 
 
 class Diverged(ArithmeticError):
-    """The loss of a step, or what the model gives after it, is not finite or beyond all reason.
+    """The loss of a step, or an output of the model after it, is not finite or far too large.
 
     Attributes:
         step: the step, from 1.
@@ -33,11 +33,11 @@ class Diverged(ArithmeticError):
 
 
 class Watch:
-    """Stops a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
+    """Stop a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
 
     Args:
-        spike: a loss of this many times its median over the last 100 steps is too much; 0 for none. It needs 20 of
-            them: a run that goes on from a checkpoint has none at first, and does not see a jump in those steps.
+        spike: largest loss, as a multiple of the median over the last 100 steps; 0 for no limit. The median needs 20
+            losses: a run resumed from a checkpoint starts without any, and misses a jump in its first steps.
     """
 
     def __init__(self, spike: float) -> None:
@@ -45,10 +45,10 @@ class Watch:
         self._losses: deque[float] = deque(maxlen=100)
 
     def __call__(self, step: int, metrics: Metrics) -> None:
-        """Look at a step.
+        """Check the metrics of a step.
 
         Raises:
-            Diverged: it goes wrong.
+            Diverged: its loss jumped, or its gradient is not finite.
         """
         loss, norm = metrics["loss"], metrics["grad_norm"]
         if not math.isfinite(norm):
@@ -69,17 +69,17 @@ def fit(
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Take a step for every batch and yield (step, state, metrics), steps counted from 1.
 
-    The next batch is taken while the devices work on this one. A yielded state is donated to the next
-    step: whoever keeps it must copy it.
+    The next batch is fetched while the devices work on the current one. A yielded state is donated to the
+    next step: a caller that keeps it must copy it.
 
     Args:
-        train_step: as `parallel.map_train_step` gives it.
-        state: where to begin; its step is the number of steps that were taken before.
-        batches: this host's part of each.
+        train_step: a step from `parallel.map_train_step`.
+        state: initial state; its step is the number of steps taken before.
+        batches: this host's part of each batch.
         key: for dropout, together with the step.
-        pause: asked once for each step; only after those that it names, and after the last, is there a
-            yield. In between, the devices get the next step before they have finished the last.
-        watch: called for every step in its order, before the yield; it may raise `Diverged`.
+        pause: called once for each step; the loop yields after the steps for which it is true, and after the
+            last one. In between, the devices get the next step before they have finished the previous one.
+        watch: called for every step in order, before the yield; it may raise `Diverged`.
 
     Raises:
         Diverged: a step's loss is not finite.
@@ -104,7 +104,7 @@ def fit(
 
 
 def _arrived(step: int, metrics: dict[str, jax.Array]) -> Metrics:
-    """A step's metrics, waited for."""
+    """Wait for the metrics of a step."""
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if not math.isfinite(values["loss"]):
         raise Diverged(step, f"the loss is {values['loss']}")

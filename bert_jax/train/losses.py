@@ -11,14 +11,14 @@ from bert_jax.types import Array
 
 
 class Ratio(NamedTuple):
-    """A mean that is not divided yet."""
+    """A mean before its division."""
 
     sum: Array
     count: Array  # type: ignore[assignment]  # a tuple's own `count` is not called
 
 
 class Terms(NamedTuple):
-    """What an objective gives: losses, whose means are added up, and measures that are only watched."""
+    """Results of an objective: losses, whose means are summed, and measures, which are only logged."""
 
     losses: dict[str, Ratio]
     measures: dict[str, Ratio]
@@ -40,7 +40,7 @@ def squared_error(
 
 
 def accuracy(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]) -> Ratio:
-    """Rows whose label has the largest logit, alone, by weight. (To count is far faster than `argmax` on a CPU.)"""
+    """Rows whose label alone has the largest logit, by weight. (Counting is far faster than `argmax` on a CPU.)"""
     own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
     return Ratio((((logits >= own).sum(-1) == 1) * weights).sum(), weights.sum())
 
@@ -51,5 +51,5 @@ def cosine(u: Float[Array, "*rows E"], v: Float[Array, "*rows E"]) -> Float[Arra
 
 
 def unit(x: Float[Array, "*rows E"]) -> Float[Array, "*rows E"]:
-    """The rows at length 1; a row of zeros stays, and its gradient is finite."""
+    """The rows scaled to length 1; a row of zeros stays zero, and its gradient is finite."""
     return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

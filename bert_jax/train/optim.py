@@ -1,4 +1,4 @@
-"""The optimizer that an `OptimConfig` describes, from optax's parts."""
+"""The optimizer described by an `OptimConfig`, built from parts of optax."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from bert_jax.types import Array, Params, Tree
 
 
 def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, Adam, decay of weight matrices, a rate that rises and falls over `steps`.
+    """Clipping by global norm, Adam, decay of weight matrices, and a learning rate that rises and falls over `steps`.
 
     With `lamb`, each matrix's update is scaled to the norm of the matrix (You et al., arXiv 1904.00962,
-    algorithm 2); as in the authors' code, biases and layer normalisations take Adam's.
+    algorithm 2); as in the authors' code, biases and layer normalisations get Adam's update.
     """
     adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
     parts = [
@@ -27,7 +27,7 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate at a step: from 0 to the peak in `warmup * steps` steps, then to 0 at `steps`."""
+    """Learning rate by step: from 0 to the peak in `warmup * steps` steps, then to 0 at `steps`."""
     warmup = round(config.warmup * steps)
     return optax.schedules.join_schedules(
         [
@@ -39,7 +39,7 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def decay_mask(params: Params) -> Params:
-    """True for what decays: weight matrices, but no bias and no scale of a layer normalisation."""
+    """True for parameters with weight decay: weight matrices, but no bias and no scale of a layer normalisation."""
 
     def decays(path: tuple[jax.tree_util.DictKey, ...], leaf: Array) -> bool:
         return jnp.ndim(leaf) > 1 and path[-1].key != "bias"  # a bias of separate heads has two axes
@@ -49,8 +49,8 @@ def decay_mask(params: Params) -> Params:
 
 
 def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
-    """As optax's, by one factor that XLA multiplies in where the gradient is used: optax's choice between two trees is
-    written out and read again, 3% of a step of BERT-base on a CPU."""
+    """Clip as optax does, but by one factor that XLA fuses into the use of the gradient: optax selects between two
+    trees, which are written to memory and read again, 3% of a step of BERT-base on a CPU."""
 
     def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
         factor = jnp.minimum(1, limit / jnp.maximum(optax.tree.norm(grads), jnp.finfo(jnp.float32).tiny))
@@ -60,7 +60,7 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
 
 
 def _uncorrected(config: OptimConfig) -> optax.GradientTransformation:
-    """Adam as in BERT's own code: the moments start at zero and are not corrected for it."""
+    """Adam as in BERT's own code: the moments start at zero, without bias correction."""
 
     def update(grads: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
         mu = optax.tree.update_moment(grads, state.mu, config.b1, 1)

@@ -1,4 +1,4 @@
-"""Batches made ahead on a thread, so that the devices need not wait for them."""
+"""Batches prepared ahead on a thread, so that the devices need not wait for them."""
 
 import contextlib
 import queue
@@ -11,12 +11,12 @@ from bert_jax.types import Tree
 
 
 class Prefetch:
-    """An iterator over batches that a thread makes, at most `depth` ahead. Leaving it as a context ends the thread.
+    """An iterator over batches that a thread makes, at most `depth` ahead. As a context, it ends the thread on exit.
 
-    What the making of a batch raises is raised to whoever takes that batch.
+    An error in making a batch is raised when that batch is taken.
 
     Attributes:
-        waited: seconds that were spent waiting for a batch.
+        waited: seconds spent waiting for batches.
     """
 
     def __init__(self, batches: Iterable[Tree], depth: int = 2) -> None:
@@ -34,7 +34,7 @@ class Prefetch:
         batch, error = self._queue.get()
         self.waited += time.perf_counter() - start
         if error is not None:
-            self._queue.put((None, error))  # whoever asks once more is not left waiting
+            self._queue.put((None, error))  # a further call raises too, instead of waiting forever
             raise error
         return batch
 

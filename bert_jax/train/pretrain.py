@@ -1,4 +1,4 @@
-"""Pretraining from random initialisation: what a run is made of. `experiments/pretrain.py` runs it."""
+"""Pretraining from random initialisation: the parts of a run. `experiments/pretrain.py` runs it."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ from bert_jax.train.trainer import with_dropout
 from bert_jax.types import Params, PretrainBatch, Step
 
 _STAGE = 2
-"""Folded into the seed, so that a fine-tuning with the same seed does not draw what this run began with as fresh."""
+"""Folded into the seed, so that fine-tuning with the same seed does not draw this run's initial weights again."""
 
 
 def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
@@ -54,10 +54,10 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
 
 
 def check(config: PretrainConfig) -> None:
-    """Find what can be wrong before anything runs.
+    """Check the settings before anything runs.
 
     Raises:
-        InputError: a readout that the model cannot have, or a batch that the devices cannot share.
+        InputError: the model does not support the readout, or the devices cannot share the batch equally.
     """
     readouts.check(config.nsp_readout, bert_config(config, 1))
     check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate)
@@ -69,14 +69,14 @@ class Pretraining:
     """One pretraining run: its model, its batches and its steps.
 
     Args:
-        config: all that decides it, apart from the text.
-        tokenizer: whose ids the text is in.
-        train: what is learned from.
-        heldout: what is never learned from; None for no evaluation.
-        eval_examples: how many examples of it are evaluated at most.
+        config: all settings of the run, apart from the text.
+        tokenizer: tokenizer that made the ids of the text.
+        train: training text.
+        heldout: text for evaluation only; None for no evaluation.
+        eval_examples: largest number of held-out examples to evaluate.
 
     Raises:
-        InputError: see `check`, or the corpus has not what the objective needs.
+        InputError: see `check`, or the corpus lacks something that the objective needs.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Pretraining:
         pause: Callable[[int], bool] = lambda step: True,
         watch: Callable[[int, Metrics], None] = lambda step, metrics: None,
     ) -> Iterator[tuple[int, TrainState, Metrics]]:
-        """`loop.fit` over `batches`, which begin where `state` stands."""
+        """`loop.fit` over `batches`, the first of which is for the step after `state`."""
         return fit(self._step, state, batches, self._dropout_key, pause, watch)
 
     def evaluate(self, params: Params) -> Metrics:
@@ -145,15 +145,15 @@ class Pretraining:
         return next(phase for phase in self.phases if step <= phase.last)
 
     def measured(self, step: int, metrics: Metrics) -> Metrics:
-        """What is worth a line in the log: a step's metrics, its share of padding and its learning rate."""
+        """Values to log for a step: its metrics, its share of padding and its learning rate."""
         named = {name: value for name, value in metrics.items() if name != "tokens"}
         return named | {"padding": 1 - metrics["tokens"], "learning_rate": float(self._schedule(step - 1))}
 
     def pretrained(self, params: Params) -> Pretrained:
-        """The model as something to fine-tune and to save.
+        """The model in a form that can be fine-tuned and saved.
 
-        A checkpoint's pooler and NSP head read last/cls; where the sentence was read in another way, or nothing was to
-        be predicted of pairs, they are left out.
+        A checkpoint's pooler and NSP head read last/cls; they are left out if this run used another readout or had no
+        objective over pairs.
         """
         params = jax.device_get(params)
         carried = Carried(pad_token_id=self.tokenizer.special.pad)
@@ -164,7 +164,7 @@ class Pretraining:
         return Pretrained(checkpoint, self.tokenizer)
 
     def _held_out(self, corpus: Corpus, limit: int) -> Iterator[PretrainBatch]:
-        """This host's rows of the examples, spread over epoch 0; rows of no weight fill the last batch."""
+        """This host's rows of the examples, spread over epoch 0; rows of weight 0 fill the last batch."""
         data = _data(self.config, self.tokenizer, corpus, self.config.max_length)
         size = self.config.batch_size // self.config.accumulate
         number = min(data.num_examples, limit)
@@ -213,7 +213,7 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
 
 
 def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
-    """Refuse ids without a row in the matrix of embeddings: JAX would take NaN for them."""
+    """Refuse ids without a row in the embedding matrix, for which JAX would return NaN."""
     if corpus is not None and len(corpus.tokens) and (highest := int(corpus.tokens.max())) >= vocab_size:
         raise InputError(
             f"the corpus has the token id {highest}, its tokenizer only ids up to {vocab_size - 1}: "
@@ -222,7 +222,7 @@ def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
 
 
 def with_tokens(objective: Objective) -> Objective:
-    """The same objective, which also measures as `tokens` the share of positions that are no padding."""
+    """The objective with an additional measure `tokens`, the share of positions that are not padding."""
 
     def measured(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:
         terms = objective(params, batch, key)

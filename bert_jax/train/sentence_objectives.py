@@ -1,8 +1,8 @@
-"""Objectives over pairs of sentences, each read by itself: a registry that names them.
+"""Objectives over pairs of sentences, each encoded by itself: a registry by name.
 
 Sentence-BERT (Reimers and Gurevych 2019, arXiv 1908.10084): classification of a pair by (u, v, |u - v|), and regression
-of the cosine. SimCSE (Gao et al. 2021, arXiv 2104.08821): a sentence is found again, under other dropout, among all
-sentences of the batch.
+of the cosine. SimCSE (Gao et al. 2021, arXiv 2104.08821): identification of a sentence, encoded with other dropout,
+among all sentences of the batch.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from bert_jax.train.losses import Terms, accuracy, cosine, cross_entropy, square
 from bert_jax.types import Array, PairBatch, Params, Tokens, Tree
 
 LARGEST_SCORE = 5.0
-"""Similarity scores are from 0 to it; a cosine is trained to be score / 5."""
+"""Largest similarity score; scores start at 0, and the target of a cosine is score / 5."""
 
 SENTENCE_OBJECTIVES: dict[str, type["SentenceObjective"]] = {}
 """Name to objective."""
@@ -37,19 +37,19 @@ def sentence_objective(name: str) -> Callable[[type["SentenceObjective"]], type[
 
 
 class SentenceObjective:
-    """Loss of a batch of pairs, as `train.step.Objective`.
+    """Loss of a batch of pairs, a `train.step.Objective`.
 
     Args:
-        model: as it is trained.
-        config: of the training.
-        num_classes: of the labels; 0 where they are scores.
+        model: the model to train.
+        config: settings of the training.
+        num_classes: number of classes of the labels; 0 for scores.
     """
 
     def __init__(self, model: SentenceEncoder, config: SiameseConfig, num_classes: int) -> None:
         self.model, self.config, self.num_classes = model, config, num_classes
 
     def check(self) -> None:
-        """Refuse a model that cannot learn this; by default none is refused.
+        """Refuse a model that cannot learn this objective; by default every model is accepted.
 
         Raises:
             InputError: with the reason.
@@ -60,13 +60,13 @@ class SentenceObjective:
         raise NotImplementedError
 
     def init(self, params: Params, key: Array) -> Params:
-        """Fresh parameters of the objective's own, beside the model's; none by default."""
+        """Initial parameters of the objective itself, besides the model's; none by default."""
         return {}
 
 
 @sentence_objective("nli")
 class PairClassification(SentenceObjective):
-    """Cross-entropy over the classes of (u, v, |u - v|): Sentence-BERT's, section 3."""
+    """Cross-entropy over classes predicted from (u, v, |u - v|): Sentence-BERT's classification, section 3."""
 
     def __init__(self, model: SentenceEncoder, config: SiameseConfig, num_classes: int) -> None:
         super().__init__(model, config, num_classes)
@@ -87,7 +87,7 @@ class PairClassification(SentenceObjective):
 
 @sentence_objective("sts")
 class CosineRegression(SentenceObjective):
-    """Squared error of cos(u, v) to score / 5: Sentence-BERT's regression, section 3."""
+    """Squared error between cos(u, v) and score / 5: Sentence-BERT's regression, section 3."""
 
     def __call__(self, params: Params, batch: PairBatch, key: jax.Array) -> Terms:
         similarity = cosine(*sentence_vectors(self.model, params, batch, key))
@@ -96,7 +96,7 @@ class CosineRegression(SentenceObjective):
 
 @sentence_objective("simcse")
 class Contrast(SentenceObjective):
-    """Cross-entropy of finding v_i by u_i among the v of the batch, of all devices: SimCSE's equation 1."""
+    """Cross-entropy of identifying v_i from u_i among the v of the batch on all devices: SimCSE's equation 1."""
 
     def check(self) -> None:
         if not max(self.model.config.dropout, self.model.config.attention_dropout):
@@ -108,7 +108,7 @@ class Contrast(SentenceObjective):
         u, v = sentence_vectors(self.model, params, batch, key)
         (others, real), first = gather_devices((v, batch.weights))
         similarity = jnp.einsum("BE,RE->BR", unit(u), unit(others)) / self.config.temperature
-        # What only fills the batch is nobody's negative.
+        # Rows that only fill the batch are not used as negatives.
         logits = jnp.where((real > 0)[None], similarity, jnp.finfo(similarity.dtype).min / 2)
         terms = (logits, first + jnp.arange(len(u)), batch.weights)
         return Terms({"cross_entropy": cross_entropy(*terms)}, {"accuracy": accuracy(*terms)})

@@ -1,4 +1,4 @@
-"""One training of sentence vectors: an encoder, pairs of sentences, a readout and a seed to similarities."""
+"""One training of sentence vectors: from an encoder, pairs of sentences, a readout and a seed to similarities."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from bert_jax.types import Params, Step
 
 
 class PairData(NamedTuple):
-    """Pairs, tokenised. evaluations: scored pairs by name. num_classes: of the training labels; 0 for scores."""
+    """Tokenised pairs. evaluations: scored pairs by name. num_classes: of the training labels; 0 for scores."""
 
     train: PairExamples
     evaluations: dict[str, PairExamples]
@@ -42,7 +42,8 @@ class PairData(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """cosines: [rows] of each evaluation set. params: of the encoder and, under "reader", of the readout."""
+    """Result of a training. cosines: [rows] of each evaluation set. params: of the encoder and, under "reader", of the
+    readout."""
 
     cosines: dict[str, np.ndarray]
     params: Params
@@ -74,12 +75,12 @@ def train_pairs(
 ) -> Trained:
     """Train all weights on pairs, then compare the sentences of each evaluation pair by their cosine.
 
-    The seed decides the fresh weights, the order of the pairs and the dropout. Two readouts with one seed see the
-    same batches in the same order.
+    The seed determines the fresh weights, the order of the pairs and the dropout. Two readouts with the same seed get
+    the same batches in the same order.
 
     Raises:
-        Diverged: the loss of a step, or what the trained model gives, is not finite.
-        InputError: there is no such objective, the readout needs weights that the checkpoint lacks, or the two passes
+        Diverged: the loss of a step, or an output of the trained model, is not finite.
+        InputError: the objective is unknown, the readout needs weights that the checkpoint lacks, or the two passes
             of simcse would be equal.
     """
     steps = num_steps(data, config)
@@ -109,7 +110,7 @@ def training_readout(readout: ReadoutConfig, config: SiameseConfig) -> ReadoutCo
 def compile_program(
     bert: BertConfig, objective: str, readout: ReadoutConfig, config: SiameseConfig, num_classes: int, steps: int
 ) -> tuple[Program, SentenceObjective]:
-    """The mapped steps of a training and its objective; the same arguments give the same, already compiled ones."""
+    """The mapped steps of a training and its objective; the same arguments return the same, already compiled steps."""
     if objective not in SENTENCE_OBJECTIVES:
         raise unknown("objective", objective, SENTENCE_OBJECTIVES)
     bert = with_dropout(bert, config.dropout)
@@ -121,7 +122,7 @@ def compile_program(
 
 
 def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConfig) -> Pretrained:
-    """The trained encoder as something to save; a trained projection becomes the checkpoint's pooler.
+    """The trained encoder in a form that can be saved; a trained projection becomes the checkpoint's pooler.
 
     The old pooler and pretraining heads, which do not fit the new encoder, are left out.
     """
@@ -134,16 +135,16 @@ def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConf
 
 
 def has_projection(readout: ReadoutConfig) -> bool:
-    """True if the projection is BERT's pooler, trained or fresh: a model directory has a place for it."""
+    """True if the projection has the form of BERT's pooler, trained or fresh, which a model directory can store."""
     name, _, settings = parse_spec(readout.projection)
     return name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
 
 
 def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:
-    """Refuse a readout whose trained weights a model directory cannot hold.
+    """Refuse a readout whose trained weights a model directory cannot store.
 
     Raises:
-        InputError: naming what has no place.
+        InputError: naming the weights that cannot be stored.
     """
     reader = init_without_encoder(SentenceEncoder(bert, readout), jax.random.key(0)).get("reader", {})
     rest = sorted(set(reader) - ({"projection"} if has_projection(readout) else set()))
@@ -162,7 +163,7 @@ def _cosines(
     config: SiameseConfig,
     buckets: tuple[int, ...],
 ) -> np.ndarray:
-    """[rows]: the cosine of each pair, both sentences read in one go."""
+    """Cosine of each pair [rows]; all sentences are encoded in one pass over the data."""
     vectors = predict_rows(
         predict_step, params, [*pairs.first, *pairs.second], pairs.special, config.eval_batch_size, buckets
     )

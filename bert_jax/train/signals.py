@@ -1,4 +1,4 @@
-"""Stopping at the end of a step when somebody asks for it."""
+"""Stop a run at the end of a step on a signal."""
 
 import signal
 import threading
@@ -9,13 +9,13 @@ from bert_jax.parallel.devices import has_peers, told_to_stop
 
 
 class Interruption:
-    """Within this context SIGTERM and Ctrl-C only leave a note, to be looked at after every step.
+    """Record SIGTERM and Ctrl-C within this context; the caller checks `reached` after every step.
 
-    A second one has its usual effect. With several hosts, SIGTERM to any of them stops them all after the same
+    A second signal has its usual effect. With several hosts, SIGTERM to any of them stops them all after the same
     step, and Ctrl-C has its usual effect.
 
     Attributes:
-        stopped_by: the signal that came, or None.
+        stopped_by: the signal received, or None.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,8 @@
-"""Training state on disk, by Orbax, from which a run goes on bit for bit.
+"""Training state on disk, by Orbax, from which a run resumes bit for bit.
 
-A checkpoint is a folder named by its step. It appears when it is whole, is written while training goes
-on, and holds a checksum of every array, because a flipped bit in an array would otherwise pass unseen. It is
-read into the structure that the caller expects; nothing in it is executed. The position in the data is the
-step itself.
+A checkpoint is a folder named by its step. It is written while training continues, appears once it is complete,
+and holds a checksum of every array, because a flipped bit would otherwise go undetected. It is read into the
+structure that the caller expects; nothing in it is executed. The position in the data is the step itself.
 """
 
 import logging
@@ -29,18 +28,18 @@ from bert_jax.train.step import TrainState
 from bert_jax.types import Tree
 
 DAMAGED = ".damaged"
-"""What is appended to the name of a checkpoint that could not be read; it is kept, but not looked at again."""
+"""Suffix for the name of a checkpoint that could not be read; it is kept, but not read again."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder; a context that ends when the last one is on the disk.
+    """The checkpoints in a folder; as a context, it ends once the last one is on the disk.
 
-    With several hosts the first one alone has them.
+    With several hosts, only the first one has checkpoints.
 
     Args:
-        folder: made if it is not there.
-        keep_last: how many of the newest are kept.
-        keep_every: those whose step is a multiple of it are kept forever; 0 for none.
+        folder: folder of the checkpoints; created if missing.
+        keep_last: number of the newest checkpoints to keep.
+        keep_every: checkpoints whose step is a multiple of this are kept forever; 0 for none.
 
     Raises:
         InputError: the folder cannot be written.
@@ -60,7 +59,7 @@ class Checkpoints:
         )
         # Without a handler, Orbax derives the layout of all checkpoints from the newest, damaged or not.
         handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-        # Orbax logs what it raises as well, and what it repairs.
+        # Orbax also logs the errors that it raises, and its repairs.
         _ignore_closed_loops()
         self._logger, self._level = logging.getLogger("absl"), logging.getLogger("absl").level
         self._logger.setLevel(logging.CRITICAL)
@@ -83,16 +82,16 @@ class Checkpoints:
         self.wait()
         if step == self._saved:
             return
-        # On a CPU, what device_get gives are the very buffers that the next step asks for.
+        # On a CPU, device_get returns the buffers themselves, which are donated to the next step.
         arrays = jax.tree.map(np.array, jax.device_get(state))
         with self._failing(f"write checkpoint {step} to"):
             self._manager.save(step, args=ocp.args.StandardSave(_with_checksums(arrays)), force=True)
 
     def wait(self) -> int | None:
-        """Wait until the checkpoint that is being written is on the disk. Gives the newest one's step, if there is any.
+        """Wait until the checkpoint being written is on the disk. Return the newest one's step, or None without any.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the checkpoint cannot be written.
         """
         with self._failing("write a checkpoint to"):
             self._manager.wait_until_finished()
@@ -102,7 +101,7 @@ class Checkpoints:
     def restore(self, like: TrainState) -> TrainState | None:
         """The newest state that can be read, as NumPy arrays in the structure of `like`; None if nothing was saved.
 
-        A checkpoint that cannot be read is left aside with a warning, and the one before is taken.
+        A checkpoint that cannot be read is set aside with a warning, and the one before it is used.
 
         Raises:
             InputError: there are checkpoints, but none can be read.
@@ -150,7 +149,7 @@ class Checkpoints:
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        """Whatever the disk does within is explained."""
+        """Explain errors of the disk raised within this context."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
@@ -173,15 +172,15 @@ class Checkpoints:
         try:
             self._manager.close()
         except (OSError, ValueError, RuntimeError):
-            pass  # said already
+            pass  # reported already
         finally:
             self._logger.setLevel(self._level)
 
 
 def _set_strangers_aside(folder: Path) -> None:
-    """Rename what would keep Orbax from looking through a folder of checkpoints.
+    """Rename files that would keep Orbax from listing a folder of checkpoints.
 
-    These are files in the place of a checkpoint, and unreadable times of checkpoints, which nothing needs.
+    These are files with the name of a checkpoint, and unreadable commit times of checkpoints, which are not needed.
     """
     for found in ocp.path.step.standard_name_format().find_all(folder):
         try:
@@ -205,7 +204,7 @@ def _checksums(state: TrainState) -> np.ndarray:
 
 
 def _reason(error: BaseException, width: int = 120) -> str:
-    """What the operating system said, wherever it stands in an error; or else how the error begins."""
+    """The operating system's message within an error, or else the beginning of the error's text."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     said = re.search(r"([^:\[]+) \[os_error_code=", str(error))
@@ -215,7 +214,7 @@ def _reason(error: BaseException, width: int = 120) -> str:
 
 
 def _ignore_closed_loops() -> None:
-    """Have Python not print what TensorStore reports to Orbax after Orbax has raised, when other arrays fail too."""
+    """Keep Python from printing errors of further arrays that TensorStore reports to Orbax after Orbax has raised."""
     before = sys.unraisablehook
     if getattr(before, "ignores_closed_loops", False):
         return

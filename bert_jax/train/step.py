@@ -21,7 +21,7 @@ Objective = Callable[[Params, Tree, jax.Array], Terms]
 
 
 class TrainState(NamedTuple):
-    """What a step changes. step: scalar int32."""
+    """The state that a step updates. step: scalar int32."""
 
     step: Array
     params: Params
@@ -42,11 +42,11 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
     last batch). Metrics: every loss and measure by name, their total as "loss", and "grad_norm".
 
     Args:
-        objective: what to minimise.
-        optimizer: how.
-        accumulate: pieces that each device cuts its part of the batch into and works on one after the
-            other. Piece k of device d draws the dropout of device d * accumulate + k, so that a batch gives
-            the same step however it is divided between devices and pieces.
+        objective: the objective to minimise.
+        optimizer: optimizer of the parameters.
+        accumulate: pieces into which each device cuts its part of the batch, and which it processes one
+            after the other. Piece k of device d draws the dropout of device d * accumulate + k, so that a
+            batch gives the same step for any division into devices and pieces.
     """
 
     def step(state: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
@@ -93,12 +93,12 @@ def _sum_of_parts(part: Step, batch: Tree, pieces: int) -> Tree:
 
 
 def mean(ratio: Ratio) -> Array:
-    """The mean, 0 where nothing was counted."""
+    """The mean; 0 if the count is 0."""
     return ratio.sum / jnp.maximum(ratio.count, 1)
 
 
 def task_objective(model: SequenceClassifier) -> Objective:
-    """Cross-entropy over classes, or squared error where labels are scores."""
+    """Cross-entropy over classes, or squared error if labels are scores."""
 
     def objective(params: Params, batch: TaskBatch, key: jax.Array) -> Terms:
         logits: Tree = model.apply({"params": params}, batch.tokens, train=True, rngs={"dropout": key})
@@ -111,7 +111,7 @@ def task_objective(model: SequenceClassifier) -> Objective:
 
 
 def pretrain_objective(model: BertForPretraining, config: ObjectiveConfig | None = None) -> Objective:
-    """The mean loss over slots plus the mean loss over pairs (arXiv 1810.04805, appendix A.2); BERT's by default."""
+    """Mean loss over slots plus mean loss over pairs (arXiv 1810.04805, appendix A.2); BERT's objective by default."""
     parts = make_objectives(config or ObjectiveConfig())
 
     def objective(params: Params, batch: PretrainBatch, key: jax.Array) -> Terms:

@@ -1,4 +1,4 @@
-"""How fast a pretraining runs, and how much of the hardware it uses."""
+"""Speed of a pretraining, and its utilisation of the hardware."""
 
 import re
 import time
@@ -25,19 +25,19 @@ PEAK_FLOPS = {
     r"NVIDIA L4": 121e12,
     r"NVIDIA GeForce RTX 4090": 165e12,
 }
-"""What JAX calls a device -> its operations per second in dense bfloat16 matrix products, from the makers' data sheets.
-A device of TPU v2 and v3 is one of the two cores of a chip. The first that fits counts."""
+"""Pattern of JAX's device kind -> operations per second in dense bfloat16 matrix products (makers' data sheets).
+A device of TPU v2 and v3 is one of the two cores of a chip. The first matching pattern counts."""
 
 TIMES = ("time", "sequences_per_second", "tokens_per_second", "mfu", "waiting")
-"""What is logged of a step that another run of the same settings would not repeat."""
+"""Logged values that differ between runs of the same settings."""
 
 
 def flops_per_sequence(bert: BertConfig, length: int, slots: int) -> float:
     """Floating-point operations of a training step for one sequence, matrix products only.
 
     Forward: N layers of (8 D^2 + 4 D F + 4 L D) for each of L positions, and (2 D^2 + 2 D V) for each slot to
-    predict; backward twice as much. Padding counts, because it is computed; what rematerialisation
-    computes again does not (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+    predict; backward twice as much. Padding counts, because it is computed; the recomputation of
+    rematerialisation does not (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
     """
     d, f = bert.hidden_size, bert.intermediate_size
     position = bert.num_layers * (8 * d * d + 4 * d * f + 4 * length * d)
@@ -45,7 +45,7 @@ def flops_per_sequence(bert: BertConfig, length: int, slots: int) -> float:
 
 
 def peak_flops(kind: str) -> float | None:
-    """A device's peak from what JAX calls its kind; None where it is not known (a CPU, a slice of a GPU).
+    """Peak of a device of this kind (JAX's `device_kind`); None if unknown (a CPU, a slice of a GPU).
 
     >>> peak_flops("NVIDIA A100-SXM4-80GB") / 1e12
     312.0
@@ -56,18 +56,18 @@ def peak_flops(kind: str) -> float | None:
 
 
 def mfu(flops_per_second: float, kind: str, devices: int) -> float | None:
-    """Model FLOPs utilisation: the share of all devices' peak in bfloat16; None where the peak is not known."""
+    """Model FLOPs utilisation: the share of all devices' peak in bfloat16; None if the peak is unknown."""
     peak = peak_flops(kind)
     return None if peak is None else flops_per_second / (peak * devices)
 
 
 class Meter:
-    """Counts what the steps do, and gives rates since it was last read.
+    """Count the work of the steps, and compute rates since the last `restart`.
 
     Args:
-        kind: what JAX calls the devices.
-        devices: how many all hosts have together.
-        clock: seconds.
+        kind: JAX's `device_kind` of the devices.
+        devices: number of devices of all hosts together.
+        clock: current time in seconds.
     """
 
     def __init__(self, kind: str, devices: int, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -75,29 +75,29 @@ class Meter:
         self.restart()
 
     def restart(self, waited: float = 0.0) -> None:
-        """Forget what was counted, and the time that it took.
+        """Reset the counts and the time.
 
         Args:
-            waited: seconds for which data was waited for until now, since any moment.
+            waited: seconds spent waiting for data until now, since any fixed moment.
         """
         self._start, self._waited = self._clock(), waited
         self._sequences = self._tokens = self._flops = 0.0
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """What is done within takes no time."""
+        """Exclude the time spent within this context."""
         start = self._clock()
         yield
         self._start += self._clock() - start
 
     def count(self, sequences: int, tokens: float, flops: float) -> None:
-        """A step: its sequences, their real tokens, and the operations for one sequence."""
+        """Count a step: its sequences, their real tokens, and the operations for one sequence."""
         self._sequences += sequences
         self._tokens += tokens
         self._flops += sequences * flops
 
     def read(self, waited: float) -> dict[str, float]:
-        """Rates over all hosts since the last `restart`; waiting is the share of the time that data was waited for.
+        """Rates over all hosts since the last `restart`; waiting is the share of the time spent waiting for data.
 
         Args:
             waited: as for `restart`.

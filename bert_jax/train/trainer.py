@@ -1,4 +1,4 @@
-"""One trainer: a model, an objective and batches to trained parameters and their predictions.
+"""The shared trainer: from a model, an objective and batches to trained parameters and their predictions.
 
 Fine-tuning and the training of sentence vectors add their data, their objective and their evaluation.
 """
@@ -31,9 +31,9 @@ class Reader(Model, Protocol):
 
 
 class Program(NamedTuple):
-    """The compiled steps of a model, shared by all runs that differ in seed or data order only.
+    """The compiled steps of a model, shared by all runs that differ only in seed or data order.
 
-    model: as it is trained. predict_step: `(params, tokens) -> [B ...]`, by the model as it is evaluated.
+    model: the model in training. predict_step: `(params, tokens) -> [B ...]`, of the model in evaluation.
     """
 
     model: Reader
@@ -53,10 +53,10 @@ def make_program(
     """Map the steps of a model over the devices; nothing is compiled before the first batch.
 
     Args:
-        model: over tokens, with a readout.
-        objective: what to minimise.
-        optim: how.
-        steps: of a run, for the schedule of the learning rate.
+        model: a model over tokens with a readout.
+        objective: the objective to minimise.
+        optim: settings of the optimizer.
+        steps: steps of a run, for the schedule of the learning rate.
         evaluated: the model to evaluate with, if it is another one with the same parameters.
         precision: of float32 products in training.
     """
@@ -76,14 +76,14 @@ def train(
     evaluate: Callable[[Params], Outputs],
     on_step: Callable[[int, Metrics], None],
 ) -> tuple[Outputs, Params]:
-    """Take a step for every batch, then predict: predictions, and the trained parameters on the devices.
+    """Take a step for every batch, then return predictions, and the trained parameters on the devices.
 
     Args:
         program: from `make_program`.
-        params: initial ones; they are copied.
-        batches: one or more.
+        params: initial parameters; they are copied.
+        batches: one or more batches.
         key: for dropout, together with the step.
-        evaluate: predictions of some parameters.
+        evaluate: function from parameters to predictions.
         on_step: called after each step with its number, from 1, and its metrics.
 
     Raises:
@@ -92,16 +92,16 @@ def train(
     for step, state, metrics in fit(program.train_step, init_state(params, program.optimizer), batches, key):
         on_step(step, metrics)
     outputs = evaluate(state.params)
-    # A finite loss says nothing of the weights that its own step made.
+    # The loss is computed before the update of its step, so that a finite loss does not imply finite weights.
     if not all(np.isfinite(rows).all() for rows in outputs.values()):
         raise Diverged(step, "predictions are not finite after the update")
     return outputs, state.params
 
 
 def initial_params(pretrained: Pretrained, model: Reader, key: jax.Array, from_scratch: bool = False) -> Params:
-    """The checkpoint's encoder with a fresh readout and heads; its trained pooler where the readout asks.
+    """The checkpoint's encoder with a fresh readout and heads, and its trained pooler if the readout needs it.
 
-    From scratch, nothing of the checkpoint is taken.
+    With `from_scratch`, nothing is taken from the checkpoint.
 
     Raises:
         InputError: the readout needs weights that the checkpoint lacks.
@@ -114,7 +114,7 @@ def initial_params(pretrained: Pretrained, model: Reader, key: jax.Array, from_s
 
 
 def count_steps(rows: int, epochs: int, batch_size: int) -> int:
-    """Optimizer steps of some epochs, the last batch of each with what is left.
+    """Optimizer steps of some epochs; the last batch of each epoch may be smaller.
 
     >>> count_steps(17, 2, 8)
     6
@@ -123,5 +123,5 @@ def count_steps(rows: int, epochs: int, batch_size: int) -> int:
 
 
 def with_dropout(bert: BertConfig, rate: float | None) -> BertConfig:
-    """The architecture with another dropout rate everywhere; None leaves its own."""
+    """The architecture with another dropout rate everywhere; None keeps its own rates."""
     return bert if rate is None else dataclasses.replace(bert, dropout=rate, attention_dropout=rate)

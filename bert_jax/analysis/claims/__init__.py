@@ -1,1 +1,1 @@
-"""Five claims about [CLS]: what the rows of `experiments.what_is_in_cls` say of each, drawn and in tables."""
+"""Figures and tables for five claims about [CLS], made from the rows of `experiments.what_is_in_cls`."""

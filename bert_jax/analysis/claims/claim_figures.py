@@ -17,7 +17,7 @@ NAMES = {
     "cls(special_tokens=False)": "first word",
     "random_token(special_tokens=False)": "some word",
 }
-"""Poolings as a reader would call them."""
+"""Names of the poolings in figures."""
 _HATCHED = ("#0072B2", "#999999", "#E69F00")
 
 
@@ -34,7 +34,7 @@ def draw_layers(frame: pd.DataFrame, poolings: Sequence[str] = ("cls", "mean")) 
 
 
 def draw_knockout(frame: pd.DataFrame) -> Figure:
-    """What probes of the last layer reach while [CLS] attends to itself only: from a block on, or in it alone."""
+    """Probes of the last layer while [CLS] attends only to itself: from a block on, or in that block alone."""
 
     def panel(axes: Axes, here: pd.DataFrame) -> None:
         depth = int(here["last"].max())
@@ -56,8 +56,8 @@ def draw_knockout(frame: pd.DataFrame) -> Figure:
 
 
 def draw_attention(found: Sequence[Json], targets: Sequence[str]) -> Figure:
-    """How [CLS] attends, a row of panels per encoder, the mean of its tasks: shares by layer; to words, and entropy, by
-    head."""
+    """Attention of [CLS], averaged over tasks, a row of panels per encoder: shares by layer; the share on words and the
+    entropy by head."""
     found = [_mean_attention(found, encoder) for encoder in dict.fromkeys(one["encoder"] for one in found)]
     figure = Figure(figsize=(9.5, 0.5 + 2.1 * len(found)), layout="constrained")
     panels = figure.subplots(len(found), 3, squeeze=False, width_ratios=(3, 2, 2))
@@ -121,7 +121,7 @@ def draw_single(frame: pd.DataFrame) -> Figure:
 
 
 def draw_averages(frame: pd.DataFrame, needs_width: int = 62) -> Figure:
-    """Mean minus [CLS], a panel per task with what it needs above: every encoder in every regime."""
+    """Mean minus [CLS] for every encoder in every regime, a panel per task; above it, a note on what the task needs."""
     labels, regimes = list(frame["label"].unique()), list(frame["regime"].unique())
     encoders = list(frame["encoder"].unique())
     heights = [0.9 + 0.2 * len(frame[frame["label"] == label]) for label in labels]
@@ -147,8 +147,8 @@ def draw_averages(frame: pd.DataFrame, needs_width: int = 62) -> Figure:
 
 
 def draw_pairs(layers: pd.DataFrame, heads: pd.DataFrame) -> Figure:
-    """Does B follow A, a row per encoder: fresh probes by layer, and of its own head how often B does follow where it
-    says so with some probability."""
+    """Prediction of whether B follows A, a row per encoder: fresh probes by layer, and the calibration of the
+    encoder's own head, the share of pairs that do follow at each predicted probability."""
     encoders = list(layers["encoder"].unique())
     figure = Figure(figsize=(8.5, 0.5 + 2.5 * len(encoders)), layout="constrained")
     panels = figure.subplots(len(encoders), 2, squeeze=False)
@@ -231,7 +231,7 @@ def _whisker(axes: Axes, line: pd.DataFrame, y: float, colour: str, name: str | 
 
 
 def _map(axes: Axes, values: np.ndarray, title: str) -> None:
-    """Values [N H], blocks upwards and heads to the right."""
+    """Draw values [N H] as a heat map, blocks upwards and heads to the right."""
     image = axes.imshow(values, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=100)
     image.set_extent((0.5, values.shape[1] + 0.5, 0.5, len(values) + 0.5))
     for (y, x), value in np.ndenumerate(values):

@@ -37,7 +37,7 @@ LEVELS = {
     "seeds": "Intervals are over seeds of fine-tuning and examples, of one pretraining: they say nothing of another.",
     "examples": "Intervals are over examples only: they say nothing of other seeds or another pretraining.",
 }
-"""What is said of what the intervals of a table are over."""
+"""Note on what the intervals of a table are over."""
 
 
 def write_claims(out: Path) -> None:
@@ -61,7 +61,7 @@ def write_claims(out: Path) -> None:
 
 
 Section = tuple[str, str, pd.DataFrame, str, Figure | None]
-"""Title, what is to be seen, a table of text, and a figure under its file's name."""
+"""Title, a text on what to look for, a table of text, the file name of the figure, and the figure."""
 
 
 def _layers(out: Path) -> Iterator[Section]:
@@ -179,7 +179,7 @@ _SECTIONS: tuple[Callable[[Path], Iterator[Section]], ...] = (
 
 
 def _described(frame: pd.DataFrame, column: str = "over") -> str:
-    """What the intervals of a frame are over; for several kinds of them, in which regimes."""
+    """Sentence on what the intervals of a frame are over; if they differ, with the regimes of each kind."""
     found = frame[frame[column].isin(list(LEVELS))]
     levels = found.groupby(column, sort=False)["regime"].unique()
     if len(levels) == 1:
@@ -216,12 +216,12 @@ def _with_regimes(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alone(line: pd.Series) -> str:
-    """A score, and whether runs failed or learned nothing."""
+    """A score, with a note on runs that failed or learned nothing."""
     return ", ".join([f"{line['mean']:.1f}", *_troubles(line)])
 
 
 def _cell(line: pd.Series) -> str:
-    """A score, its difference, and whether runs failed or learned nothing."""
+    """A score and its difference, with a note on runs that failed or learned nothing."""
     change = "" if math.isnan(line["difference"]) else f" ({_change(line)})"
     return ", ".join([f"{line['mean']:.1f}{change}", *_troubles(line)])
 

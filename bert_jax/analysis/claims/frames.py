@@ -1,8 +1,8 @@
-"""What the rows of `experiments.what_is_in_cls` say of five claims about [CLS], as data frames.
+"""Evidence on five claims about [CLS], as data frames made from the rows of `experiments.what_is_in_cls`.
 
 A folder holds for each encoder a folder with its parts: run folders called layers, knockout, finetune, cosine and
 pairs, and attention with a file per task. Encoders called KIND#0, KIND#1, ... are pretrainings of one kind: in a frame
-they are one encoder, and intervals are over them. Scores and differences are the headline metric times 100; a
+they count as one encoder, and intervals are over them. Scores and differences are the headline metric times 100; a
 difference has a 95% interval, and its p is that of `comparison.correct` over its frame.
 """
 
@@ -34,20 +34,20 @@ class Part(NamedTuple):
 
     @property
     def last(self) -> str:
-        """The layers spec of the last layer: of a map of all layers its number."""
+        """Layers spec of the last layer: in a map of all layers, the number of the last one."""
         layers = [parts_of(row.readout)[0] for row in self.rows if row.regime != "head"]
         return max(layers, key=lambda spec: int(spec) if spec.isdecimal() else -1)
 
     def at(self, layers: str) -> list[Row]:
-        """The rows that read some layers."""
+        """The rows whose readout has this layers spec."""
         return [row for row in self.rows if parts_of(row.readout)[0] == layers]
 
 
 def read_about(out: Path) -> Json:
-    """What `ABOUT` holds.
+    """Read the contents of `ABOUT`.
 
     Raises:
-        InputError: it is no folder of this experiment.
+        InputError: `out` is not a folder of this experiment.
     """
     about = read_json(out / ABOUT, remedy="is this a folder of what_is_in_cls?")
     try:
@@ -57,7 +57,7 @@ def read_about(out: Path) -> Json:
 
 
 def split_name(encoder: str) -> tuple[str, int]:
-    """The kind of an encoder and which pretraining of it it is.
+    """The kind of an encoder, and the number of its pretraining.
 
     >>> split_name("nsp#2"), split_name("nsp")
     (('nsp', 2), ('nsp', 0))
@@ -67,7 +67,7 @@ def split_name(encoder: str) -> tuple[str, int]:
 
 
 def read_part(out: Path, name: str) -> list[Part]:
-    """One part of all kinds of encoders that have it."""
+    """One part of every kind of encoder that has it."""
     found: dict[str, Part] = {}
     for encoder in read_about(out)["encoders"]:
         folder = out / encoder / name
@@ -89,8 +89,8 @@ def by_layer(out: Path, part: str = "layers") -> pd.DataFrame:
 
 
 def attention(out: Path) -> list[Json]:
-    """How [CLS] attends, a dictionary per kind of encoder and task: encoder, title, texts, and arrays shares [N H 3],
-    entropy [N H] and evenness [N H], the means of its pretrainings."""
+    """Attention of [CLS], a dictionary per kind of encoder and task: encoder, title, texts, and arrays shares [N H 3],
+    entropy [N H] and evenness [N H], averaged over its pretrainings."""
     found: dict[tuple[str, str], list[Json]] = {}
     for encoder in read_about(out)["encoders"]:
         for path in sorted((out / encoder / "attention").glob("*.json")):
@@ -105,8 +105,8 @@ def attention(out: Path) -> list[Json]:
 
 
 def knocked_out(out: Path) -> pd.DataFrame:
-    """Probes of the last layer while [CLS] attends to nothing but itself in the blocks first to last (0 and 0 for the
-    encoder as it is), with the difference to that encoder read by the same pooling."""
+    """Probes of the last layer while [CLS] attends only to itself in blocks `first` to `last` (0 and 0: the unchanged
+    encoder), with the difference to the unchanged encoder under the same pooling."""
     frames = []
     for found in read_part(out, "knockout"):
         for readout in dict.fromkeys(row.readout for row in found.rows if row.blind is None):
@@ -152,7 +152,7 @@ def positions_and_cosines(out: Path) -> pd.DataFrame:
 
 
 def heads(out: Path) -> pd.DataFrame:
-    """What the head for pairs says that an encoder was pretrained with, reading [CLS] and reading the mean: a line for
+    """Predictions of the pair head that an encoder was pretrained with, fed with [CLS] and with the mean: a line for
     each with its accuracy (mean, low, high) and `probability`, counts in ten bins of pairs that follow and do not."""
     frames = []
     for found in read_part(out, "pairs"):
@@ -188,14 +188,14 @@ def single_sentences(out: Path) -> pd.DataFrame:
 
 
 CHANGE = ["difference", "difference_low", "difference_high", "p"]
-"""Columns of a difference. `difference_over` is what its interval is over, `pairs` how many runs it is of; the first
-three with `_kept` after them are of the `pairs_kept` of which no run is degenerate."""
+"""Columns of a difference. `difference_over` names what its interval is over, and `pairs` is the number of pairs of
+runs; the first three with the suffix `_kept` are over the `pairs_kept` pairs without a degenerate run."""
 _KEPT = ["pairs", "pairs_kept", "difference_kept", "difference_low_kept", "difference_high_kept"]
 _NONE = dict.fromkeys([*CHANGE, *_KEPT], math.nan) | {"difference_over": "", "verdict": False}
 
 
 def _between(first: Part, other: Part, line: Any) -> Json:
-    """The difference of a cell to that of another encoder."""
+    """The difference of a cell to the same cell of another encoder."""
     pooling = parts_of(line.readout)[1]
     rows = [
         [row for row in part.at(part.last) if row.task == line.task and parts_of(row.readout)[1] == pooling]
@@ -215,7 +215,7 @@ def _between(first: Part, other: Part, line: Any) -> Json:
 
 
 def _compared(rows: list[Row], folder: Where, reference: str) -> pd.DataFrame:
-    """Scores with their differences to a reference, and the interval of each under its own name."""
+    """Scores and their differences to a reference, each with its interval in columns of its own."""
     summary = summarise(rows, folder)
     if reference not in set(summary["readout"]):
         return summary.assign(**_NONE)
@@ -239,7 +239,7 @@ def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _with_readout(frame: pd.DataFrame) -> pd.DataFrame:
-    """The parts of the readout as columns; layer is a number where it is one."""
+    """Add the parts of the readout as columns; layer is a number if the layers spec is one."""
     if frame.empty:
         return frame
     parts = pd.DataFrame(frame["readout"].map(parts_of).tolist(), index=frame.index)
