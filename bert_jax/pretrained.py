@@ -260,17 +260,27 @@ def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
     )
 
 
+def check_pairs(config: BertConfig, task: str = "") -> None:
+    """Raise if an encoder has no embedding for the second text of a pair; `task` names the pairs in the message.
+
+    Raises:
+        InputError: the encoder has one segment.
+    """
+    if config.num_segments == 1:
+        raise InputError(
+            f"{task}{': ' if task else ''}this encoder has one segment (type_vocab_size is 1 in its config.json) and "
+            "cannot read pairs of texts together: take tasks of single texts, or probe with --probe.pairs separate"
+        )
+
+
 def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
     """Raise if pairs of texts are given to an encoder without an embedding for the second segment.
 
     Raises:
         InputError: the encoder has one segment and an input has two.
     """
-    if config.num_segments == 1 and any(any(encoding.segments) for encoding in encodings):
-        raise InputError(
-            "this encoder has one segment (type_vocab_size is 1 in its config.json) and cannot read pairs of texts "
-            "together: take tasks of single texts, or probe with --probe.pairs separate"
-        )
+    if any(any(encoding.segments) for encoding in encodings):
+        check_pairs(config)
 
 
 def init_all(model: Model, key: jax.Array) -> Params:

@@ -36,7 +36,7 @@ PAIRS = "siamese"
 
 
 class Job(NamedTuple):
-    """The runs of some lines that start from one encoder: its model directory, and where its rows go."""
+    """Runs that start from one encoder: lines and columns of a table, the model directory and the run folder."""
 
     config: Reproduce
     lines: tuple[Line, ...]
@@ -97,7 +97,7 @@ def missing(column: Column, config: Reproduce) -> str:
         return column.absent
     measured = stand_in(column, config)
     if measured is None:
-        return "nothing stands in for it on the synthetic suite"
+        return "no synthetic task replaces it"
     if column.regime == PAIRS:
         return _missing_pairs(column, config)
     try:
@@ -120,7 +120,7 @@ def _missing_pairs(column: Column, config: Reproduce) -> str:
     if config.sts_dir is None:
         return "--sts-dir is needed: the folder that holds STSBenchmark/"
     flag = {"nli": "nli", "simcse": "sentences"}.get(column.task)
-    return f"--{flag} is needed: what to train on" if flag and not getattr(config, flag) else ""
+    return f"--{flag} is needed: the training data" if flag and not getattr(config, flag) else ""
 
 
 @lru_cache(maxsize=64)
@@ -171,7 +171,7 @@ def chosen_columns(table: Table, config: Reproduce) -> list[Column]:
 
 
 def jobs(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Iterator[Job]:
-    """The runs that start from one encoder; lines with settings of their own are a job of their own."""
+    """The runs that start from one encoder, with a job for each group of lines that share their settings."""
     lines = [line for line in chosen_lines(table, config) if line.encoder == encoder.name and not line.absent]
     columns = tuple(column for column in chosen_columns(table, config) if not missing(column, config))
     seeds = tuple(range(seed, config.seeds, config.pretrain_seeds))
@@ -196,7 +196,7 @@ def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainR
     """
     settings = pretraining(encoder, config, seed)
     if config.scale != "tiny" and config.corpus is None:
-        raise InputError(f"--corpus is needed to pretrain {encoder.name}: a folder that prepare_corpus wrote")
+        raise InputError(f"--corpus is needed to pretrain {encoder.name}: a folder written by prepare_corpus")
     text = config.corpus.resolve().name if config.corpus else {"documents": config.documents, "vocab": config.vocab}
     name = f"{settings.preset.replace('/', '-')}-{digest({'pretrain': settings, 'text': text})[:8]}"
     every = min(500 if config.scale == "tiny" else 5000, settings.steps)
@@ -212,6 +212,23 @@ def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainR
     )
 
 
+def check_encoders(table: Table, config: Reproduce) -> None:
+    """Check the encoders that are not pretrained here, before anything runs.
+
+    Raises:
+        InputError: see `find_encoder`; or an encoder cannot read the pairs of a column.
+    """
+    for encoder in used(table, config):
+        if is_pretrained_here(encoder, config):
+            continue
+        bert = read_config(_given_encoder(table, config, encoder))
+        for column in chosen_columns(table, config):
+            measured = stand_in(column, config)
+            if column.regime in REGIMES and measured is not None and not missing(column, config):
+                regime = REGIMES[column.regime]
+                regime.check_task(read(measured, config).task, bert, getattr(config, regime.settings))
+
+
 def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
     """The model directory of an encoder, which is pretrained if need be.
 
@@ -220,18 +237,22 @@ def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -
     """
     if is_pretrained_here(encoder, config):
         return pretrain_encoder(pretraining_run(config, encoder, seed))
+    return _given_encoder(table, config, encoder)
+
+
+def _given_encoder(table: Table, config: Reproduce, encoder: Encoder) -> Path:
     folder = resolve(config.given_for(encoder.name) or encoder.published)
     before = tunings(folder)
     if table.plain and before:
         raise InputError(
-            f"{folder} was tuned on {'; '.join(before)}, but {table.name} starts from plain encoders: its numbers "
-            "would be of another protocol. Give --encoder one that was only pretrained"
+            f"{folder} was tuned on {'; '.join(before)}, but {table.name} starts from plain encoders: name one that "
+            "was only pretrained with --encoder"
         )
     return folder
 
 
 def _run_columns(job: Job, regime: Regime) -> None:
-    """Cells of one regime, suite by suite."""
+    """Run the cells of one regime, suite by suite."""
     for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
         of_suite = {column.task: column for column in columns}
         splits = {name: read(column, job.config) for name, column in of_suite.items()}
@@ -269,7 +290,7 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
     if column.regime == "pretraining":
         return _perplexity(table, config, line)
     measured = stand_in(column, config)
-    assert measured is not None, "`missing` gives the reason where nothing stands in"
+    assert measured is not None, "`missing` gives the reason if no task replaces it"
     rows: list[Row] = []
     folders: dict[str, Path] = {}
     for seed in range(config.pretrain_seeds):

@@ -1,7 +1,7 @@
-"""Make a published table: published beside measured, with the protocol of both.
+"""Reproduce a published table: published and measured numbers side by side, with the protocol of both.
 
-`python -m experiments.reproduce list` shows the tables with what each needs. An interrupted run goes on where it was
-when the same command is given again; finished runs are never run again, and tables share what they pretrain.
+`python -m experiments.reproduce list` shows the tables and what each needs. The same command continues an interrupted
+run; finished runs are not repeated, and tables share the encoders that they pretrain.
 """
 
 import sys
@@ -24,6 +24,7 @@ from experiments import what_is_in_cls
 from experiments.cells import (
     Gap,
     Measured,
+    check_encoders,
     chosen_columns,
     chosen_lines,
     difference,
@@ -39,7 +40,7 @@ from experiments.tables import tables
 from experiments.tables.table import NONE, Column, Line, Table
 
 CLAIMS = "what-is-in-cls"
-"""Name of an experiment of its own: not a table, but five claims with a measurement and a figure each."""
+"""Name of `experiments.what_is_in_cls` in the list of tables."""
 RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "select", "train_rows")
 """Settings that affect a number; if one differs from the source's, no difference to the source is shown."""
 
@@ -72,6 +73,7 @@ def _check(table: Table, config: Reproduce) -> None:
         raise InputError(f"no column of {table.name} can be measured: {said}")
     for regime in {column.regime for column in measured} & set(RECIPE):
         check_batch_sizes(getattr(config, regime), f"--{regime}.")
+    check_encoders(table, config)
 
 
 # Printing.
@@ -154,7 +156,7 @@ def refusals(table: Table, config: Reproduce) -> list[str]:
         return ["nothing is published"]
     found = [] if config.scale == "base" else [f"scale {config.scale} is not the source's"]
     if config.given() and not config.same_encoder:
-        found.append("--encoder is another than the source's (--same-encoder if it is a copy)")
+        found.append("--encoder differs from the source's (--same-encoder if it is a copy)")
     own = defaults(table, config.scale)
     changed = [name.replace("_", "-") for name in RECIPE if plain(getattr(config, name)) != plain(getattr(own, name))]
     return found + ([f"settings other than the table's: {', '.join(changed)}"] if changed else [])
@@ -181,7 +183,7 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
     if config.scale == "tiny":
         tasks = [stand_in(column, config) for column in found.columns]
         names = [_stand_in_name(task) for task in tasks]
-        lines.append(["", "stands in", *names])
+        lines.append(["", "synthetic task", *names])
     for line in found.lines:
         texts = line.published.split() or [NONE] * len(table.columns)
         published = dict(zip([column.title for column in table.columns], texts, strict=True))
@@ -266,7 +268,9 @@ def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
     if are_few(gap.every.components for gap in gaps.values()):
         notes.append(FEW)
     if any(gap.has_degenerate for gap in gaps.values()):
-        notes.append("After a semicolon the same of the pairs of which no run is degenerate, and how many they are.")
+        notes.append(
+            "After a semicolon: the difference over the pairs without a degenerate run, and the number of these pairs."
+        )
     if any(is_pretrained_here(encoder, config) for encoder in table.encoders) and "pretrainings" not in levels:
         notes.append(
             "One pretraining of each encoder: differences are between these encoders, not between kinds of pretraining "
@@ -319,8 +323,8 @@ def print_list() -> None:
     console.print("    tiny: nothing; the synthetic language's encoders are pretrained", highlight=False, markup=False)
     console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
     console.print(
-        "Times are of pretraining alone, and the least possible: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU "
-        "cores at 60 GFLOP/s. Models smaller than base use an accelerator less well."
+        "Times are lower bounds for pretraining alone: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU cores at 60 "
+        "GFLOP/s. Models smaller than base use an accelerator less well."
     )
 
 

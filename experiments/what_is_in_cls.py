@@ -25,14 +25,14 @@ from bert_jax.data.nsp_task import FOLLOWS, follow_splits, read_documents
 from bert_jax.errors import InputError, unknown
 from bert_jax.evaluate.attention_maps import first_attention
 from bert_jax.evaluate.nsp_head import has_head, head_readout
-from bert_jax.files import claim, plain, write_whole, writing
+from bert_jax.files import claim, plain, read_json, write_whole, writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
-from bert_jax.pretrained import load
+from bert_jax.pretrained import check_pairs, load
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.run import Blind, identify_encoder
-from bert_jax.study.sources import Source, TaskSplits, read_task
+from bert_jax.study.sources import Source, TaskSplits, read_task, with_duplicates
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
@@ -59,6 +59,8 @@ def main(config: ClsRun) -> None:
     for place in filter(None, encoders.values()):
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
+        for task in _joined(config):
+            check_pairs(read_config(Path(place)), task.title)
     if "pairs" in config.parts:
         _follows(config)  # raises at once if there is too little text
     for name, place in encoders.items():
@@ -98,6 +100,13 @@ def _pretrained(config: ClsRun, name: str) -> Path:
     seed = config.pretrain.seed + number
     pretrain = dataclasses.replace(config.pretrain, objective=objective, nsp_readout=readout, seed=seed)
     return own_encoder(dataclasses.replace(config, pretrain=pretrain), config.out / name / "pretraining")
+
+
+def _joined(config: ClsRun) -> list[Task]:
+    """The tasks whose two texts some part reads together."""
+    parts = {"finetune", "attention"} | ({"layers", "knockout"} if config.probe.pairs == "joint" else set())
+    pairs = [task for task in _tasks(config) if len(task.texts) == 2] if parts & set(config.parts) else []
+    return [*pairs, FOLLOWS] if "pairs" in config.parts else pairs
 
 
 def _note(config: ClsRun, name: str) -> None:
@@ -164,13 +173,16 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
     limit = min(config.probe.max_length, pretrained.config.max_length)
     for task in _tasks(config):
         path = folder / f"{task.name}.json"
+        rows = next(iter(_read(config, task).evaluations.values())).head(config.texts)
         if path.exists():
+            if read_json(path).get("data", rows.digest()) != rows.digest():
+                raise InputError(f"{path} is of other texts of {task.title}; use another --out")
             continue
-        splits = _read(config, task)
-        rows = next(iter(splits.evaluations.values())).head(config.texts)
         encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit, task.title)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
-        content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
+        content = {"title": task.title, "texts": len(encodings), "data": rows.digest()} | {
+            k: v.tolist() for k, v in found._asdict().items()
+        }
         text = json.dumps(content) + "\n"
         with writing(folder):
             write_whole(path, partial(_write_text, text))
@@ -236,7 +248,7 @@ def _follows(config: ClsRun) -> TaskSplits:
         train, held_out = follow_splits(documents, config.num_pairs, config.words, seed=0)
     except InputError as error:
         raise InputError(f"{error}: see --num-pairs, --words and --corpus") from None
-    return TaskSplits(FOLLOWS, train, None, {"heldout": held_out})
+    return with_duplicates(TaskSplits(FOLLOWS, train, None, {"heldout": held_out}))
 
 
 if __name__ == "__main__":

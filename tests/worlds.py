@@ -1,5 +1,8 @@
 """A small encoder and a few rows of GLUE, as they are published: what an experiment needs to run in seconds."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 
@@ -45,3 +48,11 @@ def write_encoder(folder):
     vocabulary.write_text("".join(f"{word}\n" for word in WORDS))
     pooler = params["reader"]["projection"]["dense"]
     Pretrained(Checkpoint(config, params["encoder"], pooler), WordPiece.from_vocabulary(vocabulary)).save(folder)
+
+
+def write_one_segment(source, folder):
+    """Copy an encoder's directory with a config.json that says type_vocab_size 1, which is read before its weights."""
+    shutil.copytree(source, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"type_vocab_size": 1}))
+    return folder

@@ -59,7 +59,7 @@ def run_grid(grid: Grid) -> list[Run]:
         InputError: readouts, settings or data are invalid, or the run folder holds another experiment or cannot be
             written.
     """
-    check_readouts(grid)
+    check_grid(grid)
     splits = {task.name: grid.read(task) for task in grid.tasks if _regimes_for(grid, task)}
     folder = grid.encoder()
     encoder = identify_encoder(folder, grid.name)
@@ -71,8 +71,10 @@ def run_grid(grid: Grid) -> list[Run]:
     return runs
 
 
-def check_readouts(grid: Grid) -> None:
-    """Raise for readouts that the encoder cannot compute, or, if models are kept, whose models cannot be saved."""
+def check_grid(grid: Grid) -> None:
+    """Raise for tasks or readouts that the encoder cannot compute, or, if models are kept, that cannot be saved."""
+    for (name, settings), task in itertools.product(grid.settings.items(), grid.tasks):
+        REGIMES[name].check_task(task, grid.architecture, settings)
     for (name, settings), readout in itertools.product(grid.settings.items(), grid.readouts):
         REGIMES[name].check(readout, grid.architecture, settings)
         if grid.model_of is not None:

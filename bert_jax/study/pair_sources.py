@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.errors import InputError
-from bert_jax.study.sources import TaskSplits
+from bert_jax.study.sources import TaskSplits, with_duplicates
 from bert_jax.tasks import glue, sts, synthetic
 from bert_jax.tasks.nli import CLASSES, read_nli
 from bert_jax.tasks.task import Split, Task
@@ -40,7 +40,7 @@ def objective_task(objective: str, synthetic_suite: bool) -> Task:
 
 
 def read_pairs(source: PairSource) -> TaskSplits:
-    """The training pairs of an objective and the similarity sets that score it.
+    """The training pairs of an objective and the similarity sets that score it. Duplicates are counted in a warning.
 
     Raises:
         InputError: a source is missing, is not of the kind that the objective needs, or does not fit another source.
@@ -49,7 +49,7 @@ def read_pairs(source: PairSource) -> TaskSplits:
     task = objective_task(source.objective, source.sts_dir is None)
     names = tuple(Path(name).name for name in source.train)
     evaluations = read_evaluations(source.sts_dir)
-    return TaskSplits(task, train, None, evaluations, num_classes=num_classes, train_names=names)
+    return with_duplicates(TaskSplits(task, train, None, evaluations, num_classes=num_classes, train_names=names))
 
 
 def read_evaluations(folder: Path | None) -> dict[str, Split]:

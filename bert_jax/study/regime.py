@@ -17,7 +17,7 @@ from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
-from bert_jax.pretrained import Pretrained
+from bert_jax.pretrained import Pretrained, check_pairs
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import Predictions, Row
@@ -44,6 +44,15 @@ def _fits_every_task(task: Task) -> str | None:
     return None
 
 
+def _joins_no_pairs(settings: object) -> bool:
+    return False
+
+
+def joins_all_pairs(settings: object) -> bool:
+    """Every pair is read together, whatever the settings."""
+    return True
+
+
 def _check(readout: ReadoutConfig, bert: BertConfig, settings: object) -> None:
     check(readout, bert)
 
@@ -68,6 +77,7 @@ class Regime:
         suite: default suite of its tasks in tables.
         offered: True if ablations offer it.
         section: name of its settings, if it shares those of another regime.
+        joins_pairs: settings to True if the encoder reads the two texts of a pair together.
         check: raises InputError for a readout that the encoder cannot compute with given settings.
         check_kept: raises InputError for a readout whose model cannot be saved.
         check_weights: raises InputError for a readout with untrained weights, if the regime does not train them.
@@ -84,6 +94,7 @@ class Regime:
     suite: str = "glue"
     offered: bool = False
     section: str = ""
+    joins_pairs: Callable[[Any], bool] = _joins_no_pairs
     check: Callable[[ReadoutConfig, BertConfig, Any], None] = _check
     check_kept: Callable[[ReadoutConfig, BertConfig], object] = check_nothing
     check_weights: Callable[[Pretrained, ReadoutConfig], object] = Pretrained.reader_params
@@ -92,6 +103,15 @@ class Regime:
     def settings(self) -> str:
         """Name of its settings."""
         return self.section or self.name
+
+    def check_task(self, task: Task, bert: BertConfig, settings: Any) -> None:
+        """Raise if the regime applies to a task of pairs that the encoder cannot read.
+
+        Raises:
+            InputError: the regime reads pairs together, and the encoder has one segment.
+        """
+        if len(task.texts) == 2 and self.why_not(task) is None and self.joins_pairs(settings):
+            check_pairs(bert, task.title)
 
 
 def read_once(

@@ -90,16 +90,19 @@ def read_task(source: Source, task: Task) -> TaskSplits:
         train = _spread(train, source.train_rows) if task.folds else train.head(source.train_rows)
     validation = _read_split(source, task, task.validation) if task.validation else None
     evaluations = {name: train if task.folds else _read_split(source, task, name) for name in task.evaluations}
+    return with_duplicates(TaskSplits(task, train, validation, evaluations))
+
+
+def with_duplicates(splits: TaskSplits) -> TaskSplits:
+    """Count the evaluation rows whose texts are in the training split too, and warn if there are any."""
+    task, train, evaluations = splits.task, splits.train, splits.evaluations
+    assert train is not None, "rows that are only scored have no duplicates in a training split"
     duplicates = {name: count_duplicates(task, train, split) for name, split in evaluations.items()}
-    _warn_of_duplicates(task, evaluations, duplicates)
-    return TaskSplits(task, train, validation, evaluations, duplicates=duplicates)
-
-
-def _warn_of_duplicates(task: Task, evaluations: dict[str, Split], duplicates: dict[str, int]) -> None:
     found = [f"{count:,} of {len(evaluations[name].a):,} ({name})" for name, count in duplicates.items() if count]
     if found:
         where = "another row, which may be in another fold" if task.folds else "the training split"
-        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}", stacklevel=2)
+        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}", stacklevel=3)
+    return splits._replace(duplicates=duplicates)
 
 
 def _read_similarity(source: Source, task: Task) -> TaskSplits:

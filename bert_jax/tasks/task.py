@@ -115,8 +115,11 @@ def count_duplicates(task: Task, train: Split, evaluation: Split) -> int:
 
     Rows without any text are not counted. White space around a text is ignored, and so is the order of a pair unless
     the task has a direction. If both splits are the same object (cross-validation), another row must have the text.
+    If single texts are trained on and pairs evaluated, a pair counts if both of its texts are trained on.
     """
     known = Counter(_texts(task, train))
+    if train.b is None and evaluation.b is not None:
+        return sum(all((text,) in known for text in texts) for texts in _texts(task, evaluation) if any(texts))
     others = 1 if train is evaluation else 0
     return sum(known[texts] > others for texts in _texts(task, evaluation) if any(texts))
 

@@ -13,7 +13,9 @@ from worlds import WORDS, sentence
 
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig
+from bert_jax.evaluate.features import extract_features
 from bert_jax.model.encoder import Encoder
+from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained
 from bert_jax.study.store import read_rows
 from bert_jax.tokenizers.tokenizer import WordPiece
@@ -92,6 +94,22 @@ def test_a_constant_scores_as_a_constant_whatever_the_batch_size_and_the_devices
         cells = {(regime, task): (score, degenerate) for regime, task, score, degenerate in rows}
         assert len(cells) == 5 and all(degenerate for _, degenerate in cells.values())
         assert {score for score, _ in cells.values()} == {0.0}
+
+
+def test_a_constant_that_is_rounded_anew_for_every_text_is_a_constant(world, tmp_path, monkeypatch):
+    """As by programs of other lengths or processors: each value is off by up to a unit in the last place."""
+    rng = np.random.default_rng(0)
+
+    def rounded_anew(array):
+        return (array + 2.0**-23 * np.abs(array).max() * rng.uniform(-1, 1, array.shape)).astype(np.float32)
+
+    def features(*args):
+        return {readout: rounded_anew(vectors) for readout, vectors in extract_features(*args).items()}
+
+    monkeypatch.setattr("bert_jax.study.regime.extract_features", features)
+    monkeypatch.setattr("bert_jax.train.finetune.predict_rows", lambda *args: rounded_anew(predict_rows(*args)))
+    rows = measure(world, tmp_path / "out", 8)
+    assert len(rows) == 5 and all(degenerate and score == 0 for _, _, score, degenerate in rows), rows
 
 
 if __name__ == "__main__":

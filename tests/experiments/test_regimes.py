@@ -5,13 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from worlds import DEV, TRAIN, sentence, write_encoder, write_glue
+from worlds import DEV, TRAIN, sentence, write_encoder, write_glue, write_one_segment
 
 import bert_jax
+from bert_jax.config import BertConfig
 from bert_jax.evaluate.metrics import spearman
 from bert_jax.evaluate.similarity import cosines
 from bert_jax.study import grid, regimes
 from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
+from bert_jax.tasks import glue
 from experiments import ablate_pooling, probe, sts
 from experiments.cli import named, run
 from experiments.settings.ablation import Ablation
@@ -72,8 +74,8 @@ def similar(world, out, more=""):
     return read_rows(out)
 
 
-def ablated(world, out, names="finetune probe sts", tasks="cola stsb", folds=3):
-    line = f"glue --tasks {tasks} --encoder {world / 'encoder'} --glue-dir {world / 'glue'} --out {out} --seeds 1"
+def ablated(world, out, names="finetune probe sts", tasks="cola stsb", folds=3, encoder="encoder", more=""):
+    line = f"glue --tasks {tasks} --encoder {world / encoder} --glue-dir {world / 'glue'} --out {out} --seeds 1 {more}"
     run(ablate_pooling.main, named(Ablation), [*f"{line} --probe.folds {folds} --regimes {names}".split(), *SMALL])
     return read_rows(out)
 
@@ -274,3 +276,23 @@ def test_other_data_in_the_same_folder_are_refused_before_anything_runs(world, t
         path.write_text(text)
     ablated(own, out, "probe", "cola")
     assert (out / "results.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("names", "more"), [("probe finetune", ""), ("sts probe", "--probe.pairs joint"), ("probe", "--probe.pairs joint")]
+)
+def test_pairs_for_an_encoder_of_one_segment_are_refused_before_anything_runs(names, more, world, tmp_path, capsys):
+    """Single texts come first, and would be run before the first pair is met."""
+    encoder = write_one_segment(world / "encoder", tmp_path / "one")
+    with pytest.raises(SystemExit):
+        ablated(world, tmp_path / "out", names, encoder=encoder, more=more)
+    error = capsys.readouterr().err
+    assert "error: STS-B: this encoder has one segment (type_vocab_size is 1 in its config.json)" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_of_one_segment_may_read_the_texts_of_a_pair_apart():
+    bert = BertConfig(num_segments=1)
+    for name, entry in regimes.REGIMES.items():
+        for task in (glue.TASKS["cola"], *([glue.TASKS["stsb"]] if name in ("sts", "probe", "knockout") else [])):
+            entry.check_task(task, bert, entry.config())

@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from worlds import write_one_segment
 
 from bert_jax.checkpoints.huggingface import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
@@ -235,7 +236,7 @@ def test_what_does_not_compare_gets_no_difference(world, tmp_path):
     config = settings(world, tmp_path)
     assert reproduce.refusals(TABLE, config) == []
     for changes, reason in [
-        ({"same_encoder": False}, "--encoder is another than the source's"),
+        ({"same_encoder": False}, "--encoder differs from the source's"),
         ({"finetune.epochs": 2}, "settings other than the table's: finetune"),
         ({"train_rows": 5}, "settings other than the table's: train-rows"),
     ]:
@@ -286,6 +287,16 @@ def test_an_encoder_that_was_tuned_before_is_refused(world, tmp_path, file, cont
 def test_mistakes_are_explained(world, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         reproduce.main(settings(world, tmp_path / "out", **changes))
+
+
+def test_pairs_for_an_encoder_of_one_segment_are_refused_before_anything_runs(world, tmp_path):
+    """The column of single texts comes first, and pairs that are read apart are no pairs to the encoder."""
+    encoder = write_one_segment(world / "encoder", tmp_path / "one")
+    config = settings(world, tmp_path / "out", encoder=(str(encoder),))
+    with pytest.raises(InputError, match=r"^STS-B: this encoder has one segment"):
+        reproduce.main(config)
+    assert not (tmp_path / "out").exists()
+    cells.check_encoders(TABLE, change(config, {"columns": ("CoLA", "NLI", "STSb test")}))
 
 
 def test_batches_that_the_devices_cannot_share_are_refused_before_anything_is_made(monkeypatch, world, tmp_path):

@@ -1,11 +1,12 @@
 """Five claims about [CLS] from one command line, for two small encoders, one of them with a head for pairs."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from worlds import WORDS, write_encoder, write_glue
+from worlds import WORDS, write_encoder, write_glue, write_one_segment
 
 from bert_jax.analysis.claims import frames
 from bert_jax.checkpoints.huggingface import Checkpoint
@@ -211,10 +212,10 @@ def test_own_encoders_of_several_pretrainings_have_seeds_and_names_of_their_own(
     [
         (["--tasks", "cola"], "write SUITE/TASK"),
         (["--tasks", "glue/colla"], "Did you mean 'cola'"),
-        (["--tasks", "glue/mrpc", "senteval/mrpc"], "two tasks of one name"),
-        (["--positions", "mean", "cls"], "begins with cls"),
+        (["--tasks", "glue/mrpc", "senteval/mrpc"], "two tasks with the same name"),
+        (["--positions", "mean", "cls"], "must begin with cls"),
         (["--encoders", "nowhere"], "NAME=DIRECTORY"),
-        (["--encoders", "a=x", "a=y"], "one name twice"),
+        (["--encoders", "a=x", "a=y"], "the same name twice"),
         (["--encoders", "a=/nowhere/at/all"], "no model directory"),
         (["--seeds", "0"], "--seeds 0"),
         (["--batch-size", "0"], "--batch-size"),
@@ -226,6 +227,32 @@ def test_mistakes_are_told_in_a_line(flags, says, world, tmp_path, capsys):
         start(world, tmp_path / "out", *flags)
     assert stopped.value.code == 2 and says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "task"), [("layers pairs", "Follows"), ("layers finetune", "STS-B"), ("layers attention", "STS-B")]
+)
+def test_pairs_for_an_encoder_of_one_segment_are_refused_before_anything_runs(parts, task, world, tmp_path, capsys):
+    write_one_segment(world / "flat", tmp_path / "flat")
+    (tmp_path / "glue").symlink_to(world / "glue")
+    with pytest.raises(SystemExit):
+        start(tmp_path, tmp_path / "out", "--parts", *parts.split(), encoders=("flat",))
+    assert f"error: {task}: this encoder has one segment" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_attention_to_other_texts_is_not_kept_in_the_same_folder(world, tmp_path, capsys):
+    shutil.copytree(world / "glue", tmp_path / "glue")
+    (tmp_path / "flat").symlink_to(world / "flat")
+    flags = ["--parts", "attention", "--tasks", "glue/cola"]
+    start(tmp_path, tmp_path / "out", *flags, encoders=("flat",))
+    start(tmp_path, tmp_path / "out", *flags, encoders=("flat",))
+    path = tmp_path / "glue" / "CoLA" / "dev.tsv"
+    path.write_text(path.read_text().replace("the", "a", 1))
+    what_is_in_cls._read.cache_clear()
+    with pytest.raises(SystemExit):
+        start(tmp_path, tmp_path / "out", *flags, encoders=("flat",))
+    assert "cola.json is of other texts of CoLA; use another --out" in capsys.readouterr().err
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bert_jax.study.pair_sources import PairSource, read_pairs
 from bert_jax.study.sources import Source, read_task
 from bert_jax.tasks import glue, senteval
 
@@ -38,3 +39,17 @@ def test_rows_that_folds_may_divide_are_counted(tmp_path):
     write(tmp_path / "MR" / "rt-polarity.pos", ["good", "so so"])
     with pytest.warns(UserWarning, match=r"as another row, which may be in another fold: 2 of 5 \(10 folds\)"):
         assert read(tmp_path, "senteval", senteval.TASKS["mr"]).duplicates == {"10 folds": 2}
+
+
+def test_duplicates_are_counted_where_sentence_vectors_are_trained(tmp_path):
+    """A pair counts if both of its texts are trained on: together, if pairs are trained on."""
+    line = "main\tx\t2012\t1\t{}\t{}\t{}"
+    write(tmp_path / "STSBenchmark" / "sts-train.csv", [line.format(3, "a", "b"), line.format(1, "c", "d")])
+    write(tmp_path / "STSBenchmark" / "sts-dev.csv", [line.format(2, "b", "a"), line.format(2, "a", "c")])
+    write(tmp_path / "STSBenchmark" / "sts-test.csv", [line.format(2, "a", "x"), line.format(2, "y", "z")])
+    with pytest.warns(UserWarning, match=r"as the training split: 1 of 2 \(validation\)$"):
+        assert read_pairs(PairSource("sts", ("stsb",), tmp_path)).duplicates == {"validation": 1, "test": 0}
+    write(tmp_path / "sentences.txt", ["a", "b ", "c"])
+    with pytest.warns(UserWarning, match=r"as the training split: 2 of 2 \(validation\)$"):
+        found = read_pairs(PairSource("simcse", (str(tmp_path / "sentences.txt"),), tmp_path))
+    assert found.duplicates == {"validation": 2, "test": 0}

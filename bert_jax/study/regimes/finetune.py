@@ -14,7 +14,7 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.evaluate import metrics
 from bert_jax.files import Json
 from bert_jax.study.cards import finetuning_card
-from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
+from bert_jax.study.regime import Bench, Made, Regime, check_nothing, joins_all_pairs, make_row
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import HELD_OUT, Predictions, Row
@@ -87,6 +87,7 @@ regime = Regime(
     trains=True,
     holds_out=True,
     offered=True,
+    joins_pairs=joins_all_pairs,
     check_kept=target_of,
     check_weights=check_nothing,
 )

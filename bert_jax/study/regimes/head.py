@@ -7,7 +7,7 @@ import numpy as np
 from bert_jax.config import ProbeConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.evaluate.nsp_head import count_probabilities, follow_probability
-from bert_jax.study.regime import Bench, Made, Regime, make_row, read_once
+from bert_jax.study.regime import Bench, Made, Regime, joins_all_pairs, make_row, read_once
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
 
@@ -27,4 +27,4 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
         yield make_row(run, splits, answers, share / len(runs), protocol=protocol, details=details)
 
 
-regime = Regime("head", "Own head", ProbeConfig, _run, has_seeds=False, section="probe")
+regime = Regime("head", "Own head", ProbeConfig, _run, has_seeds=False, section="probe", joins_pairs=joins_all_pairs)

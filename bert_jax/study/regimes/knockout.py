@@ -2,6 +2,6 @@
 
 from bert_jax.config import ProbeConfig
 from bert_jax.study.regime import Regime
-from bert_jax.study.regimes.probe import run_probes
+from bert_jax.study.regimes.probe import joins_pairs, run_probes
 
-regime = Regime("knockout", "[CLS] blind", ProbeConfig, run_probes, section="probe")
+regime = Regime("knockout", "[CLS] blind", ProbeConfig, run_probes, section="probe", joins_pairs=joins_pairs)

@@ -10,6 +10,11 @@ from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
 
 
+def joins_pairs(config: ProbeConfig) -> bool:
+    """True for `--probe.pairs joint`."""
+    return config.pairs == "joint"
+
+
 def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
     """Probe a task. The encoder reads the texts once for each `blind` among the runs."""
     assert splits.train is not None, "a probe needs training rows"
@@ -29,4 +34,6 @@ def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             yield make_row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
 
 
-regime = Regime("probe", "Linear probe", ProbeConfig, run_probes, suite="senteval", offered=True)
+regime = Regime(
+    "probe", "Linear probe", ProbeConfig, run_probes, suite="senteval", offered=True, joins_pairs=joins_pairs
+)
