@@ -14,6 +14,7 @@ from bert_jax.errors import InputError
 from bert_jax.files import writing
 from bert_jax.study.progress import progress_bar
 from bert_jax.tokenizers.tokenizer import load_tokenizer
+from bert_jax.tokenizers.unknown import describe_unknown
 from experiments.cli import run
 from experiments.settings.corpus import PrepareCorpus
 
@@ -33,6 +34,9 @@ def main(config: PrepareCorpus) -> None:
         print(
             f"only {share:.1%} of the text is in documents of two sentences or more; sentence pairs (nsp, sop) need it"
         )
+    unknown, tokens = manifest["unknown_share"]["train"], manifest["totals"]["train"]["tokens"]
+    if unknown is not None and (text := describe_unknown(unknown * tokens, tokens, config.out)):
+        print(text)
     print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {config.out}")
 
 

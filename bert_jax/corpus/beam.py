@@ -117,7 +117,7 @@ def _build(
     )
     left_out = (out_1, out_2, out_3) if config.deduplicate else (out_1, out_3)
     dropped = left_out | "left out" >> beam.Flatten() | "count" >> beam.combiners.Count.PerElement()
-    written = rows | "shards" >> beam.GroupByKey() | "write" >> beam.Map(_write_shard, out=out)
+    written = rows | "shards" >> beam.GroupByKey() | "write" >> beam.Map(_write_shard, files, out=out)
     once = pipeline | "once" >> beam.Create([settings])
     sides = files, beam.pvalue.AsList(written), beam.pvalue.AsDict(dropped)
     _ = once | "manifest" >> beam.Map(_finish, *sides, out=out)
@@ -219,11 +219,14 @@ def _tokenize(batch: list[str], files: Files, config: TextConfig, number: int) -
         yield (split, int.from_bytes(place[:8], "little") % number), (place, document)
 
 
-def _write_shard(group: tuple[tuple[CorpusSplit, int], Iterable[tuple[bytes, Document]]], out: str) -> Shard:
+def _write_shard(
+    group: tuple[tuple[CorpusSplit, int], Iterable[tuple[bytes, Document]]], files: Files, out: str
+) -> Shard:
     (split, number), rows = group
+    unk = _load(tuple(sorted(files.items()))).special.unk
     documents = [document for _, document in sorted(rows, key=lambda row: row[0])]
     with tempfile.TemporaryDirectory() as folder:
-        shard = shards.write_shard(Path(folder), number, split, documents)
+        shard = shards.write_shard(Path(folder), number, split, documents, unk)
         _write(out, shard.file, (Path(folder) / shard.file).read_bytes())
     return shard
 

@@ -35,6 +35,7 @@ class ParagraphTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, split: bool) -> None:
         self._tokenizer, self._split = tokenizer, split
+        self.unk = tokenizer.special.unk
         self._words = Words()
         # Indexed by word number:
         self._first = np.zeros(CAPACITY, np.uint8)

@@ -266,7 +266,7 @@ def _tokenize_part(
     for sentences, document in tokenizer(documents):
         if len(document.tokens):
             sides["heldout" if share(sentences) < heldout else "train"].append(document)
-    written = [shards.write_shard(out, number, split, side) for split, side in sides.items() if side]
+    written = [shards.write_shard(out, number, split, side, tokenizer.unk) for split, side in sides.items() if side]
     empty = len(documents) - sum(map(len, sides.values()))
     return CorpusPart("", tuple(written), {"no tokens": empty} if empty else {})
 

@@ -46,7 +46,9 @@ class Shard(NamedTuple):
     tokens: int
     sha256: str
     paired_tokens: int | None = None
-    """Tokens in documents of two sentences or more; unknown in older manifests."""
+    """Tokens in documents of two sentences or more; absent from older manifests."""
+    unknown_tokens: int | None = None
+    """Tokens that are [UNK]; absent from older manifests."""
 
 
 class CorpusPart(NamedTuple):
@@ -93,27 +95,37 @@ def claim(folder: Path, settings: Json) -> bool:
     return MANIFEST in found
 
 
-def write_shard(folder: Path, number: int, split: CorpusSplit, documents: Iterable[Document]) -> Shard:
+def write_shard(
+    folder: Path, number: int, split: CorpusSplit, documents: Iterable[Document], unk: int | None = None
+) -> Shard:
     """Write documents to a shard atomically.
+
+    Args:
+        folder: the corpus.
+        number: number of the part.
+        split: the split that the shard belongs to.
+        documents: tokenised documents.
+        unk: id of [UNK], to count it in the entry of the manifest.
 
     Raises:
         OSError: the file cannot be written.
     """
     file = f"{split}-{number:05d}.arrayrecord"
     partial = folder / f"{file}{PARTIAL}"
-    counts = np.zeros(4, np.int64)
+    counts = np.zeros(5, np.int64)
     try:
         writer = ArrayRecordWriter(str(partial), _OPTIONS)
         for document in documents:
             writer.write(_to_record(document))
             tokens = len(document.tokens)
-            counts += 1, len(document.lengths), tokens, tokens if len(document.lengths) > 1 else 0
+            paired = tokens if len(document.lengths) > 1 else 0
+            counts += 1, len(document.lengths), tokens, paired, np.count_nonzero(document.tokens == unk)
         writer.close()
     except RuntimeError as error:
         partial.unlink(missing_ok=True)
         raise OSError(errno.EIO, " ".join(str(error).split())) from error
-    count, sentences, tokens, paired = counts.tolist()
-    shard = Shard(file, split, count, sentences, tokens, _checksum(partial), paired)
+    count, sentences, tokens, paired, unknown = counts.tolist()
+    shard = Shard(file, split, count, sentences, tokens, _checksum(partial), paired, None if unk is None else unknown)
     os.replace(partial, folder / file)
     return shard
 
@@ -185,7 +197,7 @@ def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], drop
     """Build the manifest of a corpus: its settings, the size and checksum of its tokenizer, and all shards.
 
     The `paired_share` of a split is the share of its tokens in documents of two or more sentences, the only ones that
-    give examples for next-sentence prediction with a true next sentence.
+    give examples for next-sentence prediction with a true next sentence; its `unknown_share` that of [UNK].
 
     Raises:
         InputError: no document is left, or none to train on.
@@ -202,7 +214,8 @@ def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], drop
     return settings | {
         "tokenizer": tokenizer,
         "totals": {split: _totals(shards, split) for split in SPLITS},
-        "paired_share": {split: _paired_share(shards, split) for split in SPLITS},
+        "paired_share": {split: _share(shards, split, "paired_tokens") for split in SPLITS},
+        "unknown_share": {split: _share(shards, split, "unknown_tokens") for split in SPLITS},
         "dropped": dict(sorted(dropped.items())),
         "shards": [shard._asdict() for shard in shards],
     }
@@ -213,13 +226,13 @@ def _totals(shards: Sequence[Shard], split: CorpusSplit) -> dict[str, int]:
     return {field: sum(getattr(shard, field) for shard in chosen) for field in ("documents", "sentences", "tokens")}
 
 
-def _paired_share(shards: Sequence[Shard], split: CorpusSplit) -> float | None:
-    """Return None without documents, or if a shard has no count of paired tokens."""
+def _share(shards: Sequence[Shard], split: CorpusSplit, field: str) -> float | None:
+    """Share of a split's tokens that a field of its shards counts; None without documents, or if a shard lacks it."""
     chosen = [shard for shard in shards if shard.split == split]
-    paired = [shard.paired_tokens for shard in chosen if shard.paired_tokens is not None]
-    if not chosen or len(paired) < len(chosen):
+    counts = [count for shard in chosen if (count := getattr(shard, field)) is not None]
+    if not chosen or len(counts) < len(chosen):
         return None
-    return round(sum(paired) / sum(shard.tokens for shard in chosen), 4)
+    return float(round(sum(counts) / sum(shard.tokens for shard in chosen), 4))
 
 
 def _write_json(path: Path, content: Json) -> None:

@@ -13,12 +13,11 @@ import numpy as np
 
 from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
+from bert_jax.tokenizers.unknown import describe_unknown
 from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
 """Divisor of all bucket lengths, so that tasks share compiled programs and vector units are filled."""
-_UNKNOWN = 0.2
-"""Share of [UNK] among a text's tokens above which a warning is given."""
 _CLOSE = 1.02
 """Number of padded tokens that is still acceptable, as a multiple of the fewest possible."""
 
@@ -71,12 +70,8 @@ def encode_texts(
 
 def _warn_of_unknown(unk: int, pieces: Sequence[list[int]], data: str) -> None:
     tokens, unknown = sum(map(len, pieces)), sum(ids.count(unk) for ids in pieces)
-    if unknown > _UNKNOWN * tokens:
-        warnings.warn(
-            f"{data}: {unknown / tokens:.0%} of the tokens are [UNK]: the vocabulary, or the way in which the "
-            "tokenizer cuts words, does not fit this text",
-            stacklevel=3,
-        )
+    if text := describe_unknown(unknown, tokens, data):
+        warnings.warn(text, stacklevel=3)
 
 
 def encode_split(tokenizer: Tokenizer, split: Split, max_length: int, data: str = "the texts") -> Examples:

@@ -206,7 +206,9 @@ def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None
     else:
         word = first_capitalized(read_vocabulary(vocabulary))
         lowercase = word is None
-        why = f"no word piece of {vocabulary.name} has a capital" if lowercase else f"{vocabulary.name} has {word!r}"
+        why = f"no word piece of {vocabulary.name} has a capital"
+        if not lowercase:
+            why = f"{vocabulary.name} has {word!r} and no file says do_lower_case; transformers would lowercase"
     return lowercase, f"{'lowercased' if lowercase else 'cased'} ({why})"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -28,6 +29,7 @@ from bert_jax.parallel.devices import (
 from bert_jax.pretrain_config import PretrainConfig
 from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.tokenizer import Tokenizer
+from bert_jax.tokenizers.unknown import describe_unknown
 from bert_jax.train.loop import Metrics, fit
 from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.optim import make_optimizer, schedule
@@ -92,6 +94,9 @@ class Pretraining:
         self.bert = bert_config(config, tokenizer.vocab_size)
         for corpus in (train, heldout):
             _check_ids(corpus, self.bert.vocab_size)
+        unknown = int((train.tokens == tokenizer.special.unk).sum())
+        if text := describe_unknown(unknown, len(train.tokens), "the corpus"):
+            warnings.warn(text, stacklevel=2)
         self.phases = _phases(config, tokenizer, train)
         self.model = BertForPretraining(self.bert, config.nsp_readout, target())
         self.optimizer = make_optimizer(config.optim, config.steps)

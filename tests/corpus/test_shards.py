@@ -78,7 +78,8 @@ def test_large_vocabularies_have_wider_ids(tmp_path, monkeypatch):
     assert [token_dtype(size) for size in (1 << 16, (1 << 16) + 1)] == [np.uint16, np.int32]
     documents = [Document(np.array([70_000, 5, 1 << 20], np.int32), np.array([1, 2], np.uint32))] * 2
     shard = write_shard(tmp_path, 7, "train", documents)
-    assert shard[:5] == ("train-00007.arrayrecord", "train", 2, 4, 6)
+    assert shard[:5] == ("train-00007.arrayrecord", "train", 2, 4, 6) and shard.unknown_tokens is None
+    assert write_shard(tmp_path, 8, "train", documents, unk=5).unknown_tokens == 2
     manifest = {"tokenizer": {"vocab_size": 1 << 21}, "shards": [shard._asdict()]}
     monkeypatch.setattr(shards, "read_manifest", lambda folder: manifest)
     assert_same(read_corpus(tmp_path, "train"), join_documents(documents))

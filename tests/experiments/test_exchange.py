@@ -65,7 +65,10 @@ def test_case_is_said_and_can_be_asked_for(world, tmp_path, capsys):
     (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in [*WORDS[:-2], "The", "##s"]))
     line = [str(folder), str(tmp_path / "cased"), "--to", "huggingface"]
     run(convert.main, convert.ConvertConfig, line)
-    assert f"{folder}: cased (vocab.txt has 'The')\n" in capsys.readouterr().err
+    assert (
+        f"{folder}: cased (vocab.txt has 'The' and no file says do_lower_case; transformers would lowercase)\n"
+        in capsys.readouterr().err
+    )
     assert load(tmp_path / "cased").tokenizer.pieces(["The THE"]) == [[len(WORDS) - 2, 1]]
     run(convert.main, convert.ConvertConfig, [line[0], str(tmp_path / "lower"), *line[2:], "--uncased"])
     assert f"{folder}: lowercased (as asked)\n" in capsys.readouterr().err
@@ -199,7 +202,7 @@ def test_a_real_model_in_sentence_transformers(minilm, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ("--to huggingface --pooling mean", "--pooling, --layers and --projection have no place in transformers"),
+        ("--to huggingface --pooling mean", "--pooling, --layers and --projection are for --to sentence-transformers"),
         ("--to torch", "--to"),
         ("--to sentence-transformers --pooling gem", "pooling gem cannot be saved"),
         ("--to sentence-transformers --pooling mean+cls", "concatenates as 'cls + mean'; ask for it"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.corpus.shards import read_corpus
+from bert_jax.corpus.shards import read_corpus, read_manifest
 from bert_jax.errors import InputError
 from bert_jax.pretrain_config import VocabConfig
 from experiments.cli import parse, run
@@ -64,7 +64,7 @@ def test_the_flags_are_those_of_the_readme():
     [
         ({"workers": 0}, "--workers 0: at least 1 is needed"),
         ({"vocab_sentences": 0}, "--vocab-sentences 0"),
-        ({"input": ()}, "--input names nothing"),
+        ({"input": ()}, "--input is empty"),
         ({"vocab_size": 5}, "--vocab-size 5"),
     ],
 )
@@ -96,3 +96,14 @@ def test_mistakes_are_explained_before_anything_is_written(capsys, tmp_path):
     assert not out.exists()
     error = failure(capsys, "--input", tmp_path / "text", "--out", tmp_path / "text")
     assert f"cannot write to {tmp_path / 'text'}" in error
+
+
+@pytest.mark.parametrize(("last", "share"), [("cat", 0.2), ("dog", 0.3)])
+def test_a_text_that_the_vocabulary_does_not_fit_is_said(last, share, capsys, tmp_path):
+    (tmp_path / "text").write_text(f"The cat sees a dog.\n\nThe {last} runs.")
+    vocabulary, out = tmp_path / "vocab.txt", tmp_path / "out"
+    vocabulary.write_text("\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] the cat sees a . ##s".split()))
+    line = f"--input {tmp_path / 'text'} --out {out} --vocab {vocabulary} --heldout 0 --workers 1"
+    run(main, PrepareCorpus, line.split())
+    assert (f"{out}: 30% of the tokens are [UNK]" in capsys.readouterr().out) == (share > 0.2)
+    assert read_manifest(out)["unknown_share"] == {"train": share, "heldout": None}

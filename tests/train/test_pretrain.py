@@ -174,6 +174,12 @@ def test_ids_without_an_embedding_are_refused_before_anything_runs(tokenizer, co
             Pretraining(config, tokenizer, train, heldout)
 
 
+def test_a_text_of_unknown_words_is_warned_of(tokenizer, corpus):
+    unknown = corpus._replace(tokens=np.where(np.arange(len(corpus.tokens)) % 4 == 0, 1, corpus.tokens))
+    with pytest.warns(UserWarning, match=r"^the corpus: 25% of the tokens are \[UNK\]"):
+        Pretraining(config_of(), tokenizer, unknown)
+
+
 def test_the_network_is_the_one_that_the_settings_ask_for():
     compute = ComputeConfig(remat=True)
     config = config_of(compute=compute, dropout=0.25, attention_dropout=0.5)
