@@ -17,7 +17,7 @@ def require(condition: bool, message: str) -> None:
 
 
 Precision = Literal["default", "highest"]
-"""Of products of float32 matrices: `default` is the platform's own, `highest` is float32 on every platform."""
+"""Precision of float32 matrix products: `default` is the platform's own, `highest` is float32 on every platform."""
 
 
 def _precision() -> Any:
@@ -27,21 +27,21 @@ def _precision() -> Any:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How a network is computed. Nothing here changes what is computed, apart from rounding."""
+    """Computation of a network; results do not depend on it, apart from rounding."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of activations and matrix products. Parameters, softmax, layer normalisation and losses stay in float32."""
+    """Type of activations and matrix products. Parameters, softmax, layer normalisation and losses stay float32."""
     remat: bool = False
     """Keep only the input of each block for the backward pass and compute the rest again: less memory, more time.
     (XLA for CPUs saves memory by it only together with scan.)"""
     scan: bool = False
     """Compile one block and loop over the layers: deep models compile faster."""
     attention: Literal["auto", "plain", "fused"] = "auto"
-    """fused is one kernel where the accelerator has it; it has no dropout on attention probabilities. auto takes it
-    wherever it computes the same."""
+    """fused: one kernel if the accelerator has it, without dropout on attention probabilities; plain: separate
+    operations; auto: fused wherever the results are the same."""
     precision: Precision = _precision()
-    """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
-    NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
+    """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
+    NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
     @property
     def evaluation_precision(self) -> Precision:
@@ -68,7 +68,7 @@ class BertConfig:
     num_segments: int = 2
     """Number of segment (token type) embeddings."""
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    """gelu is the erf form, gelu_tanh the approximation in the original TensorFlow code at HEAD."""
+    """gelu: by erf; gelu_tanh: the approximation by tanh in the original TensorFlow code at HEAD."""
     dropout: float = 0.1
     """Dropout rate on embeddings, block outputs and the classifier's input."""
     attention_dropout: float = 0.1
@@ -194,7 +194,8 @@ class OptimConfig:
     eps: float = 1e-6
     """Added to the root of the second moment."""
     bias_correction: bool = True
-    """Off, as in BERT's own code, small tasks become unstable (2006.04884, 2006.05987)."""
+    """Correct the bias of both moments. Without it, as in BERT's own code, small tasks are unstable (arXiv 2006.04884,
+    2006.05987)."""
     clip_norm: float = 1.0
     """Largest global norm of the gradient."""
 
@@ -218,15 +219,15 @@ class FinetuneConfig:
     max_length: int = 128
     """Longer inputs are truncated to this many tokens."""
     num_buckets: int = 6
-    """How many input lengths to compile for, at most; more pad less and compile longer."""
+    """Largest number of input lengths to compile for; more lengths mean less padding and longer compilation."""
     optim: OptimConfig = OptimConfig()
     dropout: float | None = None
-    """Dropout rate wherever the encoder has it; by default the encoder's own."""
+    """Dropout rate in place of all rates of the encoder; by default the encoder's own."""
     from_scratch: bool = False
-    """Draw the encoder's weights by the seed too, instead of taking the trained ones: what pretraining is worth."""
+    """Initialise the encoder's weights at random, by the seed, to measure what pretraining is worth."""
     precision: Precision = _precision()
-    """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
-    NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
+    """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
+    NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
@@ -251,18 +252,18 @@ class SiameseConfig:
     max_length: int = 128
     """Longer sentences are truncated to this many tokens."""
     num_buckets: int = 6
-    """How many input lengths to compile for, at most; a pair has the length of its longer sentence."""
+    """Largest number of input lengths to compile for; a pair has the length of its longer sentence."""
     optim: OptimConfig = OptimConfig(learning_rate=2e-5)
     dropout: float | None = None
-    """Dropout rate wherever the encoder has it; by default the encoder's own."""
+    """Dropout rate in place of all rates of the encoder; by default the encoder's own."""
     training_projection: str | None = None
-    """A projection that is there in training only, and dropped for evaluation (SimCSE's mlp, arXiv 2104.08821,
-    Table 6). By default the readout's own is used in both."""
+    """Projection that is used in training only and dropped for evaluation (SimCSE's mlp, arXiv 2104.08821, Table 6). By
+    default the readout's projection is used in both."""
     temperature: float = 0.05
-    """Of the softmax over in-batch negatives; used by simcse only."""
+    """Temperature of the softmax over in-batch negatives; used by simcse only."""
     precision: Precision = _precision()
-    """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
-    NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
+    """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
+    NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "eval_batch_size", "num_buckets"):
@@ -279,20 +280,20 @@ class ProbeConfig:
     """A linear head over frozen sentence vectors: SentEval's protocol (arXiv 1803.05449), with a wider choice of C."""
 
     pairs: Literal["separate", "joint"] = "separate"
-    """separate: the two texts are read apart, and the head sees [|u-v|, u*v] as in SentEval, with u and v before it
-    where the order of the texts matters; joint: they are read together as in fine-tuning."""
+    """separate: encode the two texts separately and give the head [|u-v|, u*v] as in SentEval, after u and v if the
+    order of the texts matters; joint: encode the two texts together, as in fine-tuning."""
     c_values: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    """C (1 / alpha of ridge) to choose from, for features of mean variance 1: all are divided by one number, and none
-    is standardised by itself. The best on held-out rows is taken; of equals the smallest."""
+    """Values of C (1 / alpha of ridge regression), of which the best on held-out rows is chosen, and of equals the
+    smallest. Features are divided by one number, so that their mean variance is 1, and are not standardised singly."""
     folds: int = 10
-    """Folds of the training rows to choose it on, where a task has no validation set for that."""
+    """Folds of the training rows on which C is chosen, if the task has no validation set."""
     max_length: int = 128
     """Longer inputs are truncated to this many tokens."""
     batch_size: int = 64
     """Texts that the encoder reads in a step, all devices together."""
 
     def __post_init__(self) -> None:
-        require(bool(self.c_values), "c_values names nothing")
+        require(bool(self.c_values), "c_values is empty")
         for value in self.c_values:
             require(0 < value < math.inf, f"c_values {value}: C must be a positive number")
         require(self.folds >= 2, f"folds must be at least 2, not {self.folds}")
@@ -304,8 +305,8 @@ class StsConfig:
     """Similarity without any training: the cosine of two sentence vectors against a human score."""
 
     aggregation: Literal["all", "mean", "wmean"] = "all"
-    """Over the subsets of a SemEval set: all is one correlation over all pairs; mean is that of the subsets'
-    correlations, and wmean weights them by their pairs. Numbers of different aggregations cannot be compared."""
+    """Aggregation over the subsets of a SemEval set. all: one correlation over all pairs; mean: mean of the subsets'
+    correlations; wmean: their mean weighted by pairs. Numbers of different aggregations are not comparable."""
     max_length: int = 256
     """Longer inputs are truncated to this many tokens."""
     batch_size: int = 64

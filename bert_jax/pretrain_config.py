@@ -8,21 +8,21 @@ from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig, preset, r
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What an encoder is pretrained to do; defaults are BERT's (arXiv 1810.04805, section 3.1 and appendix A.2)."""
+    """Pretraining objectives; defaults are BERT's (arXiv 1810.04805, section 3.1 and appendix A.2)."""
 
     tokens: Literal["mlm", "ltr"] = "mlm"
-    """mlm predicts masked tokens; ltr every next token from those before it (BERT's Table 5), with pairs none."""
+    """mlm: predict masked tokens; ltr: predict every token from those before it (BERT's Table 5), with pairs none."""
     pairs: Literal["nsp", "sop", "none"] = "nsp"
-    """nsp: does B follow A, or is it from another document; sop: are A and B in order (arXiv 1909.11942);
-    none: one segment and no such loss."""
+    """nsp: predict whether B follows A or is from another document; sop: predict whether A and B are in order (arXiv
+    1909.11942); none: one segment, and no loss over pairs."""
     masking: Literal["token", "whole_word", "span"] = "token"
-    """What is masked together. Spans have geometric lengths of whole words (arXiv 1907.10529)."""
+    """Unit of masking: tokens, whole words, or spans of a geometric number of whole words (arXiv 1907.10529)."""
     mask_rate: float = 0.15
     """Share of tokens to predict."""
     mask_share: float = 0.8
-    """Share of those that are shown as [MASK]."""
+    """Share of the predicted tokens that are replaced by [MASK]."""
     random_share: float = 0.1
-    """Share of those that are shown as a random token; the rest are shown as they are."""
+    """Share of the predicted tokens that are replaced by a random token; the rest are kept."""
     short_share: float = 0.1
     """Share of examples with a random shorter length."""
 
@@ -36,17 +36,17 @@ class ObjectiveConfig:
         )
         require(
             self.tokens != "ltr" or self.pairs == "none",
-            f"a left-to-right model has read nothing at [CLS] that {self.pairs} could be told from: "
-            "tokens ltr needs pairs none",
+            f"tokens ltr needs pairs none: in a left-to-right model [CLS] sees no other token, so nothing about pairs "
+            f"({self.pairs}) can be predicted from it",
         )
 
 
 @dataclass(frozen=True)
 class LongPhase:
-    """The last steps of a pretraining, at a greater length: BERT had 90% at 128 tokens and 10% at 512."""
+    """Last steps of a pretraining, with longer examples: BERT used 128 tokens for 90% of its steps, then 512."""
 
     steps: int = 0
-    """How many of the steps; 0 for none."""
+    """Number of these steps; 0 for none."""
     max_length: int = 512
     """Tokens in an example."""
     batch_size: int = 256
@@ -66,20 +66,20 @@ class PretrainConfig:
     batch_size: int = 64
     """Examples in a step, all devices together."""
     accumulate: int = 1
-    """Cut each device's part of a step into this many pieces, one after the other: less memory, the same gradient."""
+    """Split each device's part of a batch into this many pieces, computed in turn: less memory, the same gradient."""
     long: LongPhase = LongPhase()
-    """The last steps, at a greater length."""
+    """Last steps, with longer examples."""
     objective: ObjectiveConfig = ObjectiveConfig()
     nsp_readout: ReadoutConfig = ReadoutConfig(projection="tanh")
-    """Where the loss over pairs reads the sentence from."""
+    """Readout from which the objective over pairs predicts."""
     dropout: float = 0.1
     """Dropout rate on embeddings and block outputs."""
     attention_dropout: float = 0.1
-    """Dropout rate on attention probabilities; 0 lets attention be one fused kernel on a GPU."""
+    """Dropout rate on attention probabilities; with 0, attention is a fused kernel on GPUs."""
     compute: ComputeConfig = ComputeConfig()
     optim: OptimConfig = OptimConfig(learning_rate=1e-3)
     seed: int = 0
-    """Decides the initialisation, the examples and the dropout."""
+    """Seed of the initialisation, the examples and the dropout."""
 
     def __post_init__(self) -> None:
         preset(self.preset)
@@ -104,10 +104,10 @@ class VocabConfig:
     """A vocabulary to train on the corpus itself."""
 
     size: int = 8000
-    """Number of pieces; the text must support it."""
+    """Number of pieces; a small text cannot support a large number."""
     algorithm: Literal["unigram", "bpe"] = "unigram"
-    """How SentencePiece makes them."""
+    """Algorithm of SentencePiece."""
     sentences: int = 200_000
-    """Sentences to train on, spread over the corpus; memory grows with them."""
+    """Sentences to train on, spread over the corpus; memory use grows with their number."""
     lowercase: bool = True
     """Fold case, as in BERT's uncased models."""

@@ -29,30 +29,30 @@ class ConvertConfig:
     """Write a model for transformers or for sentence-transformers."""
 
     src: tyro.conf.Positional[str]
-    """What bert_jax.load takes: a model directory or a hub id."""
+    """Model directory or hub id."""
     dst: tyro.conf.Positional[Path]
-    """Directory to write; it must not be there, or be empty."""
+    """Directory to write; it must be new or empty."""
     to: Literal["huggingface", "sentence-transformers"]
-    """Which library is to open it."""
+    """Library to write for."""
     pooling: str | None = None
     """For sentence-transformers: cls, mean, max, mean_sqrt_len, weightedmean, last_token, or several joined by +. By
     default a model's classifier, or the readout of a sentence-transformers directory, or else mean."""
     layers: str | None = None
-    """For sentence-transformers: last, the default, an index (-2), avg(1,-1). A mix is kept where one was trained."""
+    """For sentence-transformers: last, the default, an index (-2), avg(1,-1), or a mix that was trained."""
     projection: Literal["none", "tanh"] | None = None
     """For sentence-transformers: none, the default, or tanh for the checkpoint's own pooler."""
     max_length: int | None = None
-    """Tokens that longer texts are cut to there; by default the limit of the model's directory."""
+    """Tokens that longer texts are truncated to; by default the limit of the model's directory."""
     encoder_only: bool = False
-    """Pass over whatever is not the encoder: heads that are unknown or do not fit, and what a sentence-transformers
-    directory has after its encoder."""
+    """Skip everything but the encoder: heads that are unknown or do not fit, and the modules after the encoder of a
+    sentence-transformers directory."""
     pad_vocab_to: int | None = None
-    """Fill the vocabulary up to a multiple of it, such as 8 or 128, for speed; 1 takes such filling away."""
+    """Pad the vocabulary to a multiple of this number, such as 8 or 128, for speed; 1 removes such padding."""
     case: tyro.conf.OmitArgPrefixes[Case] = Case()
 
     def __post_init__(self) -> None:
         if self.to == "huggingface" and (self.pooling, self.layers, self.projection) != (None,) * 3:
-            raise InputError("--pooling, --layers and --projection have no place in transformers: leave them out")
+            raise InputError("--pooling, --layers and --projection are for --to sentence-transformers: leave them out")
         if self.max_length is not None and self.max_length < 3:
             raise InputError(f"--max-length {self.max_length}: at least 3 are needed, for [CLS], a word and [SEP]")
         if self.pad_vocab_to is not None and self.pad_vocab_to < 1:
@@ -63,7 +63,7 @@ def main(config: ConvertConfig) -> None:
     """Convert a model directory."""
     check_new(config.dst)
     source = resolve(config.src)
-    # transformers has no place for the modules after the encoder of a sentence-transformers directory.
+    # transformers cannot express the modules after the encoder of a sentence-transformers directory.
     is_pipeline = (source / "modules.json").is_file()
     encoder_only = config.encoder_only or (config.to == "huggingface" and is_pipeline)
     model = load_encoder(source, encoder_only, config.case)

@@ -33,17 +33,17 @@ _ROWS, _CHARACTERS = 8192, 8 << 20
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """Embed every line of a file; a run that was interrupted goes on where it was when the command is given again."""
+    """Embed every line of a file; the same command continues an interrupted run."""
 
     encoder: str
     """Model directory or hub id."""
     input: Path
-    """A text a line, UTF-8; as it is or as .gz, .xz, .zst or .bz2. An empty line is a text, too."""
+    """UTF-8 file with one text per line, uncompressed or as .gz, .xz, .zst or .bz2; an empty line is a text, too."""
     out: Path
     """Array to write, float32 [lines, width], such as vectors.npy."""
     pooling: str | None = None
-    """Pooling spec. Where none of pooling, layers, projection and normalize is given, a sentence-transformers directory
-    is read out as it says itself; otherwise the default is mean."""
+    """Pooling spec; mean by default. If none of pooling, layers, projection and normalize is given, the readout of a
+    sentence-transformers directory is used."""
     layers: str | None = None
     """Layers spec; by default last."""
     projection: str | None = None
@@ -51,12 +51,12 @@ class EmbedConfig:
     normalize: bool | None = None
     """Divide each vector by its length."""
     max_length: int | None = None
-    """Tokens, special ones included, that longer lines are cut to; by default the limit of the model's directory, at
-    most the encoder's."""
+    """Tokens, special ones included, that longer lines are truncated to; by default the limit of the model's directory,
+    and at most the encoder's."""
     batch_size: int | None = None
-    """Lines in a step; by default few long ones or many short ones."""
+    """Lines in a step; by default few long lines or many short ones."""
     field: str | None = None
-    """Where each line is a JSON object (.jsonl): the name of the text in it."""
+    """Name of the field that holds the text, if each line is a JSON object (.jsonl)."""
     case: OmitArgPrefixes[Case] = Case()
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from experiments.settings.shared import SyntheticEncoder
 
 @dataclass(frozen=True)
 class Case:
-    """Whether text is lowercased. By default as the tokenizer's files say, or else its vocabulary."""
+    """Case handling of texts; by default as the tokenizer's files say, or else by its vocabulary."""
 
     cased: FlagCreatePairsOff[bool] = False
     """Keep capitals, whatever the tokenizer's files say."""

@@ -82,7 +82,7 @@ def pretrain_encoder(config: PretrainRun) -> Path:
                 keeper.write_model(state, model)
     if stopped_by is not None:
         if first:
-            print(f"stopped by {stopped_by.name}; the state is saved, the same command goes on", file=sys.stderr)
+            print(f"stopped by {stopped_by.name}; the state is saved, the same command continues", file=sys.stderr)
         sys.exit(128 + stopped_by)
     return model
 
@@ -106,7 +106,10 @@ def _load(config: PretrainRun) -> Pretraining:
     if read_manifest(corpus)["totals"]["heldout"]["documents"] > 1:
         held_out = read_corpus(corpus, "heldout")
     else:
-        warnings.warn(f"{corpus} holds no documents back, so nothing is evaluated; see --heldout", stacklevel=2)
+        warnings.warn(
+            f"{corpus} has no held-out documents, so nothing is evaluated; see --heldout of prepare_corpus",
+            stacklevel=2,
+        )
     train = read_corpus(corpus, "train")
     return Pretraining(config.pretrain, load_tokenizer(corpus), train, held_out, config.eval_examples)
 

@@ -1,6 +1,6 @@
-"""Take a run folder apart whose rows are of several data: `python -m experiments.repair RUN_DIR --out DIR`.
+"""Split a run folder whose rows were made from several data sets: `python -m experiments.repair RUN_DIR --out DIR`.
 
-Folders of this version cannot get into that state; those of older ones did not know their data.
+Only folders of older versions, which did not record their data, can be in that state.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from experiments.cli import run
 
 @dataclass(frozen=True)
 class RepairConfig:
-    """Say which rows of a run folder belong to which data and, with --out, copy each group into a folder of its own."""
+    """List the rows of a run folder by the data they were made from; with --out, copy each group to its own folder."""
 
     folder: tyro.conf.Positional[Path]
-    """A folder that an experiment wrote with --out; it is left as it is."""
+    """Run folder, which is not changed."""
     out: Path | None = None
-    """Folder to make, with a run folder for each group: data0, data1, ..."""
+    """Folder to write, with a run folder for each group: data0, data1, ..."""
 
 
 def main(config: RepairConfig) -> None:

@@ -16,13 +16,13 @@ class ReportConfig:
     """Make table.md, table.tex and figure.png again from the rows in a run folder, and print the table."""
 
     folder: tyro.conf.Positional[Path]
-    """A folder that an experiment wrote with --out."""
+    """Run folder of an experiment."""
     interval: Method = DEFAULT
-    """How intervals and p-values are made. obuchowski-rockette holds from about three seeds on; multi-bootstrap is
-    that of MultiBERTs, too short with few seeds and too long where examples matter most. Nothing of it is stored."""
+    """Method for intervals and p-values. obuchowski-rockette: reliable from about three seeds on; multi-bootstrap: that
+    of MultiBERTs, too short with few seeds and too long where examples matter most. The choice is not stored."""
     detect: float | None = None
-    """Print what it takes to find a difference of so many points: the power of this run, and seeds or examples for
-    80%."""
+    """Print what it takes to detect a difference of this many points: the power of this run, and the seeds or examples
+    that a power of 80% needs."""
 
     def __post_init__(self) -> None:
         if self.detect is not None and not 0 < self.detect <= 100:

@@ -31,53 +31,53 @@ STAND_INS = {
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Make a published table: pretrain what it needs, run every cell over several seeds, print both side by side."""
+    """Reproduce a published table: pretrain its encoders, run every cell, and print published and measured numbers."""
 
     table: Suppress[str]
     scale: Literal["tiny", "mini", "base"] = "tiny"
-    """tiny: generated text and tasks, on a laptop; mini: a small BERT on real ones; base: the source's own size."""
+    """tiny: synthetic text and tasks, on a laptop; mini: a small BERT, real text and tasks; base: the source's size."""
     out: Path = Path("runs")
     """Run folder."""
     pretrained: Path = Path("runs/pretrained")
-    """Where the encoders that tables pretrain are kept; another table that needs the same one takes it from there."""
+    """Folder of pretrained encoders, which tables share."""
     encoder: tuple[str, ...] = ()
-    """Use this model directory or hub id instead; NAME=DIR where the table has several (see reproduce list)."""
+    """Model directory or hub id to use as the table's encoder; NAME=DIR if it has several (see reproduce list)."""
     same_encoder: bool = False
-    """What --encoder names is a copy of the source's own checkpoint: differences to its numbers are shown."""
+    """Treat --encoder as a copy of the source's checkpoint, so that differences to its numbers are shown."""
     corpus: Path | None = None
-    """Folder that prepare_corpus wrote, to pretrain on. Only tiny does without."""
+    """Folder written by prepare_corpus, to pretrain on; needed at all scales but tiny."""
     glue_dir: Path | None = None
-    """Folder with the published GLUE folders. Without it, TFDS fetches glue/*."""
+    """Folder with the published GLUE folders; by default TFDS downloads glue/*."""
     senteval_dir: Path | None = None
     """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
     sts_dir: Path | None = None
     """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/."""
     nli: tuple[str, ...] = ()
-    """What Sentence-BERT learns inference from: files, or mnli; see experiments.siamese."""
+    """Inference pairs to train Sentence-BERT on: files, or mnli; see experiments.siamese."""
     sentences: tuple[str, ...] = ()
-    """What SimCSE learns from: text files with a sentence a line; see experiments.siamese."""
+    """Text files with one sentence per line to train SimCSE on; see experiments.siamese."""
     rows: tuple[str, ...] = ()
-    """Only these rows, by title."""
+    """Titles of the rows to make; by default all."""
     columns: tuple[str, ...] = ()
-    """Only these columns, by title."""
+    """Titles of the columns to make; by default all."""
     seeds: int = 5
-    """Seeds of every cell: 0, 1, ..."""
+    """Number of seeds of each cell: 0, 1, ..."""
     pretrain_seeds: int = 1
-    """Pretrainings of each encoder. With several, seed s starts from the one with seed s modulo their number, so that
+    """Number of pretrainings of each encoder. With several, seed s starts from pretraining s modulo this number, and
     intervals are over pretrainings too."""
     learning_rates: tuple[float, ...] = ()
-    """Rates to try in fine-tuning, of which one is reported."""
+    """Learning rates to try in fine-tuning; one of them is reported."""
     select: Literal["heldout", "evaluation"] = "heldout"
-    """What chooses among several rates: a tenth of the training rows, or the set that is scored, as in papers."""
+    """Rows that choose among several learning rates: a tenth of the training rows, or those scored, as in papers."""
     train_rows: int | None = None
-    """Train and probe on so many rows only: the first, or evenly spread ones where folds stand for a dev set."""
+    """Number of training rows to use: the first, or evenly spread ones of a task scored by folds; by default all."""
     finetune: FinetuneConfig = FinetuneConfig()
     probe: ProbeConfig = ProbeConfig()
     sts: StsConfig = StsConfig()
     siamese: SiameseConfig = SiameseConfig()
     pretrain: PretrainConfig = PretrainConfig()
     documents: int = 2000
-    """Documents of the synthetic language, at scale tiny."""
+    """Number of documents of the synthetic language, at scale tiny."""
     vocab: VocabConfig = VocabConfig()
     """Vocabulary of the synthetic language."""
 

@@ -32,10 +32,10 @@ RegimeSettings: Any = make_dataclass(
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):  # type: ignore[misc]
-    """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
+    """A grid of runs: regimes x tasks x readouts x seeds, and learning rates for regimes that train."""
 
     suite: Literal["synthetic", "glue"]
-    """Which tasks: the generated ones that come with the package, or GLUE."""
+    """Suite of tasks: synthetic, which the package generates, or glue."""
     tasks: tuple[str, ...]
     """Tasks of the suite."""
     out: Path
@@ -45,15 +45,15 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
     layers: tuple[str, ...] = ("last",)
     """Layers specs. With several layers and several poolings, poolings are compared at the same layers."""
     regimes: tuple[RegimeName, ...] = ("finetune",)
-    """How the readouts are compared: finetune trains all weights; probe fits a linear head on frozen vectors; sts takes
-    the cosine of two of them, on tasks of pairs with scores. Several stand side by side in the report."""
+    """Ways to compare the readouts, reported side by side. finetune: train all weights; probe: fit a linear head on
+    frozen vectors; sts: take the cosine of two frozen vectors, on tasks of pairs with scores."""
     learning_rates: tuple[float, ...] = ()
-    """Rates to try for every readout, of which one is reported. By default the one of finetune.optim."""
+    """Learning rates to try for every readout; one of them is reported. By default the one of finetune.optim."""
     select: Literal["heldout", "evaluation"] = "heldout"
-    """What chooses among several rates: heldout is a tenth of the training rows, which is then not trained on;
-    evaluation is the set that is scored, as in papers, and the table says so."""
+    """Rows that choose among several learning rates. heldout: a tenth of the training rows, which is then not trained
+    on; evaluation: the rows that are scored, as in papers, and the table says so."""
     save_models: bool = False
-    """Keep the model of every run, under models/ID, for transformers or, by its readout, for sentence-transformers."""
+    """Keep the model of every run under models/ID, for transformers or, by its readout, sentence-transformers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,8 +72,7 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneRun(GlueFolder):
-    """Fine-tune an encoder on one task, and keep the model as a directory that transformers or sentence-transformers
-    opens."""
+    """Fine-tune an encoder on one task, and save the model for transformers or sentence-transformers."""
 
     encoder: str
     """Model directory or hub id."""
@@ -88,9 +87,9 @@ class FinetuneRun(GlueFolder):
     projection: str = "tanh"
     """Projection spec; tanh is BERT's own pooler."""
     seed: int = 0
-    """Decides the fresh weights, the order of the examples and the dropout."""
+    """Seed of the fresh weights, the order of the examples and the dropout."""
     train_rows: int | None = None
-    """Train on the first rows only."""
+    """Number of training rows to use, the first ones; by default all."""
     finetune: FinetuneConfig = FinetuneConfig()
 
     def __post_init__(self) -> None:

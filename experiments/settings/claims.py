@@ -22,9 +22,9 @@ Pretraining = Literal["nsp", "nsp-mean", "none"]
 class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     """What is in [CLS]? Five claims of a question-and-answer thread, each with a measurement and a figure.
 
-    (a) [CLS] is the same word in every sentence, so what it ends up with is gathered from the others. (b) No other
-    word's output would serve. (c) It works because of next-sentence prediction. (d) Then how can it serve for single
-    sentences? (e) An average of all words makes sense, too.
+    (a) [CLS] is the same token in every sentence, so its output must be gathered from the other tokens. (b) No other
+    token's output would serve. (c) It works because of next-sentence prediction. (d) How can it then serve for single
+    sentences? (e) An average of all tokens makes sense, too.
     """
 
     tasks: tuple[str, ...]
@@ -32,17 +32,18 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     out: Path
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
-    """NAME=DIRECTORY_OR_HUB_ID of each encoder. NAME#0, NAME#1, ... are several pretrainings of one kind, over which
-    intervals are then. Without any, the synthetic language's own are pretrained first."""
+    """NAME=DIRECTORY_OR_HUB_ID of each encoder. NAME#0, NAME#1, ... are pretrainings of one kind; intervals are then
+    over pretrainings. By default, encoders of the synthetic language are pretrained first."""
     pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
-    """Without --encoders, what to pretrain: none has only masked words; nsp reads next-sentence prediction from [CLS],
-    nsp-mean from the mean. The first is what the others are compared with in (d)."""
+    """Kinds of encoders to pretrain without --encoders. none: masked tokens only; nsp: also next-sentence prediction
+    from [CLS]; nsp-mean: also next-sentence prediction from the mean. The first is the reference in (d)."""
     pretrain_seeds: int = 1
-    """Pretrainings of each of these kinds."""
+    """Number of pretrainings of each kind."""
     parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
-    """layers: probes of every layer and position (claims a, b, d, e). attention: where [CLS] looks (a). knockout:
-    probes with that attention taken away (a). finetune: all weights trained, read from each position (b, d, e).
-    cosine: similarity without training, on tasks of pairs with scores (e). pairs: does B follow A (c)."""
+    """Measurements. layers: probes of every layer and position (claims a, b, d, e); attention: tokens that [CLS]
+    attends to (a); knockout: probes while [CLS] attends only to itself (a); finetune: fine-tuning from each position
+    (b, d, e); cosine: similarity without training, on tasks of pairs with scores (e); pairs: next-sentence prediction
+    (c)."""
     positions: tuple[str, ...] = (
         "cls",
         "mean",
@@ -50,27 +51,27 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         "cls(special_tokens=False)",
         "random_token(special_tokens=False)",
     )
-    """Poolings to compare, cls first: it is the reference. By default also the mean, [SEP], the first word and some
-    word."""
+    """Poolings to compare. The first must be cls, the reference; by default also the mean, [SEP], the first word and a
+    random word."""
     seeds: int = 3
     """Seeds of every fine-tuning: 0, 1, ..."""
     train_rows: int | None = None
-    """Use the first training rows only; of a set that is scored by folds so many, evenly spread."""
+    """Number of training rows to use: the first, or evenly spread ones of a task scored by folds; by default all."""
     corpus: Path | None = None
-    """Folder that prepare_corpus wrote, whose held-out documents the pairs are made of; by default new documents of the
+    """Folder written by prepare_corpus, whose held-out documents give the pairs; by default new documents of the
     synthetic language."""
     num_pairs: int = 1000
-    """Pairs of text to fit a probe on, and as many to score it on."""
+    """Number of pairs of texts to fit a probe on, and of other pairs to score it on."""
     words: int = 28
-    """Words in a pair of text."""
+    """Words in a pair, both texts together."""
     texts: int = 500
-    """Texts of each task over which attention is averaged."""
+    """Number of texts of each task over which attention is averaged."""
     probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     pretrain: PretrainConfig = PretrainConfig()
-    """How encoders are made, apart from what pretrainings says."""
+    """Pretraining of encoders, apart from what pretrainings sets."""
     documents: int = 2000
-    """Documents of the synthetic corpus to pretrain them on."""
+    """Number of synthetic documents to pretrain them on."""
     vocab: VocabConfig = VocabConfig()
     """Their vocabulary."""
 
@@ -82,13 +83,13 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         for field in ("tasks", "parts", "positions", "pretrainings"):
             values = getattr(self, field)
             if not values or len(set(values)) < len(values):
-                raise InputError(f"--{field} names {'something twice' if values else 'nothing'}")
+                raise InputError(f"--{field} {'has duplicates' if values else 'is empty'}")
         if self.positions[0] != "cls" or "mean" not in self.positions:
-            raise InputError("--positions begins with cls, which all others are compared with, and has mean among them")
+            raise InputError("--positions must begin with cls, the reference, and include mean")
         for readout in self.readouts("last"):
             str(readout)
         if len({task.name for task, _ in self.read_tasks()}) < len(self.tasks):
-            raise InputError("--tasks has two tasks of one name; give each suite's its own --out")
+            raise InputError("--tasks has two tasks with the same name; give each suite an --out of its own")
         self.named_encoders()
 
     def read_tasks(self) -> list[tuple[Task, str]]:
@@ -114,7 +115,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
             if not place or not name or "/" in name or name.startswith("."):
                 raise InputError(f"--encoders {name}: write NAME=DIRECTORY_OR_HUB_ID, the name without a slash")
         if len({name for name, _, _ in named}) < len(named):
-            raise InputError("--encoders gives one name twice")
+            raise InputError("--encoders has the same name twice")
         return {name: place for name, _, place in named}
 
     def own_encoders(self) -> list[str]:

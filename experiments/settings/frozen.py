@@ -13,26 +13,26 @@ from experiments.settings.shared import GlueFolder, Readouts, Repeats, SentEvalF
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
-    """A linear probe on every layer and pooling of a frozen encoder, which reads every text once for all of them."""
+    """Fit a linear probe on every layer and pooling of a frozen encoder, in one pass over the texts."""
 
     suite: Literal["senteval", "glue", "synthetic"]
-    """Which tasks: SentEval's transfer sets, GLUE, or the generated ones that come with the package."""
+    """Suite of tasks: senteval (SentEval's transfer sets), glue, or synthetic, which the package generates."""
     tasks: tuple[str, ...]
-    """Tasks of the suite. Those of SentEval that are not in the folder are marked absent."""
+    """Tasks of the suite. Tasks of SentEval that are not in the folder are marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and the heat map."""
     encoder: str | None = None
     """Model directory or hub id."""
     layers: tuple[str, ...] = ("all",)
-    """Layers specs; all is every layer by itself, from 0, the embeddings."""
+    """Layers specs; all means each layer on its own, from 0, the embeddings."""
     poolings: tuple[str, ...] = ("cls", "mean")
-    """Pooling specs; at each layer the first is the reference that the others are compared with."""
+    """Pooling specs; at each layer the others are compared with the first."""
     projections: tuple[str, ...] = ("none",)
     """Projection specs: none, or tanh for the checkpoint's own pooler."""
     seeds: int = 1
-    """Seeds per cell: 0, 1, ... They decide the folds; nothing else is random."""
+    """Number of seeds of each cell: 0, 1, ... Only the folds depend on the seed."""
     train_rows: int | None = None
-    """Use the first training rows only; of a set that is scored by folds so many, evenly spread."""
+    """Number of training rows to use: the first, or evenly spread ones of a task scored by folds; by default all."""
     probe: OmitArgPrefixes[ProbeConfig] = ProbeConfig()
 
     def __post_init__(self) -> None:
@@ -44,10 +44,10 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 
 @dataclass(frozen=True, kw_only=True)
 class StsRun(Readouts):
-    """Semantic similarity without any training: the cosine of two sentence vectors against a human score."""
+    """Measure similarity without training: the rank correlation of cosines with human scores."""
 
     sets: tuple[str, ...]
-    """Sets: sts12 to sts16, stsb, sickr. Those that are not in the folder are marked absent."""
+    """Similarity sets: sts12 to sts16, stsb, sickr. Sets that are not in the folder are marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and figures."""
     encoder: str | None = None
@@ -55,7 +55,7 @@ class StsRun(Readouts):
     sts_dir: Path | None = None
     """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/; or SentEval's data/downstream."""
     layers: tuple[str, ...] = ("last",)
-    """Layers specs; all is every layer by itself, from 0, the embeddings."""
+    """Layers specs; all means each layer on its own, from 0, the embeddings."""
     projections: tuple[str, ...] = ("none",)
     """Projection specs: none; tanh for the checkpoint's own pooler; whiten or whiten(size=256), which is fitted on the
     texts of each set without their scores (arXiv 2103.15316)."""

@@ -12,41 +12,41 @@ from experiments.settings.shared import SyntheticEncoder
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRun(SyntheticEncoder):
-    """Pretrain a BERT, or go on with it where it was interrupted: the same command does both."""
+    """Pretrain a BERT; the same command continues an interrupted run."""
 
     out: Path
-    """Run folder: settings, checkpoints, metrics.jsonl, tensorboard, curves.png, and in the end model."""
+    """Run folder: settings, checkpoints, metrics.jsonl, tensorboard, curves.png, and at the end model."""
     corpus: Path | None = None
-    """Folder that prepare_corpus wrote. Without it, the synthetic language is prepared under the run folder."""
+    """Folder written by prepare_corpus. By default, text of the synthetic language is prepared in the run folder."""
     documents: int = 2000
-    """Documents of the synthetic language."""
+    """Number of documents of the synthetic language."""
     vocab: VocabConfig = VocabConfig()
     """Vocabulary of the synthetic language; a prepared corpus has its own."""
     pretrain: PretrainConfig = PretrainConfig()
     log_every: int = 10
-    """Steps between two lines of metrics."""
+    """Steps between lines of metrics."""
     eval_every: int = 500
-    """Steps between two evaluations on held-out text; there is one more at the end."""
+    """Steps between evaluations on held-out text; the last step is always evaluated."""
     eval_examples: int = 2000
-    """Held-out examples to evaluate at most, spread over the text."""
+    """Largest number of held-out examples to evaluate, spread over the text."""
     save_every: int = 500
-    """Steps between two checkpoints; there is one more at the end, and one on SIGTERM or Ctrl-C."""
+    """Steps between checkpoints; one is always saved at the end, and on SIGTERM or Ctrl-C."""
     keep_last: int = 3
-    """Checkpoints to keep, newest first."""
+    """Number of checkpoints to keep, the newest ones."""
     keep_every: int = 0
-    """Keep also those whose step is a multiple of this; 0 for none."""
+    """Also keep checkpoints whose step is a multiple of this; 0 for none."""
     spike: float = 3.0
-    """Stop at a loss of so many times its running median; 0 to go on whatever happens."""
+    """Stop if the loss is more than this many times its running median; 0 to continue at any finite loss."""
     wandb_project: str | None = None
-    """Log to this project of Weights & Biases too; needs pip install wandb."""
+    """Also log to this project of Weights & Biases; needs pip install wandb."""
     distributed: Literal["no", "auto"] = "no"
-    """auto finds the other hosts by itself: on TPU pods, under SLURM or Open MPI."""
+    """auto: find the other hosts, on TPU pods and under SLURM or Open MPI."""
     coordinator: str | None = None
-    """address:port of host 0, where --distributed auto does not find the hosts; the same on each."""
+    """address:port of host 0, the same on every host, if --distributed auto does not find the hosts."""
     num_hosts: int = 1
-    """Processes that run this command together."""
+    """Number of processes that run this command together."""
     host: int = 0
-    """The number of this one, from 0."""
+    """Index of this process, from 0."""
 
     def __post_init__(self) -> None:
         for field in ("documents", "log_every", "eval_every", "eval_examples", "save_every", "keep_last", "num_hosts"):
@@ -56,7 +56,7 @@ class PretrainRun(SyntheticEncoder):
         if self.keep_every < 0:
             raise InputError(f"--keep-every {self.keep_every}: it must be positive, or 0 for none")
         if self.spike and not 1 < self.spike < math.inf:
-            raise InputError(f"--spike {self.spike}: it must be more than 1, or 0 to go on whatever happens")
+            raise InputError(f"--spike {self.spike}: it must be more than 1, or 0 to continue at any finite loss")
         self._check_hosts()
 
     def _check_hosts(self) -> None:

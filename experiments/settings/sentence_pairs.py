@@ -13,23 +13,24 @@ class SiameseRun(Repeats, Readouts):
     """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
 
     objective: Literal["nli", "sts", "simcse"]
-    """nli: classes from (u, v, |u - v|); sts: the cosine is to be score / 5 (both Sentence-BERT's); simcse: find a
-    sentence again, under other dropout, among those of the batch."""
+    """nli: classify from (u, v, |u - v|); sts: fit the cosine to score / 5 (both Sentence-BERT's); simcse: find a
+    sentence among those of the batch, under other dropout."""
     train: tuple[str, ...]
-    """What to train on, joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's), synthetic.
-    sts: stsb (the benchmark's), synthetic. simcse: any of these, or a text file with a sentence a line."""
+    """Training data; several sources are joined. nli: files of JSON lines, SentEval's labels.SPLIT, mnli (GLUE's),
+    synthetic; sts: stsb (the benchmark's), synthetic; simcse: any of these, or a text file with one sentence per
+    line."""
     encoder: str
     """Model directory or hub id."""
     out: Path
     """Run folder: rows, predictions, tables and the figure; with --save also models."""
     sts_dir: Path | None = None
-    """Folder with STSBenchmark/, whose development and test sets are scored; by default the synthetic similarity is."""
+    """Folder with STSBenchmark/, whose development and test sets are scored; by default the synthetic task."""
     glue_dir: Path | None = None
-    """Folder with the published GLUE folders, for --train mnli. Without it, TFDS fetches it."""
+    """Folder with the published GLUE folders, for --train mnli; by default TFDS downloads it."""
     seeds: int = 5
-    """Seeds per readout: 0, 1, ..."""
+    """Number of seeds of each readout: 0, 1, ..."""
     save: bool = False
-    """Write every trained encoder as a model directory under models."""
+    """Save every trained encoder as a model directory under models."""
     siamese: SiameseConfig = SiameseConfig()
 
     def __post_init__(self) -> None:

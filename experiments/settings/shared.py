@@ -16,7 +16,7 @@ class Readouts:
     """A grid of readouts."""
 
     poolings: tuple[str, ...] = ("cls", "mean")
-    """Pooling specs; the first is the reference that the others are compared with."""
+    """Pooling specs; the others are compared with the first."""
     layers: tuple[str, ...] = ("last",)
     """Layers specs."""
     projections: tuple[str, ...] = ("none",)
@@ -40,9 +40,9 @@ class Repeats:
     """Number of seeds and of training rows."""
 
     seeds: int = 5
-    """Seeds per cell: 0, 1, ..."""
+    """Number of seeds of each cell: 0, 1, ..."""
     train_rows: int | None = None
-    """Train on the first rows only."""
+    """Number of training rows to use, the first ones; by default all."""
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
@@ -53,7 +53,7 @@ class GlueFolder:
     """Folder of GLUE."""
 
     glue_dir: Path | None = None
-    """Folder with the published GLUE folders (CoLA, MRPC, ...). Without it, TFDS fetches glue/*."""
+    """Folder with the published GLUE folders (CoLA, MRPC, ...); by default TFDS downloads glue/*."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ class SyntheticEncoder:
     """Settings for pretraining an encoder of the synthetic language."""
 
     pretrain: PretrainConfig = PretrainConfig()
-    """How the synthetic suite's own encoder is made."""
+    """Pretraining of the synthetic suite's own encoder."""
     documents: int = 2000
-    """Documents of the synthetic corpus to pretrain it on."""
+    """Number of synthetic documents to pretrain it on."""
     vocab: VocabConfig = VocabConfig()
-    """The vocabulary of that encoder."""
+    """Vocabulary of that encoder."""
 
 
 def make_grid(layers: Sequence[str], poolings: Sequence[str], projections: Sequence[str]) -> list[ReadoutConfig]:
@@ -101,9 +101,9 @@ def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> N
     for field in fields:
         values = getattr(settings, field)
         if not values and not may_be_empty:
-            raise InputError(f"--{field.replace('_', '-')} names nothing")
+            raise InputError(f"--{field.replace('_', '-')} is empty")
         if len(set(values)) < len(values):
-            raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
+            raise InputError(f"--{field.replace('_', '-')} has duplicates: {' '.join(map(str, values))}")
 
 
 def check_tasks(tasks: Sequence[str], known: Mapping[str, Task]) -> None:

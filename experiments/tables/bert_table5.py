@@ -14,7 +14,7 @@ table = Table(
         Column("QNLI", "qnli"),
         Column("MRPC", "mrpc"),
         Column("SST-2", "sst2"),
-        Column("SQuAD F1", absent="extractive question answering is not built here"),
+        Column("SQuAD F1", absent="extractive question answering is not implemented"),
     ),
     encoders=(
         Encoder("nsp"),
@@ -30,7 +30,7 @@ table = Table(
             "ltr",
             ReadoutConfig("last", "last_token", "mlp"),
             "82.1 84.1 75.7 91.6 84.9",
-            absent="no BiLSTM is built here",
+            absent="a BiLSTM is not implemented",
         ),
     ),
     paper={"finetune.batch_size": 32, "finetune.epochs": 3, "finetune.optim.learning_rate": 3e-5},

@@ -28,8 +28,8 @@ table = Table(
     published_on="validation",
     columns=(
         Column("MNLI", "mnli"),
-        Column("NER tuned", absent="named entities are not built here"),
-        Column("NER frozen", absent="named entities are not built here"),
+        Column("NER tuned", absent="named-entity recognition is not implemented"),
+        Column("NER frozen", absent="named-entity recognition is not implemented"),
         Column("SST-2", "sst2"),
         Column("MRPC", "mrpc"),
         Column("SST-2 probe", "sst2", "probe", "glue"),

@@ -11,7 +11,7 @@ table = Table(
     published_on="validation",
     columns=(
         Column("Unsupervised", "simcse", "siamese"),
-        Column("Supervised", absent="contrast with given contradictions is not built here"),
+        Column("Supervised", absent="the supervised objective is not implemented"),
     ),
     encoders=(Encoder("bert", "bert-base-uncased"),),
     lines=(

@@ -131,7 +131,7 @@ def test_a_signal_saves_the_state_before_the_run_ends(tmp_path, number):
     os.kill(process.pid, number)
     status, text = processes.finish(process, tmp_path)
     assert status == 128 + number, text
-    assert f"stopped by {number.name}; the state is saved, the same command goes on" in text
+    assert f"stopped by {number.name}; the state is saved, the same command continues" in text
     last = read_log(tmp_path / "out")[-1]["step"]
     assert (tmp_path / "out" / "checkpoints" / str(last)).is_dir() and "Traceback" not in text
 
@@ -265,7 +265,7 @@ def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(whole, tmp_pa
 
 def test_a_corpus_without_held_out_text_is_trained_on_and_nothing_is_evaluated(tmp_path):
     prepare_documents(synthetic.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.0)
-    with pytest.warns(UserWarning, match="holds no documents back, so nothing is evaluated; see --heldout"):
+    with pytest.warns(UserWarning, match="has no held-out documents, so nothing is evaluated; see --heldout"):
         go(tmp_path / "run", "--corpus", str(tmp_path / "corpus"))
     assert {line["split"] for line in read_log(tmp_path / "run")} == {"train"}
     assert (tmp_path / "run" / "model").exists()
