@@ -92,14 +92,16 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     correction.
     """
     maps = list(summary.groupby(["regime", "label"], sort=False))
-    poolings, layers = (summary["readout"].map(parts_of).str[i].nunique() for i in (1, 0))
+    places = summary["readout"].map(_place)
+    layers, poolings = (list(dict.fromkeys(places.str[i])) for i in (0, 1))
     columns = min(3, len(maps))
-    size = (columns * (1.1 + 0.62 * poolings), -(-len(maps) // columns) * (0.9 + 0.26 * layers))
+    size = (columns * (1.1 + 0.62 * len(poolings)), -(-len(maps) // columns) * (0.9 + 0.26 * len(layers)))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(-(-len(maps) // columns), columns, squeeze=False).ravel()
     for axes, ((regime, name), here) in zip(panels, maps, strict=False):
         found = compared[(compared["regime"] == regime) & (compared["label"] == name)]
-        _draw_map(axes, here, set(found.loc[found["p_adjusted"] < SIGNIFICANT, "readout"]))
+        stars = {_place(readout) for readout in found.loc[found["p_adjusted"] < SIGNIFICANT, "readout"]}
+        _draw_map(axes, here, stars, layers, poolings)
         regime = "" if summary["regime"].nunique() == 1 else f", {regime_title(regime)}"
         axes.set_title(f"{name} ({here['metric'].iloc[0]}{regime})", loc="left", fontsize=9, weight="bold")
     for axes in panels[len(maps) :]:
@@ -108,24 +110,32 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_map(axes: Axes, summary: pd.DataFrame, marked: set[str]) -> None:
-    parts = summary["readout"].map(parts_of)
-    layers = parts.map(lambda part: part[0] if part[2] == "none" else f"{part[0]}/{part[2]}")
-    scores = summary.assign(layers=layers, pooling=parts.str[1]).pivot(index="layers", columns="pooling", values="mean")
-    scores = scores.loc[layers.unique()[::-1], parts.str[1].unique()]
-    values = scores.to_numpy()
+def _place(readout: str) -> tuple[str, str]:
+    """The row and the column of a readout in a map: layers, with the projection if there is one, and pooling."""
+    layers, pooling, projection = parts_of(readout)
+    return layers if projection == "none" else f"{layers}/{projection}", pooling
+
+
+def _draw_map(
+    axes: Axes, summary: pd.DataFrame, stars: set[tuple[str, str]], layers: list[str], poolings: list[str]
+) -> None:
+    """Draw the scores of one task. Its layers and poolings come in the order of the whole figure's."""
+    found = {_place(readout): mean for readout, mean in zip(summary["readout"], summary["mean"], strict=True)}
+    rows = [name for name in reversed(layers) if name in {row for row, _ in found}]
+    columns = [name for name in poolings if name in {column for _, column in found}]
+    values = np.array([[found.get((row, column), np.nan) for column in columns] for row in rows])
     image = axes.imshow(values, aspect="auto", cmap="cividis")
     best = np.unravel_index(np.nanargmax(values), values.shape) if np.isfinite(values).any() else None
-    stars = {(part[0] if part[2] == "none" else f"{part[0]}/{part[2]}", part[1]) for part in map(parts_of, marked)}
     for (y, x), value in np.ndenumerate(values):
-        dot = "\N{MIDDLE DOT}" if (scores.index[y], scores.columns[x]) in stars else ""
-        colour = "black" if np.greater(image.norm(value), 0.5) else "white"
-        text = f"{value:.1f}{dot}" if np.isfinite(value) else "failed"
-        axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+        place = rows[y], columns[x]
+        text = f"{value:.1f}" if np.isfinite(value) else "failed" if place in found else "absent"
+        colour = "white" if np.isfinite(value) and image.norm(value) <= 0.5 else "black"
+        dot = "\N{MIDDLE DOT}" if place in stars else ""
+        axes.text(x, y, text + dot, ha="center", va="center", fontsize=7, color=colour)
         if (y, x) == best:
             axes.add_patch(Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2))
-    axes.set_xticks(range(values.shape[1]), scores.columns, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(values)), scores.index)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
 

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from bert_jax.analysis.comparison import differences, grid, summarise
 from bert_jax.analysis.crossed import measure
 from bert_jax.analysis.estimates import FEW, METHODS
-from bert_jax.analysis.figures import draw
+from bert_jax.analysis.figures import draw, draw_heat_maps
 from bert_jax.analysis.report import write_report
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError
@@ -286,6 +286,19 @@ def test_the_figure_shows_every_run_that_finished_and_hollow_those_that_are_dege
     shown = sorted(float(line.get_xdata()[0]) for line in points)
     assert shown == pytest.approx([60, 70, 72, 80, 81, 90, 91, 92])
     assert [line.get_xdata()[0] for line in points if line.get_markerfacecolor() == "white"] == [pytest.approx(60)]
+
+
+def test_maps_have_one_order_and_name_the_cells_that_failed_or_are_absent(runs):
+    """The second task has no row for the first readout, and comes with another one first."""
+    for task, readouts in (("rte", "0/cls 0/mean 1/cls 1/mean"), ("mrpc", "0/mean 1/mean 1/cls")):
+        for place, readout in enumerate(readouts.split()):
+            runs.add(f"{readout}/none", None if (task, readout) == ("rte", "1/cls") else 70 + place, task=task)
+    first, second = draw_heat_maps(runs.summary(), runs.compared()).axes[:2]
+    for axes in (first, second):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["cls", "mean"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "0"]
+    assert [text.get_text() for text in first.texts] == ["failed", "73.0", "70.0", "71.0"]
+    assert [text.get_text() for text in second.texts] == ["72.0", "71.0", "absent", "70.0"]
 
 
 def test_a_folder_without_rows_is_refused(runs):
