@@ -1,4 +1,4 @@
-"""How often 95% intervals hold the truth: simulated runs of two readouts that are equally good.
+"""Simulate the coverage of 95% intervals: runs of two readouts that are equally good.
 
 Obuchowski and Rockette's method beside the multi-bootstrap and the paired t test, for every metric, several numbers of
 seeds, and seeds, examples, both, or collapsed runs as what makes scores vary. Prints a Markdown table for
@@ -29,9 +29,9 @@ class Spread(NamedTuple):
     """Standard deviations of the latent effects, and the share of runs that learn nothing."""
 
     seed: float
-    """Of a seed, for each readout anew."""
+    """Effect of a seed, drawn for each readout."""
     example: float
-    """Of an example, for each readout anew."""
+    """Effect of an example, drawn for each readout."""
     collapsed: float = 0.0
     """Share of runs that learn nothing."""
 
@@ -50,17 +50,17 @@ METHODS = {
     "t": "t over seeds",
     "single": "one readout",
 }
-"""What is counted, and its title in the table: intervals of differences by three methods; of a single readout's mean by
-the first."""
+"""Kind of interval -> its title in the table: of differences by three methods, and of a single readout's mean by the
+first."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of 95% intervals that hold the true difference, which is none; 100 minus it is the error of type I."""
+    """Share of 95% intervals that hold the true difference, 0; the rest is the error of type I."""
 
     metrics: tuple[Metric, ...] = get_args(Metric)
     matter: tuple[Matter, ...] = get_args(Matter)
-    """What makes scores vary."""
+    """Sources of variation of the scores."""
     seeds: tuple[int, ...] = (2, 3, 5, 10, 20)
     """Numbers of seeds."""
     examples: int = 400
@@ -68,7 +68,7 @@ class Coverage:
     simulations: int = 1000
     """Simulations of each row of the table."""
     bootstraps: int = 150
-    """How many of them are also bootstrapped, with `resamples` resamples."""
+    """Number of simulations that are also bootstrapped, with `resamples` resamples."""
     resamples: int = 400
     out: Path | None = None
     """File to write the figures to, as JSON."""

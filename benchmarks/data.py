@@ -43,19 +43,19 @@ class Prepare:
     input: tuple[str, ...]
     """Files and folders of text, as prepare_corpus takes them."""
     copies: tuple[int, ...] = (1, 4)
-    """Sizes of the corpus: the input so many times over."""
+    """Sizes of the corpus, in copies of the input."""
     vocab: Path | None = None
-    """A tokenizer that there is already, for example a vocab.txt; without it, the first part of the run trains one."""
+    """Existing tokenizer, for example a vocab.txt; by default one is trained in the first part of the run."""
     vocab_size: int = 16_000
-    """Of the vocabulary to train."""
+    """Size of the vocabulary to train."""
     vocab_algorithm: str = "unigram"
-    """unigram or bpe."""
+    """Algorithm of SentencePiece: unigram or bpe."""
     workers: int = os.cpu_count() or 1
-    """Processes that prepare, and threads of the tokenizer by itself."""
+    """Number of processes of the preparation, and of threads of the tokenizer alone."""
     megabytes: int = 50
-    """Clean text that the tokenizer by itself encodes, at most."""
+    """Largest amount of clean text that the tokenizer alone encodes."""
     rounds: int = 3
-    """Times that both sides take their turns."""
+    """Rounds, in each of which both sides take a turn."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Examples:
     """Sequences per second that one core makes of a corpus, for every objective."""
 
     corpus: Path | None = None
-    """Folder that prepare_corpus wrote; without it, random words."""
+    """Folder written by prepare_corpus; by default random words."""
     tokens: int = 20_000_000
-    """Random words."""
+    """Number of random words."""
     length: int = 128
-    """Of the sequences."""
+    """Length of the sequences in tokens."""
     batch_size: int = 256
     """Sequences made at a time."""
     batches: int = 100

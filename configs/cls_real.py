@@ -1,4 +1,4 @@
-"""What is in [CLS], on real tasks and for encoders of yours: probes, attention, attention taken away, and pairs.
+"""Five claims about [CLS] on real tasks and your own encoders: probes, attention, attention knockout, and pairs.
 
 Fine-tuning is left out, as it takes hours on a CPU: add --parts finetune in the same folder.
 

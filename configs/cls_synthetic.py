@@ -1,4 +1,4 @@
-"""What is in [CLS], on the synthetic suite: two tiny BERTs are pretrained, with and without next-sentence prediction.
+"""Five claims about [CLS] on the synthetic suite: pretrains two tiny BERTs, with and without next-sentence prediction.
 
 python -m experiments.what_is_in_cls cls-synthetic
 """

@@ -101,7 +101,7 @@ def missing(column: Column, config: Reproduce) -> str:
     if column.regime == PAIRS:
         return _missing_pairs(column, config)
     try:
-        return REGIMES[column.regime].why_not(read(measured, config).task) or ""
+        return REGIMES[column.regime].why_not(read_column(measured, config).task) or ""
     except InputError as error:
         return _with_flags(str(error).partition("\n")[0], config)
 
@@ -124,7 +124,7 @@ def _missing_pairs(column: Column, config: Reproduce) -> str:
 
 
 @lru_cache(maxsize=64)
-def read(column: Column, config: Reproduce) -> TaskSplits:
+def read_column(column: Column, config: Reproduce) -> TaskSplits:
     """The splits of a column's task.
 
     Raises:
@@ -175,7 +175,7 @@ def jobs(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Iterat
     lines = [line for line in chosen_lines(table, config) if line.encoder == encoder.name and not line.absent]
     columns = tuple(column for column in chosen_columns(table, config) if not missing(column, config))
     seeds = tuple(range(seed, config.seeds, config.pretrain_seeds))
-    folder = find_encoder(table, config, encoder, seed)
+    folder = table_encoder(table, config, encoder, seed)
     for _, alike in itertools.groupby(lines, key=lambda line: repr(line.changes)):
         of_job = tuple(alike)
         changed = change(config, of_job[0].changes)
@@ -216,7 +216,7 @@ def check_encoders(table: Table, config: Reproduce) -> None:
     """Check the encoders that are not pretrained here, before anything runs.
 
     Raises:
-        InputError: see `find_encoder`; or an encoder cannot read the pairs of a column.
+        InputError: see `table_encoder`; or an encoder cannot read the pairs of a column.
     """
     for encoder in used(table, config):
         if is_pretrained_here(encoder, config):
@@ -226,10 +226,10 @@ def check_encoders(table: Table, config: Reproduce) -> None:
             measured = stand_in(column, config)
             if column.regime in REGIMES and measured is not None and not missing(column, config):
                 regime = REGIMES[column.regime]
-                regime.check_task(read(measured, config).task, bert, getattr(config, regime.settings))
+                regime.check_task(read_column(measured, config).task, bert, getattr(config, regime.settings))
 
 
-def find_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
+def table_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
     """The model directory of an encoder, which is pretrained if need be.
 
     Raises:
@@ -255,7 +255,7 @@ def _run_columns(job: Job, regime: Regime) -> None:
     """Run the cells of one regime, suite by suite."""
     for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
         of_suite = {column.task: column for column in columns}
-        splits = {name: read(column, job.config) for name, column in of_suite.items()}
+        splits = {name: read_column(column, job.config) for name, column in of_suite.items()}
         bert = read_config(job.encoder)
         grid = Grid(
             out=job.out,

@@ -36,7 +36,7 @@ from experiments.cli import named, run
 from experiments.settings.pretraining import PretrainRun
 
 CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
-HELD_OUT = 0.05
+SHARE_HELD_OUT = 0.05
 """Share of the synthetic documents that is held out for evaluation."""
 
 
@@ -122,7 +122,7 @@ def _synthetic_corpus(config: PretrainRun) -> Path:
         with devices.together(), writing(config.out):
             if devices.is_first_host() is turn:
                 try:
-                    prepare_documents(documents, folder, config.vocab, HELD_OUT)
+                    prepare_documents(documents, folder, config.vocab, SHARE_HELD_OUT)
                 except InputError as error:
                     raise InputError(
                         f"{error}\nIt is the synthetic language; for your own text use --corpus DIR"

@@ -30,10 +30,10 @@ from experiments.cells import (
     difference,
     measure,
     missing,
+    read_column,
     run_table,
     stand_in,
 )
-from experiments.cells import read as read_column
 from experiments.cli import run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
 from experiments.tables import tables

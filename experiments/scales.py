@@ -13,7 +13,7 @@ from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
 from bert_jax.pretrain_config import LongPhase, PretrainConfig, VocabConfig
 from bert_jax.train.throughput import flops_per_sequence
-from experiments.settings.shared import check_counts, check_lists
+from experiments.settings.shared import GlueFolder, SentEvalFolder, StsFolder, check_counts, check_lists
 from experiments.tables.table import Encoder, Table
 
 Config = TypeVar("Config")
@@ -29,8 +29,8 @@ STAND_INS = {
 """Task -> the synthetic task that replaces it at scale tiny."""
 
 
-@dataclass(frozen=True)
-class Reproduce:
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(StsFolder, SentEvalFolder, GlueFolder):
     """Reproduce a published table: pretrain its encoders, run every cell, and print published and measured numbers."""
 
     table: Suppress[str]
@@ -46,12 +46,6 @@ class Reproduce:
     """Treat --encoder as a copy of the source's checkpoint, so that differences to its numbers are shown."""
     corpus: Path | None = None
     """Folder written by prepare_corpus, to pretrain on; needed at all scales but tiny."""
-    glue_dir: Path | None = None
-    """Folder with the published GLUE folders; by default TFDS downloads glue/*."""
-    senteval_dir: Path | None = None
-    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
-    sts_dir: Path | None = None
-    """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/."""
     nli: tuple[str, ...] = ()
     """Inference pairs to train Sentence-BERT on: files, or mnli; see experiments.siamese."""
     sentences: tuple[str, ...] = ()

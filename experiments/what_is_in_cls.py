@@ -41,7 +41,7 @@ from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
 
-SCALES = {"tiny": "cls-synthetic", "mini": "cls-real", "base": "cls-real"}
+CONFIGS = {"tiny": "cls-synthetic", "mini": "cls-real", "base": "cls-real"}
 """Scale of `experiments.reproduce` -> named settings. With cls-real the encoders decide the size."""
 PAIR_POOLINGS = ("cls", "mean")
 """Poolings that pairs of texts are read with."""
@@ -83,10 +83,10 @@ def start(args: Sequence[str]) -> None:
         at = args.index("--scale")
         scale = args[at + 1]
         del args[at : at + 2]
-    if scale not in SCALES:
-        print(f"error: {unknown('scale', scale, SCALES)}", file=sys.stderr)
+    if scale not in CONFIGS:
+        print(f"error: {unknown('scale', scale, CONFIGS)}", file=sys.stderr)
         sys.exit(2)
-    run(main, named(ClsRun), [SCALES[scale], *args])
+    run(main, named(ClsRun), [CONFIGS[scale], *args])
 
 
 def _pretrained(config: ClsRun, name: str) -> Path:

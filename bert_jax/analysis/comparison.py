@@ -54,14 +54,14 @@ class Cell:
         return {key: row for key, row in self.ok.items() if not row.is_degenerate(evaluation)}
 
 
-Grid = dict[str, dict[str, Cell]]
+CellsOfTasks = dict[str, dict[str, Cell]]
 """task -> readout -> cell, tasks and readouts in the order of their first rows."""
 
 
-def grid(rows: list[Row]) -> Grid:
+def grid(rows: list[Row]) -> CellsOfTasks:
     """The rows arranged for comparison, with one learning rate in each cell."""
     readouts = dict.fromkeys(row.name for row in rows)
-    cells: Grid = {}
+    cells: CellsOfTasks = {}
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
         groups = {readout: [row for row in of_task if row.name == readout] for readout in readouts}
@@ -184,7 +184,7 @@ def _choose_rate(rows: list[Row]) -> Cell:
     return Cell(tuple(rates[best]), len(rates), selected_on)
 
 
-def evaluations(cells: Grid) -> Iterator[tuple[dict[str, Cell], str]]:
+def evaluations(cells: CellsOfTasks) -> Iterator[tuple[dict[str, Cell], str]]:
     """A task's cells by readout, with the name of an evaluation set, for each evaluation set."""
     for by_readout in cells.values():
         for evaluation in next(iter(by_readout.values())).rows[0].majority:

@@ -62,7 +62,7 @@ def quantile(probability: float, df: float) -> float:
     return float(stats.t.ppf(probability, df))
 
 
-class Measured(NamedTuple):
+class Scored(NamedTuple):
     """The scores of M sides by R readers [M R], and the influence of every example on them [M R N]."""
 
     scores: np.ndarray
@@ -84,7 +84,7 @@ def measure(
     *,
     readers: Sequence[int] | None = None,
     groups: np.ndarray | None = None,
-) -> Measured:
+) -> Scored:
     """Score M sides, each averaged over the runs of every reader.
 
     Args:
@@ -101,7 +101,7 @@ def measure(
     sides, labels = checked(metric, sides, labels, groups)
     scores = scorer(metric, sides, labels, groups)(np.ones((1, len(labels)), int))[0]
     influences = influence(metric, sides, labels, groups)
-    return Measured(reader_means(scores, readers, 1), reader_means(influences, readers, 1))
+    return Scored(reader_means(scores, readers, 1), reader_means(influences, readers, 1))
 
 
 def components(scores: np.ndarray, influences: np.ndarray) -> Components:

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 
 from bert_jax.analysis.figures import COLOURS
 from bert_jax.data.objectives import all_measures
-from bert_jax.train.log import Line
+from bert_jax.train.log import LogLine
 
 
-def draw_curves(lines: list[Line]) -> Figure:
+def draw_curves(lines: list[LogLine]) -> Figure:
     """Draw a panel for each logged measure that has a title in an objective.
 
     A thin line shows the logged training steps, a thick one their running mean, and points show held-out text.
@@ -48,7 +48,7 @@ def _draw_train(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
     axes.plot(steps, running_mean(values, max(1, len(values) // 30)), color=COLOURS[0], label="training")
 
 
-def _curve(lines: list[Line], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _curve(lines: list[LogLine], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values, in order; values that are not numbers are left out."""
     points = [(line["step"], line[name]) for line in lines if line["split"] == split and line.get(name) is not None]
     steps, values = zip(*points, strict=True) if points else ((), ())

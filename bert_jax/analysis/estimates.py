@@ -133,5 +133,8 @@ def _stack(rows: Sequence[Row], evaluation: str, where: Where) -> tuple[np.ndarr
     labels = loaded[0][1]
     for row, folder, (_, others) in zip(rows, folders, loaded, strict=True):
         if not np.array_equal(labels, others):
-            raise InputError(f"{folder}: runs {rows[0].id} and {row.id} were scored on different {evaluation} labels")
+            raise InputError(
+                f"{folder}: runs {rows[0].id} and {row.id} were scored on different {evaluation} labels; "
+                "experiments.repair splits such a folder by its data"
+            )
     return np.stack([predictions for predictions, _ in loaded]), labels

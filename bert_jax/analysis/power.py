@@ -28,7 +28,7 @@ MANY = 1e5
 """Degrees of freedom from which Student's distribution is treated as normal."""
 
 
-class Plan(NamedTuple):
+class SampleSizes(NamedTuple):
     """Power of one comparison for a given difference, and the sizes for a power of `WANTED`."""
 
     power: float
@@ -64,7 +64,7 @@ def power(components: Components, effect: float) -> float:
     return float(test.sf(critical) + test.cdf(-critical))
 
 
-def plan(components: Components, effect: float) -> Plan:
+def plan(components: Components, effect: float) -> SampleSizes:
     """Readers and examples needed to find a difference of `effect`."""
     readers, examples = components.readers, components.examples
 
@@ -80,7 +80,7 @@ def plan(components: Components, effect: float) -> Plan:
         sizes = (2**times * examples for times in range(1, MOST.bit_length()))
         tried = ((_first(partial(_chance, components, effect, size), 2, MOST), size) for size in sizes)
         both = next(((number, size) for number, size in tried if number is not None), None)
-    return Plan(by_readers(readers), enough_readers, enough_examples, both, smallest(components))
+    return SampleSizes(by_readers(readers), enough_readers, enough_examples, both, smallest(components))
 
 
 def smallest(components: Components) -> float:
@@ -119,7 +119,7 @@ def tabulate(compared: pd.DataFrame, points: float) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _needed(found: Plan, readers: str) -> str:
+def _needed(found: SampleSizes, readers: str) -> str:
     """Text with the readers or the examples that suffice, or with both together."""
     ways = [(found.readers, readers), (found.examples, "examples")]
     alone = [f"{number:,} {noun}" for number, noun in ways if number is not None]

@@ -11,7 +11,7 @@ from bert_jax.files import write_folder
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
-Target = Literal["huggingface", "sentence-transformers"]
+Library = Literal["huggingface", "sentence-transformers"]
 USES = {"huggingface": "text-classification", "sentence-transformers": "sentence-similarity"}
 """Target library of a classifier -> pipeline tag of its card."""
 
@@ -28,7 +28,9 @@ def check_new(folder: Path) -> None:
         raise InputError(f"{folder} exists and {'is not empty' if folder.is_dir() else 'is a file'}: name another")
 
 
-def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int, card: Callable[[str], str]) -> Target:
+def save_tuned(
+    folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int, card: Callable[[str], str]
+) -> Library:
     """Write a fine-tuned classifier for `transformers` if it supports the readout, else for sentence-transformers.
 
     Args:
@@ -41,15 +43,15 @@ def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int
     Raises:
         InputError: neither library can express the readout, or the folder cannot be written.
     """
-    target: Target = target_of(tuned.readout, tuned.checkpoint.config)
+    library: Library = target_of(tuned.readout, tuned.checkpoint.config)
 
     def write(partial: Path) -> None:
-        if target == "huggingface":
+        if library == "huggingface":
             save_huggingface(partial, tuned)
         else:
             save_sentence_transformers(partial, tuned, max_length)
         save_for_transformers(tokenizer, partial, max_length)
-        (partial / CARD).write_text(card(USES[target]), encoding="utf-8")
+        (partial / CARD).write_text(card(USES[library]), encoding="utf-8")
 
     write_folder(folder, write)
-    return target
+    return library

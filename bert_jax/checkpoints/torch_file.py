@@ -34,7 +34,7 @@ _DTYPES = {
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _Stream = io.BytesIO | io.BufferedReader
 _Value = Any
-"""Of any type that a pickle can hold."""
+"""A value of any type that a pickle can hold."""
 
 
 class _Storage(NamedTuple):

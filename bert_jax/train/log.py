@@ -12,7 +12,7 @@ from bert_jax.files import Json, Settings, plain, write_whole, writing
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
-Line = Json
+LogLine = Json
 """step (int), split ("train" or "heldout"), time (seconds since 1970) and the measured values (float)."""
 
 
@@ -96,7 +96,7 @@ class _Board:
         self._events.write_event(self._event(wall_time=time.time(), step=step, **content))
 
 
-def read_log(folder: Path) -> list[Line]:
+def read_log(folder: Path) -> list[LogLine]:
     """The lines of a run folder's log; an incomplete last line is left out.
 
     Raises:
@@ -110,7 +110,7 @@ def read_log(folder: Path) -> list[Line]:
     return [_parse(row, f"{path}, line {number}") for number, row in enumerate(rows, start=1)]
 
 
-def _parse(row: bytes, where: str) -> Line:
+def _parse(row: bytes, where: str) -> LogLine:
     try:
         line = json.loads(row)
         return {**line, "step": int(line["step"]), "split": str(line["split"])}

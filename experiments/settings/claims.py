@@ -14,13 +14,13 @@ from bert_jax.tasks.task import Task
 from experiments.settings.shared import GlueFolder, Repeats, SentEvalFolder, SyntheticEncoder
 
 _SUITES = ("synthetic", "glue", "senteval")
-Part = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
-Pretraining = Literal["nsp", "nsp-mean", "none"]
+PartName = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
+PretrainingKind = Literal["nsp", "nsp-mean", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
-    """What is in [CLS]? Five claims of a question-and-answer thread, each with a measurement and a figure.
+    """Test five claims of a question-and-answer thread about [CLS], each with a measurement and a figure.
 
     (a) [CLS] is the same token in every sentence, so its output must be gathered from the other tokens. (b) No other
     token's output would serve. (c) It works because of next-sentence prediction. (d) How can it then serve for single
@@ -34,12 +34,12 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     encoders: tuple[str, ...] = ()
     """NAME=DIRECTORY_OR_HUB_ID of each encoder. NAME#0, NAME#1, ... are pretrainings of one kind; intervals are then
     over pretrainings. By default, encoders of the synthetic language are pretrained first."""
-    pretrainings: tuple[Pretraining, ...] = ("none", "nsp")
+    pretrainings: tuple[PretrainingKind, ...] = ("none", "nsp")
     """Kinds of encoders to pretrain without --encoders. none: masked tokens only; nsp: also next-sentence prediction
     from [CLS]; nsp-mean: also next-sentence prediction from the mean. The first is the reference in (d)."""
     pretrain_seeds: int = 1
     """Number of pretrainings of each kind."""
-    parts: tuple[Part, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
+    parts: tuple[PartName, ...] = ("layers", "attention", "knockout", "finetune", "cosine", "pairs")
     """Measurements. layers: probes of every layer and position (claims a, b, d, e); attention: tokens that [CLS]
     attends to (a); knockout: probes while [CLS] attends only to itself (a); finetune: fine-tuning from each position
     (b, d, e); cosine: similarity without training, on tasks of pairs with scores (e); pairs: next-sentence prediction

@@ -8,7 +8,15 @@ from tyro.conf import OmitArgPrefixes
 
 from bert_jax.config import ProbeConfig, StsConfig
 from bert_jax.tasks.suites import SUITES
-from experiments.settings.shared import GlueFolder, Readouts, Repeats, SentEvalFolder, check_lists, check_tasks
+from experiments.settings.shared import (
+    GlueFolder,
+    Readouts,
+    Repeats,
+    SentEvalFolder,
+    StsFolder,
+    check_lists,
+    check_tasks,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StsRun(Readouts):
+class StsRun(Readouts, StsFolder):
     """Measure similarity without training: the rank correlation of cosines with human scores."""
 
     sets: tuple[str, ...]
@@ -52,8 +60,6 @@ class StsRun(Readouts):
     """Run folder: rows, predictions, tables and figures."""
     encoder: str | None = None
     """Model directory or hub id."""
-    sts_dir: Path | None = None
-    """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/; or SentEval's data/downstream."""
     layers: tuple[str, ...] = ("last",)
     """Layers specs; all means each layer on its own, from 0, the embeddings."""
     projections: tuple[str, ...] = ("none",)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from bert_jax.config import SiameseConfig
-from experiments.settings.shared import Readouts, Repeats, check_lists
+from experiments.settings.shared import GlueFolder, Readouts, Repeats, StsFolder, check_lists
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiameseRun(Repeats, Readouts):
+class SiameseRun(Repeats, Readouts, StsFolder, GlueFolder):
     """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
 
     objective: Literal["nli", "sts", "simcse"]

@@ -65,6 +65,14 @@ class SentEvalFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StsFolder:
+    """Folder of the similarity sets."""
+
+    sts_dir: Path | None = None
+    """Folder with STS12-en-test/, ..., STSBenchmark/ and SICK/; or SentEval's data/downstream."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyntheticEncoder:
     """Settings for pretraining an encoder of the synthetic language."""
 

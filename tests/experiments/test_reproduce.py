@@ -268,7 +268,7 @@ def test_an_encoder_that_was_tuned_before_is_refused(world, tmp_path, file, cont
     with pytest.raises(InputError, match=rf"was tuned on {what}.*starts from plain encoders"):
         reproduce.main(config)
     frozen = dataclasses.replace(TABLE, plain=False)
-    assert cells.find_encoder(frozen, config, TABLE.encoders[0], 0) == tmp_path / "tuned"
+    assert cells.table_encoder(frozen, config, TABLE.encoders[0], 0) == tmp_path / "tuned"
 
 
 @pytest.mark.parametrize(

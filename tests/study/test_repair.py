@@ -10,6 +10,8 @@ from bert_jax.analysis.report import write_report
 from bert_jax.errors import InputError
 from bert_jax.study.repair import group_rows, write_groups
 from bert_jax.study.store import ResultStore, read_predictions, read_rows
+from experiments import repair
+from experiments.cli import run
 
 LABELS = {"one": np.array([0, 1, 0]), "other": np.array([1, 1, 0])}
 
@@ -48,3 +50,11 @@ def test_a_folder_of_one_data_set_is_one_group(tmp_path):
     store.append(dataclasses.replace(a_row(2), status="failed", failed_step=3, metrics={}), {})
     (group,) = group_rows(tmp_path)
     assert [row.seed for row in group.rows] == [0, 1, 2]
+
+
+def test_the_command_says_which_rows_are_of_which_data(mixed, tmp_path, capsys):
+    run(repair.main, repair.RepairConfig, [str(mixed)])
+    said = capsys.readouterr().out
+    assert "data0: 3 rows\n" in said and "seeds 1, 2, 4\n" in said and "give --out DIR to copy each group" in said
+    run(repair.main, repair.RepairConfig, [str(mixed), "--out", str(tmp_path / "apart")])
+    assert f"wrote {tmp_path / 'apart' / 'data1'}; python -m experiments.report" in capsys.readouterr().out
