@@ -178,7 +178,9 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
 
     def take_steps(batches: list[tuple[np.ndarray, ...]]) -> None:
         nonlocal state
-        for _, trained, _ in fit(program.train_step, state, itertools.starmap(task_batch, batches), key):
+        for _, trained, _ in fit(
+            program.train_step, state, itertools.starmap(task_batch, batches), (key, np.float32(LEARNING_RATE))
+        ):
             pass
         state = jax.block_until_ready(trained)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -275,19 +275,26 @@ def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
 
 def init_all(model: Model, key: jax.Array) -> Params:
     """Initialise all parameters of a model over tokens, its encoder's included."""
-    params: Params = jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
+    params: Params = _initialiser(model, encoder=True)(key)
     return params
 
 
 def init_without_encoder(model: Model, key: jax.Array) -> Params:
     """Initialise the parameters of everything but the encoder, whose own are not computed."""
+    params: Params = _initialiser(model, encoder=False)(key)
+    return params
+
+
+@lru_cache(maxsize=64)
+def _initialiser(model: Model, encoder: bool) -> Callable[[jax.Array], Params]:
+    """A compiled function from a key to fresh parameters."""
 
     def init(key: jax.Array) -> Params:
         params = model.init(key, _DUMMY)["params"]
-        return {name: part for name, part in params.items() if name != "encoder"}
+        return {name: part for name, part in params.items() if encoder or name != "encoder"}
 
-    params: Params = jax.jit(init)(key)
-    return params
+    compiled: Callable[[jax.Array], Params] = jax.jit(init)
+    return compiled
 
 
 def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:

@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bert_jax.study.run import Blind, EncoderId, Run, identify_encoder
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import DATA, Absent, ResultStore, read_rows
 from bert_jax.tasks.task import Task
+from bert_jax.train.trainer import with_learning_rate
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
     if not regime.trains:
         return [settings]
     rates = grid.learning_rates or (settings.optim.learning_rate,)
-    return [replace(settings, optim=replace(settings.optim, learning_rate=rate)) for rate in rates]
+    return [with_learning_rate(settings, rate) for rate in rates]
 
 
 def _labels(grid: Grid, splits: TaskSplits) -> Json:

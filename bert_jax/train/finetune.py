@@ -1,6 +1,5 @@
 """One fine-tuning run: from an encoder, a task, a readout and a seed to predictions."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from bert_jax.train.trainer import (
     Outputs,
     Program,
     count_steps,
+    for_all_rates,
     initial_params,
     make_program,
     train,
@@ -78,7 +78,8 @@ def finetune(
     """
     for examples in (data.train, *data.evaluations.values()):
         check_segments(pretrained.config, examples.encodings)
-    program = compile_program(pretrained.config, readout, data.task.num_outputs, config, num_steps(data, config))
+    shared, steps = for_all_rates(config), num_steps(data, config)
+    program = compile_program(pretrained.config, readout, data.task.num_outputs, shared, steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     params = initial_params(pretrained, program.model, init_key, config.from_scratch)
     batches = task_batches(data.train, data.buckets, config.batch_size, seed, config.epochs)
@@ -91,7 +92,8 @@ def finetune(
             for name, e in data.evaluations.items()
         }
 
-    logits, params = train(program, params, batches, dropout_key, evaluate, on_step)
+    rate = config.optim.learning_rate
+    logits, params = train(program, params, batches, dropout_key, rate, evaluate, on_step)
     on_trained(_tuned(pretrained, data.task, readout, params))
     return logits
 
@@ -109,8 +111,3 @@ def compile_program(
     """The mapped steps of a classifier; the same arguments return the same, already compiled steps."""
     model = SequenceClassifier(with_dropout(bert, config.dropout), readout, num_outputs, target())
     return make_program(model, task_objective(model), config.optim, steps, precision=config.precision)
-
-
-def with_learning_rate(config: FinetuneConfig, rate: float) -> FinetuneConfig:
-    """The settings with another peak learning rate."""
-    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=rate))

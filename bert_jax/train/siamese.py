@@ -24,6 +24,7 @@ from bert_jax.train.trainer import (
     Outputs,
     Program,
     count_steps,
+    for_all_rates,
     initial_params,
     make_program,
     train,
@@ -83,8 +84,8 @@ def train_pairs(
         InputError: the objective is unknown, the readout needs weights that the checkpoint lacks, or the two passes
             of simcse would be equal.
     """
-    steps = num_steps(data, config)
-    program, goal = compile_program(pretrained.config, objective, readout, config, data.num_classes, steps)
+    shared, steps = for_all_rates(config), num_steps(data, config)
+    program, goal = compile_program(pretrained.config, objective, readout, shared, data.num_classes, steps)
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     model_key, head_key = jax.random.split(init_key)
     params = initial_params(pretrained, program.model, model_key)
@@ -97,7 +98,8 @@ def train_pairs(
             for name, pairs in data.evaluations.items()
         }
 
-    cosines, params = train(program, params, batches, dropout_key, evaluate, on_step)
+    rate = config.optim.learning_rate
+    cosines, params = train(program, params, batches, dropout_key, rate, evaluate, on_step)
     return Trained(cosines, jax.device_get(params))
 
 

@@ -35,7 +35,9 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
 
 
 def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1) -> Step:
-    """`(state, batch, key) -> (state, metrics)` for `parallel.map_train_step`.
+    """`(state, batch, key, rate=None) -> (state, metrics)` for `parallel.map_train_step`.
+
+    The peak of the learning rate is data, so that one compiled step serves all rates; by default it is the optimizer's.
 
     The gradient is that of the global mean: each loss's sum over all devices and pieces divided by its
     count over all of them. Means of means would be biased wherever counts differ (masked tokens, a short
@@ -49,7 +51,11 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
             batch gives the same step for any division into devices and pieces.
     """
 
-    def step(state: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(
+        state: TrainState, batch: Tree, key: Array, rate: Array | None = None
+    ) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(key, state.step)
         # Counts do not depend on the parameters: XLA removes the rest of this evaluation.
         losses = objective(state.params, batch, key).losses
@@ -65,7 +71,7 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
 
         grads, terms = add_devices(_sum_of_parts(part, batch, accumulate))
         norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, rate=rate)
         params = optax.apply_updates(state.params, updates)
         means = {name: mean(ratio) for name, ratio in (terms.losses | terms.measures).items()}
         metrics = means | {"loss": _total(means[name] for name in terms.losses), "grad_norm": norm}

@@ -5,13 +5,13 @@ Fine-tuning and the training of sentence vectors add their data, their objective
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
 import optax
 
-from bert_jax.config import BertConfig, OptimConfig, Precision, ReadoutConfig
+from bert_jax.config import BertConfig, FinetuneConfig, OptimConfig, Precision, ReadoutConfig, SiameseConfig
 from bert_jax.parallel.devices import map_predict_step, map_train_step
 from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
 from bert_jax.train.loop import Diverged, Metrics, fit
@@ -23,6 +23,10 @@ Outputs = dict[str, np.ndarray]
 """Outputs of a model [rows ...] by the name of their evaluation set."""
 
 
+Settings = TypeVar("Settings", FinetuneConfig, SiameseConfig)
+"""Settings of a training that have an optimizer's."""
+
+
 class Reader(Model, Protocol):
     """A model over tokens that has a readout, such as `SequenceClassifier`."""
 
@@ -31,9 +35,10 @@ class Reader(Model, Protocol):
 
 
 class Program(NamedTuple):
-    """The compiled steps of a model, shared by all runs that differ only in seed or data order.
+    """The compiled steps of a model, shared by all runs that differ only in seed, learning rate or data order.
 
-    model: the model in training. predict_step: `(params, tokens) -> [B ...]`, of the model in evaluation.
+    model: the model in training. train_step: `(state, batch, (key, rate)) -> (state, metrics)`. predict_step:
+    `(params, tokens) -> [B ...]`, of the model in evaluation.
     """
 
     model: Reader
@@ -61,7 +66,8 @@ def make_program(
         precision: of float32 products in training.
     """
     optimizer = make_optimizer(optim, steps)
-    train_step = map_train_step(make_train_step(objective, optimizer), precision)
+    step = make_train_step(objective, optimizer)
+    train_step = map_train_step(lambda state, batch, drawn: step(state, batch, *drawn), precision)
     predict_step = make_predict_step(model if evaluated is None else evaluated)
     return Program(
         model, optimizer, train_step, map_predict_step(predict_step, model.config.compute.evaluation_precision)
@@ -73,6 +79,7 @@ def train(
     params: Params,
     batches: Iterable[Tree],
     key: jax.Array,
+    rate: float,
     evaluate: Callable[[Params], Outputs],
     on_step: Callable[[int, Metrics], None],
 ) -> tuple[Outputs, Params]:
@@ -83,13 +90,15 @@ def train(
         params: initial parameters; they are copied.
         batches: one or more batches.
         key: for dropout, together with the step.
+        rate: peak of the learning rate.
         evaluate: function from parameters to predictions.
         on_step: called after each step with its number, from 1, and its metrics.
 
     Raises:
         Diverged: the loss of a step, or a prediction, is not finite.
     """
-    for step, state, metrics in fit(program.train_step, init_state(params, program.optimizer), batches, key):
+    begin, drawn = init_state(params, program.optimizer), (key, np.float32(rate))
+    for step, state, metrics in fit(program.train_step, begin, batches, drawn):
         on_step(step, metrics)
     outputs = evaluate(state.params)
     # The loss is computed before the update of its step, so that a finite loss does not imply finite weights.
@@ -111,6 +120,16 @@ def initial_params(pretrained: Pretrained, model: Reader, key: jax.Array, from_s
     fresh = init_without_encoder(model, key)
     reader = with_trained_pooler(fresh.pop("reader", {}), model.readout, pretrained.checkpoint)
     return {"encoder": pretrained.checkpoint.encoder} | fresh | ({"reader": reader} if reader else {})
+
+
+def with_learning_rate(config: Settings, rate: float) -> Settings:
+    """The settings with another peak learning rate."""
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, learning_rate=rate))
+
+
+def for_all_rates(config: Settings) -> Settings:
+    """The same settings whatever their learning rate, for programs that take the rate as data."""
+    return with_learning_rate(config, 1.0)
 
 
 def count_steps(rows: int, epochs: int, batch_size: int) -> int:

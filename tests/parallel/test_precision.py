@@ -65,7 +65,8 @@ def test_fine_tuning_predicts_in_float32_and_trains_as_it_is_told(tiny, tokens, 
     params = init_all(program.model, jax.random.key(0))
     batch = TaskBatch(tokens, np.zeros(ROWS, np.int32), np.ones(ROWS, np.float32))
     assert precisions(program.predict_step, params, tokens) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
+    drawn = jax.random.key(0), np.float32(1)
+    found = precisions(program.train_step, init_state(params, program.optimizer), batch, drawn)
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 
@@ -75,7 +76,8 @@ def test_sentence_vectors_are_compared_in_float32_and_trained_as_it_is_told(tiny
     params = {"encoder": encoder}
     batch = PairBatch(tokens, tokens, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32))
     assert precisions(program.predict_step, params, tokens) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
+    drawn = jax.random.key(0), np.float32(1)
+    found = precisions(program.train_step, init_state(params, program.optimizer), batch, drawn)
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 
