@@ -19,6 +19,9 @@ def require(condition: bool, message: str) -> None:
 Precision = Literal["default", "highest"]
 """Of products of float32 matrices: `default` is the platform's own, `highest` is float32 on every platform."""
 
+Together = int | Literal["auto"]
+"""Runs of the largest population; `auto` for as many as fit into the memory of the devices."""
+
 
 def _precision() -> Any:
     """Make the field for training precision; at its default it is left out of stored settings, as before it existed."""

@@ -58,6 +58,7 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
         select=config.select,
         name=_name(config),
         labels={"suite": config.suite, "train_rows": config.train_rows},
+        together=config.together,
         model_of=model_of if config.save_models else None,
     )
     return run_grid(grid)

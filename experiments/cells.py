@@ -248,6 +248,7 @@ def _run_columns(job: Job, regime: Regime) -> None:
             learning_rates=job.config.learning_rates,
             select=job.config.select,
             labels={"suite": suite, "train_rows": job.config.train_rows},
+            together=job.config.together,
         )
         run_grid(grid)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from tyro.conf import Suppress
 
-from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig, SiameseConfig, StsConfig, preset
+from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig, SiameseConfig, StsConfig, Together, preset
 from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
 from bert_jax.pretrain_config import LongPhase, PretrainConfig, VocabConfig
 from bert_jax.train.throughput import flops_per_sequence
-from experiments.settings.shared import check_counts, check_lists
+from experiments.settings.shared import check_counts, check_lists, check_together
 from experiments.tables.table import Encoder, Table
 
 Config = TypeVar("Config")
@@ -69,6 +69,9 @@ class Reproduce:
     """Rates to try in fine-tuning, of which one is reported."""
     select: Literal["heldout", "evaluation"] = "heldout"
     """What chooses among several rates: a tenth of the training rows, or the set that is scored, as in papers."""
+    together: Together = "auto"
+    """Train so many runs of a cell, which differ in seed and learning rate, as one program. auto: as many as fit into
+    memory, and 1 on a CPU, where it gains nothing."""
     train_rows: int | None = None
     """Train and probe on so many rows only: the first, or evenly spread ones where folds stand for a dev set."""
     finetune: FinetuneConfig = FinetuneConfig()
@@ -83,6 +86,7 @@ class Reproduce:
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
+        check_together(self.together)
         check_lists(self, "learning_rates", "rows", "columns", may_be_empty=True)
         if not 1 <= self.pretrain_seeds <= self.seeds:
             raise InputError(f"--pretrain-seeds {self.pretrain_seeds}: it must be from 1 to the number of seeds")

@@ -211,6 +211,7 @@ def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, reado
         readouts=readouts,
         name=name,
         labels={"train_rows": config.train_rows},
+        together=config.together,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.files import Json, Settings
+from bert_jax.parallel.population import Devices, local_devices
 from bert_jax.pretrained import load
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
@@ -49,6 +50,10 @@ class Grid:
     """Further entries of `run.LABELS` for rows and `experiment.json`."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Title -> reason, for requested tasks without data."""
+    together: Together = "auto"
+    """Largest number of runs that train as one program."""
+    devices: Devices = field(default_factory=local_devices)
+    """Devices to train on."""
     model_of: ModelOf = None
     """Folder for the model of a run, if models are kept; a run whose model is missing is repeated."""
 
@@ -120,7 +125,7 @@ def run_missing(
         REGIMES[regime].check_weights(pretrained, readout)
     with progress_bar() as bar:
         total = bar.add_task("runs", total=len(runs), completed=len(runs) - len(pending), note="")
-        bench = Bench(pretrained, folder, bar, grid.out, grid.model_of)
+        bench = Bench(pretrained, folder, bar, grid.out, grid.devices, grid.together, grid.model_of)
         for (name, task), alike in itertools.groupby(pending, key=lambda run: (run.regime, run.task.name)):
             for made in REGIMES[name].run(bench, splits[task], list(alike)):
                 if made[0].id not in finished:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import Progress
 
-from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
+from bert_jax.parallel.population import Devices
 from bert_jax.pretrained import Pretrained
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
@@ -31,12 +32,14 @@ ModelOf = Callable[[Run], Path] | None
 
 
 class Bench(NamedTuple):
-    """Resources shared by runs: the encoder and its folder, the progress bar, and a folder for temporary files."""
+    """Resources shared by runs: the encoder and its folder, the progress bar, a folder for temporary files, devices."""
 
     pretrained: Pretrained
     encoder: Path
     bar: Progress
     scratch: Path
+    devices: Devices
+    together: Together = 1
     model_of: ModelOf = None
 
 
@@ -60,7 +63,7 @@ class Regime:
         name: name on the command line, in rows and in `experiment.json`.
         title: name in tables and figures.
         config: class of the settings, a frozen dataclass with defaults.
-        run: `(bench, splits, runs)` to rows. All runs are of one task; rows are yielded in their order.
+        run: `(bench, splits, runs)` to rows. All runs are of one task.
         why_not: `task` to the reason why the regime does not apply to it, or None.
         has_seeds: False if nothing is random, so that each cell has one run.
         trains: True if weights are trained by steps: the regime has learning rates, and models that can be kept.

@@ -34,6 +34,13 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     return state
 
 
+class Member(NamedTuple):
+    """A run of a population. alive: scalar bool, False once the loss of a step was not finite."""
+
+    state: TrainState
+    alive: Array
+
+
 def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1) -> Step:
     """`(state, batch, key, rate=None) -> (state, metrics)` for `parallel.map_train_step`.
 
@@ -78,6 +85,23 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step
+
+
+def new_member(params: Params, optimizer: optax.GradientTransformation) -> Member:
+    """A run before its first step."""
+    return Member(TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params)), jnp.ones((), bool))
+
+
+def freeze_diverged(step: Step) -> Step:
+    """A `make_train_step` over `Member`s: a run whose loss is not finite keeps the state it had before that step."""
+
+    def guarded(member: Member, batch: Tree, key: Array, rate: Array) -> tuple[Member, dict[str, Array]]:
+        state, metrics = step(member.state, batch, key, rate)
+        alive = member.alive & jnp.isfinite(metrics["loss"])
+        kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, member.state)
+        return Member(kept, alive), metrics
+
+    return guarded
 
 
 def _total(values: Iterable[Array]) -> Array:

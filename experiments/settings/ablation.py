@@ -11,11 +11,13 @@ from bert_jax.study.regimes import REGIMES
 from bert_jax.tasks.suites import SUITES
 from experiments.settings.shared import (
     GlueFolder,
+    Populations,
     Readouts,
     Repeats,
     SyntheticEncoder,
     check_lists,
     check_tasks,
+    check_together,
 )
 
 _OFFERED = [regime for regime in REGIMES.values() if regime.offered]
@@ -31,7 +33,7 @@ RegimeSettings: Any = make_dataclass(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):  # type: ignore[misc]
+class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Populations, Readouts, GlueFolder):  # type: ignore[misc]
     """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
 
     suite: Literal["synthetic", "glue"]
@@ -60,6 +62,7 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
+        check_together(self.together)
         check_lists(self, "regimes", "tasks")
         check_lists(self, "learning_rates", may_be_empty=True)
         check_tasks(self.tasks, SUITES[self.suite])

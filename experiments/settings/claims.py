@@ -11,7 +11,14 @@ from bert_jax.errors import InputError, unknown
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Task
-from experiments.settings.shared import GlueFolder, Repeats, SentEvalFolder, SyntheticEncoder
+from experiments.settings.shared import (
+    GlueFolder,
+    Populations,
+    Repeats,
+    SentEvalFolder,
+    SyntheticEncoder,
+    check_together,
+)
 
 _SUITES = ("synthetic", "glue", "senteval")
 Part = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
@@ -19,7 +26,7 @@ Pretraining = Literal["nsp", "nsp-mean", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
+class ClsRun(SyntheticEncoder, Repeats, Populations, SentEvalFolder, GlueFolder):
     """What is in [CLS]? Five claims of a question-and-answer thread, each with a measurement and a figure.
 
     (a) [CLS] is the same word in every sentence, so what it ends up with is gathered from the others. (b) No other
@@ -76,6 +83,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_together(self.together)
         for field in ("seeds", "pretrain_seeds", "num_pairs", "texts"):
             if getattr(self, field) < 1:
                 raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")

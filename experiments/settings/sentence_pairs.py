@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from bert_jax.config import SiameseConfig
-from experiments.settings.shared import Readouts, Repeats, check_lists
+from experiments.settings.shared import Populations, Readouts, Repeats, check_lists, check_together
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiameseRun(Repeats, Readouts):
+class SiameseRun(Repeats, Populations, Readouts):
     """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
 
     objective: Literal["nli", "sts", "simcse"]
@@ -34,5 +34,6 @@ class SiameseRun(Repeats, Readouts):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_together(self.together)
         check_lists(self, "train")
         self.readouts()

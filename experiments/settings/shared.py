@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bert_jax.config import ReadoutConfig
+from bert_jax.config import ReadoutConfig, Together
 from bert_jax.errors import InputError, unknown
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
 from bert_jax.tasks.task import Task
@@ -46,6 +46,15 @@ class Repeats:
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Populations:
+    """Number of runs that train as one program."""
+
+    together: Together = "auto"
+    """Train so many runs of a task and readout, which differ in seed and learning rate, as one program; with several
+    devices each run has its own. auto: as many as fit into memory, and 1 on a CPU, where it gains nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +103,12 @@ def check_counts(seeds: int, train_rows: int | None) -> None:
         raise InputError(f"--seeds {seeds}: at least one seed is needed")
     if train_rows is not None and train_rows < 1:
         raise InputError(f"--train-rows {train_rows}: at least one row is needed")
+
+
+def check_together(together: Together) -> None:
+    """Raise for populations of less than one run."""
+    if together != "auto" and together < 1:
+        raise InputError(f"--together {together}: it must be at least 1, or auto")
 
 
 def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:

@@ -94,7 +94,7 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
     def forbidden(*args):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(regimes.finetune, "finetune", forbidden)
+    monkeypatch.setattr(regimes.finetune, "finetune_together", forbidden)
     before = contents(whole)
     (whole / "table.md").unlink()
     ablate(world, whole)
@@ -112,7 +112,7 @@ def test_a_grid_that_grows_runs_what_is_new_and_ends_as_if_run_at_once(world, wh
 
 
 def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world, whole, tmp_path, monkeypatch, capsys):
-    real, calls = regimes.finetune.finetune, []
+    real, calls = regimes.finetune.finetune_together, []
 
     def interrupted(*args):
         calls.append(args)
@@ -120,7 +120,7 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(regimes.finetune, "finetune", interrupted)
+    monkeypatch.setattr(regimes.finetune, "finetune_together", interrupted)
     with pytest.raises(SystemExit) as exit_:
         ablate(world, tmp_path / "out")
     assert exit_.value.code == 130 and "the same command goes on" in capsys.readouterr().err
@@ -186,6 +186,40 @@ def test_a_rate_is_chosen_on_rows_that_are_neither_trained_on_nor_scored(world, 
     assert {row.train_examples for row in others} == {TRAIN} and not any(row.details for row in others)
     assert not {row.id for row in rows} & {row.id for row in others}
     assert "chosen on the evaluation set" in (tmp_path / "evaluation" / "table.md").read_text()
+
+
+def assert_same_up_to_rounding(one, other):
+    """Two outcomes have the same runs, of which the same failed at the same step, and the same predictions."""
+    assert one.keys() == other.keys()
+    for id_, (*cell, _, failed, arrays) in one.items():
+        *other_cell, _, other_failed, other_arrays = other[id_]
+        assert (cell, failed) == (other_cell, other_failed) and arrays.keys() == other_arrays.keys()
+        for name, (predictions, labels) in arrays.items():
+            np.testing.assert_allclose(other_arrays[name][0], predictions, atol=1e-4)
+            assert other_arrays[name][1] == labels
+
+
+def test_runs_in_one_program_give_the_same_rows_and_fail_and_go_on_run_by_run(world, tmp_path, monkeypatch):
+    """Of two populations, each with two runs that diverge, the second is interrupted."""
+    grid = {"tasks": "stsb", "learning_rates": "1e30 1e-3", "select": "evaluation"}
+    ablate(world, tmp_path / "alone", **grid)
+    real, sizes = regimes.finetune.finetune_together, []
+
+    def interrupted(pretrained, data, readout, config, trials, layout, on_step):
+        sizes.append((len(trials), layout.places))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        return real(pretrained, data, readout, config, trials, layout, on_step)
+
+    monkeypatch.setattr(regimes.finetune, "finetune_together", interrupted)
+    with pytest.raises(SystemExit):
+        ablate(world, tmp_path / "together", together=4, **grid)
+    first = read_rows(tmp_path / "together")
+    assert [row.readout for row in first] == ["last/cls/none"] * 4
+    assert [row.status for row in first] == ["failed", "ok"] * 2
+    ablate(world, tmp_path / "together", together=4, **grid)
+    assert sizes == [(4, 4)] * 3
+    assert_same_up_to_rounding(outcome(tmp_path / "alone"), outcome(tmp_path / "together"))
 
 
 # Mistakes ---------------------------------------------------------------------------------------------------------
@@ -313,6 +347,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_before_training(capsys, world, tmp_path, monkeypatch, changes, parts):
-    monkeypatch.setattr(regimes.finetune, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes.finetune, "finetune_together", lambda *args: pytest.fail("training began"))
     error = short(fails(capsys, world, tmp_path / "out", tasks="cola", **changes))
     assert all(part in error for part in parts), error

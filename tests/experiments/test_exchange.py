@@ -145,7 +145,7 @@ def test_every_run_of_an_ablation_keeps_its_model(world, tmp_path, capsys):
 
 
 def test_a_readout_that_cannot_be_kept_is_refused_before_training(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(regimes.finetune, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes.finetune, "finetune_together", lambda *args: pytest.fail("training began"))
     flags = ("--encoder", world / "encoder", "--glue-dir", world / "glue", "--task", "cola", "--out", tmp_path / "x")
     error = fails(capsys, finetune.main, FinetuneRun, *flags, "--pooling", "attention")
     assert "pooling attention cannot be saved" in error and not (tmp_path / "x").exists()

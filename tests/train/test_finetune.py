@@ -98,12 +98,13 @@ def test_two_readouts_see_the_same_batches_from_the_same_weights(pretrained, mon
     data = separable(pretrained.tokenizer)
     seen = {}
 
-    def watch(step, state, batches, key):
-        seen[readout, seed] = jax.device_get(state.params), list(batches), jax.random.key_data(key[0])
-        return iter([(1, state, {})])
+    def watch(step, members, batches, drawn, arrived):
+        params, (keys, _) = jax.device_get(members.state.params), drawn
+        seen[readout, seed] = jax.tree.map(lambda x: x[0], params), list(batches), jax.random.key_data(keys)
+        return iter([(1, members, None)])
 
-    monkeypatch.setattr(trainer, "fit", watch)
-    monkeypatch.setattr(module, "predict_rows", lambda *args: np.zeros((21, 2)))
+    monkeypatch.setattr(trainer, "dispatch", watch)
+    monkeypatch.setattr(module, "predict_rows", lambda *args: np.zeros((21, 1, 2)))
     for readout in (CLS, MEAN):
         for seed in (0, 1):
             finetune(pretrained, data, readout, CONFIG, seed)
