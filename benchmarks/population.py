@@ -43,10 +43,12 @@ class Check:
     """Folder with the published GLUE folders (CoLA, MRPC, ...)."""
     encoder: str
     """Model directory or hub id, for example of all-MiniLM-L6-v2."""
-    task: Literal["cola", "sst2", "mrpc", "qqp", "qnli", "rte"] = "mrpc"
+    task: Literal["cola", "sst2", "mrpc", "qqp", "qnli", "rte"] = "cola"
     """GLUE task."""
     rows: int = 64
     """Rows to train on, and as many to predict."""
+    lengths: int = 1
+    """Number of input lengths."""
     seeds: int = 4
     """Number of seeds."""
     rates: tuple[float, ...] = (2e-5, 5e-5)
@@ -127,17 +129,16 @@ def build(config: Speed, model: str, length: int, layout: Any) -> Program:
     rows = TaskBatch(tokens, rng.integers(0, 2, shape[0]).astype(np.int32), np.ones(shape[0], np.float32))
     batch = stack([rows] * layout.places)
     keys, rates = jax.random.split(jax.random.key(0), layout.places), jnp.full(layout.places, 5e-5)
-    analysis: Any = program.train_step
-    costs = analysis.lower(members, batch, keys, rates).compile().cost_analysis()
-    memory = memory_needed(program.train_step, members, batch, keys, rates)
+    compiled = program.train_step.lower(members, batch, keys, rates).compile()
+    costs: Any = compiled.cost_analysis()
 
     def take(steps: int) -> None:
         nonlocal members
         for _ in range(steps):
-            members, metrics = program.train_step(members, batch, keys, rates)
+            members, metrics = compiled(members, batch, keys, rates)
         jax.block_until_ready((members, metrics))
 
-    return Program(take, memory, float(costs["flops"]))
+    return Program(take, memory_needed(compiled), float(costs["flops"]))
 
 
 def compare(config: Check) -> None:
@@ -188,7 +189,7 @@ def trained(config: Check) -> Iterator[tuple[Any, tuple[Any, Any]]]:
     from bert_jax.train.trainer import Trial
 
     task, pretrained = glue.TASKS[config.task], load(config.encoder)
-    settings = FinetuneConfig(epochs=1, batch_size=8, eval_batch_size=8, num_buckets=2)
+    settings = FinetuneConfig(epochs=1, batch_size=8, eval_batch_size=8, num_buckets=config.lengths)
     names = (task.train, task.evaluations[0])
     train, dev = (glue.read_tsv(task, config.glue_dir, name).head(config.rows) for name in names)
     data = prepare_task(task, pretrained.tokenizer, train, {"dev": dev}, settings)

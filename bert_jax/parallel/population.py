@@ -5,7 +5,7 @@ batch. Several runs have a group for each device, and need no communication; a s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -71,9 +71,9 @@ def memory_limit(device: jax.Device) -> float | None:
     return 0.9 * stats["bytes_limit"] if "bytes_limit" in stats else None
 
 
-def memory_needed(program: Step, *shapes: Tree) -> int:
+def memory_needed(compiled: jax.stages.Compiled) -> int:
     """Bytes on one device while a compiled program runs: arguments, results and intermediates."""
-    found = program.lower(*shapes).compile().memory_analysis()  # type: ignore[attr-defined]
+    found: Any = compiled.memory_analysis()
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return int(kept + found.temp_size_in_bytes + found.generated_code_size_in_bytes)
 
@@ -94,7 +94,7 @@ def map_start(start: Step, layout: Layout) -> Step:
     return program
 
 
-def map_training(step: Step, layout: Layout, precision: Precision = "default") -> Step:
+def map_training(step: Step, layout: Layout, precision: Precision = "default") -> jax.stages.Wrapped:
     """`step(state, batch, key, rate) -> (state, metrics)` of one run to the same over a population.
 
     Every argument and result has an axis P in front. The state is donated.
@@ -120,7 +120,9 @@ class PendingRows:
         return np.array(np.asarray(self._rows).swapaxes(0, 1), dtype, copy=copy)
 
 
-def _map(step: Step, layout: Layout, runs: tuple[int | None, ...], batch: int, donate: tuple[int, ...] = ()) -> Step:
+def _map(
+    step: Step, layout: Layout, runs: tuple[int | None, ...], batch: int, donate: tuple[int, ...] = ()
+) -> jax.stages.Wrapped:
     """Map a step over a population.
 
     Args:
@@ -142,7 +144,7 @@ def _map(step: Step, layout: Layout, runs: tuple[int | None, ...], batch: int, d
         check_vma=False,
     )
     shardings = tuple(NamedSharding(layout.mesh, spec) for spec in specs)
-    program: Step = jax.jit(mapped, in_shardings=shardings, donate_argnums=donate)
+    program: jax.stages.Wrapped = jax.jit(mapped, in_shardings=shardings, donate_argnums=donate)
     return program
 
 

@@ -35,6 +35,16 @@ class Diverged(ArithmeticError):
         self.step = step
 
 
+def check_finite(step: int, metrics: Metrics) -> None:
+    """Check the loss of a step.
+
+    Raises:
+        Diverged: it is not finite.
+    """
+    if not math.isfinite(metrics["loss"]):
+        raise Diverged(step, f"the loss is {metrics['loss']}")
+
+
 class Watch:
     """Stop a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
 
@@ -54,6 +64,7 @@ class Watch:
             Diverged: its loss jumped, or its gradient is not finite.
         """
         loss, norm = metrics["loss"], metrics["grad_norm"]
+        check_finite(step, metrics)
         if not math.isfinite(norm):
             raise Diverged(step, f"the norm of the gradient is {norm}")
         median = statistics.median(self._losses) if len(self._losses) >= _ENOUGH else math.inf
@@ -90,8 +101,7 @@ def fit(
 
     def arrived(step: int, metrics: dict[str, np.ndarray]) -> Metrics:
         values = {name: float(value) for name, value in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            raise Diverged(step, f"the loss is {values['loss']}")
+        check_finite(step, values)
         watch(step, values)
         return values
 

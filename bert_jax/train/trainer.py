@@ -68,7 +68,7 @@ class Program(NamedTuple):
     model: Reader
     layout: Layout
     init: Step
-    train_step: Step
+    train_step: jax.stages.Wrapped
     predict_step: Step
 
 
@@ -168,8 +168,8 @@ def fitting(program: Program, params: Params, batch: Tree, devices: Devices) -> 
         return 1
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *jnp.shape(x)), x.dtype), (params, batch, jax.random.key(0)))
     members = jax.eval_shape(program.init, one[0])
-    needed = memory_needed(program.train_step, members, *one[1:], np.ones(1, np.float32))
-    return max(1, int(limit / needed) * len(devices))
+    compiled = program.train_step.lower(members, *one[1:], np.ones(1, np.float32)).compile()
+    return max(1, int(limit / memory_needed(compiled)) * len(devices))
 
 
 def of_one(on_step: Callable[[int, dict[str, float]], None]) -> OnStep:

@@ -164,6 +164,40 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(whole, tmp_pat
     assert outcome(tmp_path) == outcome(whole)
 
 
+def test_two_seeds_in_one_program_are_the_runs_of_each_by_itself(whole, tmp_path, monkeypatch):
+    """They are interrupted, and the second one's last checkpoint is lost, so that it goes on from an earlier step."""
+    interrupted(monkeypatch, tmp_path, 13, "--seeds", "2")
+    shutil.rmtree(tmp_path / "seed1" / "checkpoints" / "13")
+    go(tmp_path, "--seeds", "2")
+    weights, lines = outcome(tmp_path / "seed0")
+    _, wanted = outcome(whole)
+    assert [line["step"] for line in lines] == [line["step"] for line in wanted]
+    for line, other in zip(lines, wanted, strict=True):
+        assert {name: pytest.approx(value, rel=1e-4) for name, value in line.items()} == other
+    one, other = (bert_jax.load(folder / "model").embed(["a sentence"]) for folder in (whole, tmp_path / "seed0"))
+    assert abs(one - other).max() < 1e-4
+    assert outcome(tmp_path / "seed1")[1] != lines and weights != outcome(tmp_path / "seed1")[0]
+
+
+def test_a_pretraining_that_diverges_does_not_stop_the_others(tmp_path, monkeypatch):
+    real = pretrain._watcher
+
+    def watcher(run, *parts):
+        watch = real(run, *parts)
+
+        def watching(step, metrics):
+            watch(step, metrics)
+            if step == 7 and run.pretrain.seed == 1:
+                raise loop.Diverged(step, "the loss is made up")
+
+        return watching
+
+    monkeypatch.setattr(pretrain, "_watcher", watcher)
+    with pytest.raises(SystemExit):
+        go(tmp_path, "--seeds", "2", "--pretrain.steps", "10")
+    assert (tmp_path / "seed0" / "model").exists() and not (tmp_path / "seed1" / "model").exists()
+
+
 def test_how_often_something_is_written_may_change(whole, tmp_path, monkeypatch):
     interrupted(monkeypatch, tmp_path, 7)
     go(tmp_path, "--save-every", "4", "--keep-last", "1", "--keep-every", "12", "--spike", "0")
