@@ -30,6 +30,7 @@ from bert_jax.analysis.figures import (
     draw_heat_maps,
     draw_regimes,
 )
+from bert_jax.analysis.findings import describe_findings
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
 from bert_jax.study.regimes import has_seeds, is_trained, regime_title
@@ -78,7 +79,8 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
     regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
     several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
     make = _side_by_side if several else _map if mapped else _table
-    notes = [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
+    notes = [*describe_findings(rows, compared), *_notes(summary, compared, method)]
+    notes += [power.describe(compared, detect or DETECT), *_absent_notes(absent)]
     table, notes = make(summary, compared, absent), list(filter(None, notes))
     protocol = _protocol(rows, experiment)
     if several or mapped:

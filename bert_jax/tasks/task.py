@@ -40,6 +40,8 @@ class Task:
     """True if swapping the two texts may change the label, as with premise and hypothesis."""
     needs: str = ""
     """The information in the text that the task requires; one sentence."""
+    favours: tuple[tuple[str, str], ...] = ()
+    """Pooling -> why it can be ahead of others on this task; one sentence each, printed where it is."""
 
     @property
     def is_regression(self) -> bool:
