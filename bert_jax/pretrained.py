@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from bert_jax.checkpoints.card import CARD, plain_card
-from bert_jax.checkpoints.checkpoint import HEADS, Checkpoint
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.directory import describe_format, load_checkpoint, resolve
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import encoder_folder, read_pipeline
@@ -56,7 +56,7 @@ class Pretrained:
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
             f"from {self.source}",
             f"heads: {', '.join(heads) or 'none'}",
-            f"absent: {', '.join(head for head in HEADS if head not in heads) or 'none'}",
+            f"absent: {', '.join(head for head in self.checkpoint.layout.own_heads if head not in heads) or 'none'}",
         ]
         if self.tokenizer is not None:
             parts.append(self.tokenizer.casing)
