@@ -157,7 +157,8 @@ class ReadoutConfig:
     pooling: str = "cls"
     """cls, mean, max, attention(num_heads=4), ... or several joined by +, or a dotted path to your own class."""
     projection: str = "none"
-    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh)."""
+    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh), head (what
+    ModernBERT has before its classifier, fresh)."""
 
     def __post_init__(self) -> None:
         parse_spec(self.layers)

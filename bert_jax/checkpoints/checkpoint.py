@@ -26,6 +26,7 @@ _OUTSIDE = "outside:"
 ENCODER_ALONE = "load(..., encoder_only=True) or `convert --encoder-only` takes it"
 """Remedy if only heads do not fit."""
 
+
 class Labels(NamedTuple):
     """The classifier outputs described in a config.json.
 
@@ -69,6 +70,17 @@ class Checkpoint(NamedTuple):
         return layout_of(self.config)
 
     @property
+    def projection(self) -> Params | None:
+        """Parameters of the projection in `layout.readout`, which a sentence classifier reads; None without pooler."""
+        return self.pooler if self.pooler is None or "dense" in self.pooler else {"dense": self.pooler}
+
+    @property
+    def headless(self) -> "Checkpoint":
+        """The encoder, and the pooler if its class has one, without any other head."""
+        pooler = self.pooler if "pooler" in self.layout.heads else None
+        return Checkpoint(self.config, self.encoder, pooler, carried=self.carried)
+
+    @property
     def heads(self) -> tuple[str, ...]:
         """Names of the heads in the checkpoint."""
         return tuple(head for head in HEADS if getattr(self, head) is not None)
@@ -100,7 +112,7 @@ def from_tensors(
     config = _with_padded_vocabulary(config, tensors)
     problems = _problems(config, tensors, labels)
     if encoder_only and problems:
-        tensors = _without_unfit_heads(layout, tensors, problems, path)
+        tensors = _without_unfit_heads(config, tensors, problems, path)
         problems = _problems(config, tensors, labels)
     if problems:
         lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems)]
@@ -165,7 +177,7 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
     order = sorted(wanted, key=wanted.__getitem__)
 
     def problem(name: str, text: str) -> _Problem:
-        return _Problem(layout.part(name), text)
+        return _Problem(layout.part(name, has_classifier), text)
 
     found = [problem(name, f"missing {name}") for name in order if name not in tensors]
     # Copies of tied weights, and a buffer, that some versions of transformers write, carry no information.
@@ -192,14 +204,18 @@ def _as_saved(name: str) -> str:
     return inner if inner == name else f"{inner}, which lacks the prefix of the encoder's names"
 
 
-def _without_unfit_heads(layout: Layout, tensors: Tensors, problems: list[_Problem], path: Path) -> Tensors:
+def _without_unfit_heads(config: BertConfig, tensors: Tensors, problems: list[_Problem], path: Path) -> Tensors:
     """Return the tensors of the encoder and of the heads that fit, and log the others in one line."""
-    unfit = {problem.part for problem in problems}
-    kept = {"encoder", *HEADS} - (unfit | {"classifier"} if "pooler" in unfit else unfit) | {"encoder"}
-    if "classifier" not in kept and layout.sequence["pooler"] != layout.heads.get("pooler"):
-        kept -= {"pooler"}  # it is named as a part of the classifier
-    pass_over(path, [name for name in tensors if layout.part(name) not in kept], layout)
-    return {name: tensor for name, tensor in tensors.items() if layout.part(name) in kept}
+    layout, has_classifier = layout_of(config), _has_classifier(config, tensors)
+    unfit = {problem.part for problem in problems} - {"encoder"}
+    unfit |= {"classifier"} if "pooler" in unfit else set()
+
+    def is_kept(name: str) -> bool:
+        part = layout.part(name, has_classifier)
+        return part in {"encoder", *HEADS} - unfit and not ("classifier" in unfit and layout.of_classifier(name))
+
+    pass_over(path, [name for name in tensors if not is_kept(name)], layout)
+    return {name: tensor for name, tensor in tensors.items() if is_kept(name)}
 
 
 def pass_over(path: Path, names: list[str], layout: Layout) -> None:

@@ -99,7 +99,8 @@ def parse_config(path: Path, activations: Mapping[str, str], layouts: Mapping[st
         raise InputError(f"{path}: position_embedding_type {shorten(positions)!r} is not supported")
     for name, value in layout.fixed.items():
         if raw.content.get(name, value) != value:
-            raise InputError(f"{path}: {name} is {shorten(json.dumps(raw.content[name]))}; {json.dumps(value)} is supported")
+            found = shorten(json.dumps(raw.content[name]))
+            raise InputError(f"{path}: {name} {found} is not supported; only {json.dumps(value)} is")
     fields = [field for field in dataclasses.fields(layout.config) if field.name in layout.fields]
     values = {field.name: _value(raw, field, layout.fields[field.name]) for field in fields}
     activation = raw.field(layout.fields["activation"], str, _HIDDEN_ACTS[layout.config.activation])
@@ -145,7 +146,7 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     saved = read_weights(weights)
     _check_architecture(raw.path, saved, layout)
     tensors = canonical(saved, weights, layout)
-    classifier = [name for name in tensors if name.startswith("classifier.")]
+    classifier = [name for name in tensors if layout.of_classifier(name)]
     labels, reason = _read_labels(raw, tensors, layout) if classifier else (Labels(), None)
     if reason and not encoder_only:
         raise InputError(f"{reason}. Its encoder alone: {ENCODER_ALONE}")
@@ -170,10 +171,11 @@ def _classes(layout: Layout) -> list[str]:
 def _check_architecture(path: Path, tensors: Tensors, layout: Layout) -> None:
     """Refuse the weights of other architectures, which a config need not name."""
     others = {other.prefix.removesuffix("."): other.model_type for other in reversed(LAYOUTS.values())}
-    del others["model"], others[layout.prefix.removesuffix(".")]
-    found = {part for name in tensors for part in name.split(".")}
+    usual = {"model", layout.prefix.removesuffix(".")}
+    found = {part for name in tensors for part in name.split(".")} - usual
     for kind in sorted(found & set(_MISSING_FEATURES)):
-        raise InputError(f"{path.parent} holds a {kind}, which cannot be loaded; it would need {_MISSING_FEATURES[kind]}")
+        needed = _MISSING_FEATURES[kind]
+        raise InputError(f"{path.parent} holds a {kind}, which cannot be loaded; it would need {needed}")
     for prefix in sorted(found & set(others)):
         raise InputError(
             f"{path.parent} holds a {others[prefix]}, and its config.json describes a {layout.model_type}: "

@@ -90,12 +90,12 @@ class Layout:
     sequence: Mapping[str, str]
     """Modules of the heads of a model with a sentence classifier."""
     parts: Mapping[str, str]
-    """Beginning of a name -> the head that it belongs to; the first that fits counts, and then the prefix."""
+    """Beginning of a name -> the head that it belongs to, where `heads` and `sequence` do not say it."""
     classes: Mapping[str, tuple[str, ...]]
     """End of the name of a class -> the heads that it has; the first whose heads are all there is written."""
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Name of a copy that some versions write -> the tensor that it must equal."""
-    unused: str = "\0"
+    unused: str = "(none)"
     """Beginning of the names that a model with a sentence classifier may hold without using them."""
     fields: Mapping[str, str] = dataclasses.field(default_factory=lambda: FIELDS)
     """Our field of the config -> theirs."""
@@ -161,7 +161,16 @@ class Layout:
                 shapes[f"{module}/bias"] = (width,)
         return shapes
 
-    def part(self, name: str) -> str | None:
+    def part(self, name: str, has_classifier: bool = True) -> str | None:
         """The part of a checkpoint that a canonical name belongs to; None if unknown."""
+        heads = self.sequence if has_classifier else self.heads
+        exact = {theirs: ours.partition("/")[0] for ours, theirs in heads.items()}
+        if (found := exact.get(name.rpartition(".")[0])) is not None:
+            return found
         found = next((part for start, part in self.parts.items() if name.startswith(start)), None)
         return found or ("encoder" if name.startswith(self.prefix) else None)
+
+    def of_classifier(self, name: str) -> bool:
+        """True for the names of a sentence classifier, with the dense layer before it if no other model has that."""
+        part = self.part(name)
+        return part == "classifier" or (part == "pooler" and not name.startswith(self.heads.get("pooler", "(none)")))

@@ -20,7 +20,8 @@ from bert_jax.evaluate.features import Features
 from bert_jax.evaluate.linear import Heads, fit_logistic, fit_ridge, unit
 from bert_jax.rounding import varying
 from bert_jax.tasks.task import Split, Task
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer
 
 
 class ProbeData(NamedTuple):

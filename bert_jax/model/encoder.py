@@ -1,11 +1,11 @@
-"""Encoders: BERT's embeddings and blocks (arXiv 1810.04805, section 3), and what other architectures put in their place.
+"""Encoders: BERT's embeddings and blocks (arXiv 1810.04805, section 3), and the parts that other architectures replace.
 
 Each other architecture is a file in `bert_jax/model/architectures/`, which registers its parts with `architecture`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
+from bert_jax.model.heads import MaskedLanguageModel
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
 from bert_jax.types import Array, Params, Target, Tokens, Tree
 
@@ -35,7 +36,9 @@ class Embeddings(nn.Module):
         width = self.width or c.hidden_size
         init = nn.initializers.truncated_normal(c.initializer_range)
         self.token = nn.Embed(c.vocab_size, width, embedding_init=init)
-        self.position = nn.Embed(c.max_length + (0 if self.pad_id is None else self.pad_id + 1), width, embedding_init=init)
+        self.position = nn.Embed(
+            c.max_length + (0 if self.pad_id is None else self.pad_id + 1), width, embedding_init=init
+        )
         if c.num_segments:
             self.segment = nn.Embed(c.num_segments, width, embedding_init=init)
         self.norm = layer_norm(c)
@@ -69,9 +72,9 @@ class Embeddings(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head scaled dot-product attention over the tokens that are not padding.
 
-    With a `window`, a position attends to those at most so far from it. `seen` restricts the positions that each position may attend to. With `first_only`, only the first position attends
-    (Q is 1 instead of L). The probabilities [B H Q L] are sown as an intermediate, which is free unless intermediates
-    are collected.
+    With a `window`, a position attends to those at most so far from it. `seen` restricts the positions that each
+    position may attend to. With `first_only`, only the first position attends (Q is 1 instead of L). The probabilities
+    [B H Q L] are sown as an intermediate, which is free unless intermediates are collected.
     """
 
     config: BertConfig
@@ -203,14 +206,6 @@ class Layer(NamedTuple):
     kind: str = ""
 
 
-class MakeBlock(Protocol):
-    """Makes a `Block`, or the module in its place, which is called like it."""
-
-    def __call__(
-        self, config: BertConfig, target: Target, kind: str, *, parent: nn.Module | None = ...
-    ) -> nn.Module: ...
-
-
 def _one_block_each(config: BertConfig) -> tuple[Layer, ...]:
     return tuple(Layer(n) for n in range(config.num_layers))
 
@@ -219,14 +214,15 @@ class Architecture(NamedTuple):
     """The parts of an encoder, by default BERT's.
 
     embeddings: makes the module of hidden state 0, which is called like `Embeddings` and holds the token embeddings as
-    `token`. block: makes a block. layers: the blocks in order; several may share parameters. final: makes a
-    normalisation of the last hidden state.
+    `token`. block: makes a block from the fields of `Block`. layers: the blocks in order; several may share parameters.
+    final: makes a normalisation of the last hidden state. mlm: makes the head that predicts masked tokens.
     """
 
     embeddings: Callable[[BertConfig], nn.Module] = Embeddings
-    block: MakeBlock = Block
+    block: Callable[..., nn.Module] = Block
     layers: Callable[[BertConfig], tuple[Layer, ...]] = _one_block_each
     final: Callable[[BertConfig], nn.Module] | None = None
+    mlm: Callable[[BertConfig], MaskedLanguageModel] = MaskedLanguageModel
 
 
 ARCHITECTURES: dict[type[BertConfig], Architecture] = {BertConfig: Architecture()}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError, unknown
-from bert_jax.model.layers import ACTIVATIONS, dense
+from bert_jax.model.layers import ACTIVATIONS, dense, gelu, layer_norm
 from bert_jax.model.pooling import POOLERS
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Array, Tokens
@@ -94,6 +94,18 @@ class Projection(nn.Module):
         return x
 
 
+class PredictionHead(nn.Module):
+    """A fresh dense layer without bias, GELU and layer normalisation: what ModernBERT's classifier reads."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B D"]:
+        hidden = gelu(dense(self.config, self.config.hidden_size, "dense", use_bias=False)(x))
+        vectors: Array = layer_norm(self.config, "norm", use_bias=False)(hidden)
+        return vectors
+
+
 def dense_name(n: int) -> str:
     """Parameter name of a projection's n-th dense layer.
 
@@ -112,6 +124,7 @@ PROJECTIONS: dict[str, Callable[..., nn.Module]] = {
     "none": NoProjection,
     "tanh": Projection,
     "mlp": partial(Projection, pretrained=False),
+    "head": PredictionHead,
 }
 
 

@@ -11,15 +11,8 @@ import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import (
-    SentencePiece,
-    SpecialIds,
-    WordPiece,
-    assemble,
-    load_tokenizer,
-    longest_first,
-    train_sentencepiece,
-)
+from bert_jax.tokenizers.template import SpecialIds, assemble, longest_first
+from bert_jax.tokenizers.tokenizer import SentencePiece, WordPiece, load_tokenizer, train_sentencepiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "a b c the cat dog sat mat on un ##s ##ing ##able . , ! der ##á".split()

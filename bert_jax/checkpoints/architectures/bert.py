@@ -20,12 +20,8 @@ layouts = (
         encoder=EMBEDDINGS | in_blocks("encoder.layer.{n}."),
         heads=_HEADS,
         sequence=_HEADS | {"classifier/dense": "classifier"},
-        parts={
-            "bert.pooler.": "pooler",
-            "cls.predictions.": "mlm",
-            "cls.seq_relationship.": "nsp",
-            "classifier.": "classifier",
-        },
+        parts={"bert.pooler.": "pooler", "cls.predictions.": "mlm", "cls.seq_relationship.": "nsp"}
+        | {"classifier.": "classifier"},
         classes={
             "ForSequenceClassification": ("classifier",),
             "ForPreTraining": ("mlm", "nsp"),

@@ -34,11 +34,7 @@ layouts = (
         encoder=EMBEDDINGS | in_blocks("transformer.layer.{n}.", _BLOCK),
         heads=_HEADS,
         sequence=_HEADS | {"pooler": "pre_classifier", "classifier/dense": "classifier"},
-        parts={
-            "vocab_": "mlm",
-            "pre_classifier.": "pooler",
-            "classifier.": "classifier",
-        },
+        parts={"vocab_": "mlm", "pre_classifier.": "pooler", "classifier.": "classifier"},
         classes={"ForSequenceClassification": ("classifier",), "ForMaskedLM": ("mlm",), "Model": ()},
         tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
         fields={ours: theirs for ours, theirs in (FIELDS | _RENAMED).items() if ours not in _ABSENT},

@@ -20,12 +20,7 @@ layouts = (
         encoder=EMBEDDINGS | {"embeddings/projection": "embeddings_project"} | in_blocks("encoder.layer.{n}."),
         heads=_HEADS,
         sequence=_HEADS | {"pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"},
-        parts={
-            "generator_": "mlm",
-            "discriminator_predictions.": "discriminator",
-            "classifier.dense.": "pooler",
-            "classifier.": "classifier",
-        },
+        parts={"generator_": "mlm", "discriminator_": "discriminator", "classifier.": "classifier"},
         classes={
             "ForSequenceClassification": ("classifier",),
             "ForMaskedLM": ("mlm",),

@@ -1,4 +1,4 @@
-"""RoBERTa, XLM-RoBERTa and CamemBERT in the names of `transformers`, which differ in the names of their classes only."""
+"""RoBERTa, XLM-RoBERTa and CamemBERT in the names of `transformers`, which differ in those of their classes only."""
 
 from bert_jax.checkpoints.layout import EMBEDDINGS, FIELDS, Layout, in_blocks
 from bert_jax.config import BertConfig
@@ -28,12 +28,7 @@ def _layout(model_type: str, stem: str, config: type[BertConfig]) -> Layout:
         encoder=EMBEDDINGS | in_blocks("encoder.layer.{n}."),
         heads=_HEADS | {"pooler": "roberta.pooler.dense"},
         sequence=_HEADS | {"pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"},
-        parts={
-            "roberta.pooler.": "pooler",
-            "lm_head.": "mlm",
-            "classifier.dense.": "pooler",
-            "classifier.": "classifier",
-        },
+        parts={"roberta.pooler.": "pooler", "lm_head.": "mlm", "classifier.": "classifier"},
         classes={
             "ForSequenceClassification": ("classifier",),
             "ForMaskedLM": ("mlm",),

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
+from flax import linen as nn
+from jaxtyping import Float
+
 from bert_jax.config import BertConfig, require
 from bert_jax.model.encoder import ARCHITECTURES, Architecture, Embeddings
+from bert_jax.model.heads import MaskedLanguageModel
+from bert_jax.model.layers import ACTIVATIONS, dense
+from bert_jax.types import Array
 
 
 @dataclass(frozen=True)
@@ -26,4 +32,20 @@ def _embeddings(config: BertConfig) -> Embeddings:
     return Embeddings(config, None if config.embedding_size == config.hidden_size else config.embedding_size)
 
 
-ARCHITECTURES[ElectraConfig] = Architecture(_embeddings)
+def _mlm(config: BertConfig) -> MaskedLanguageModel:
+    return MaskedLanguageModel(config, "gelu")
+
+
+class Discriminator(nn.Module):
+    """The head of the discriminator: for each token a logit, positive where it was replaced."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L"]:
+        hidden = ACTIVATIONS[self.config.activation](dense(self.config, self.config.hidden_size, "dense")(x))
+        logits: Array = dense(self.config, 1, "prediction")(hidden)[..., 0]
+        return logits
+
+
+ARCHITECTURES[ElectraConfig] = Architecture(_embeddings, mlm=_mlm)

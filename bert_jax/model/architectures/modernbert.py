@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig, require
 from bert_jax.model.encoder import ARCHITECTURES, Architecture, Layer, SelfAttention
+from bert_jax.model.heads import MaskedLanguageModel
 from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
 from bert_jax.types import Array, Target
 
@@ -136,6 +137,12 @@ def _layers(config: BertConfig) -> tuple[Layer, ...]:
     return tuple(Layer(n, kind if n else FIRST) for n, kind in enumerate(kinds))
 
 
-ARCHITECTURES[ModernBertConfig] = Architecture(
-    ModernBertEmbeddings, ModernBertBlock, _layers, lambda config: layer_norm(config, use_bias=False)
-)
+def _final(config: BertConfig) -> nn.Module:
+    return layer_norm(config, use_bias=False)
+
+
+def _mlm(config: BertConfig) -> MaskedLanguageModel:
+    return MaskedLanguageModel(config, "gelu", use_bias=False)
+
+
+ARCHITECTURES[ModernBertConfig] = Architecture(ModernBertEmbeddings, ModernBertBlock, _layers, _final, _mlm)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bert_jax.config import BertConfig
 from bert_jax.model.encoder import ARCHITECTURES, Architecture, Embeddings
+from bert_jax.model.heads import MaskedLanguageModel
 
 
 @dataclass(frozen=True)
@@ -36,4 +37,8 @@ def _embeddings(config: BertConfig) -> Embeddings:
     return Embeddings(config, pad_id=config.pad_id)
 
 
-ARCHITECTURES[RobertaConfig] = Architecture(_embeddings)
+def _mlm(config: BertConfig) -> MaskedLanguageModel:
+    return MaskedLanguageModel(config, "gelu")
+
+
+ARCHITECTURES[RobertaConfig] = Architecture(_embeddings, mlm=_mlm)
