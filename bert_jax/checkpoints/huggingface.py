@@ -175,7 +175,7 @@ def _check_architecture(path: Path, tensors: Tensors, layout: Layout) -> None:
     found = {part for name in tensors for part in name.split(".")} - usual
     for kind in sorted(found & set(_MISSING_FEATURES)):
         needed = _MISSING_FEATURES[kind]
-        raise InputError(f"{path.parent} holds a {kind}, which cannot be loaded; it would need {needed}")
+        raise InputError(f"{path.parent} holds a {kind} encoder, which cannot be loaded; it would need {needed}")
     for prefix in sorted(found & set(others)):
         raise InputError(
             f"{path.parent} holds a {others[prefix]}, and its config.json describes a {layout.model_type}: "

@@ -3,15 +3,14 @@
 import base64
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tokenizers
-from sentencepiece import sentencepiece_model_pb2
-from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
+from subwords import BERT, CLASSES, TEXT, model_of, unigram
+from tokenizers import AddedToken, pre_tokenizers, processors
 
 from bert_jax.errors import InputError
 from bert_jax.tokenizers.template import Template
@@ -19,67 +18,15 @@ from bert_jax.tokenizers.tokenizer import Tokenizer, fingerprint, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
 DIRECTORIES, STRINGS = 210, 10
-TEXT = [
-    "the cat sat on the mat and the dog ran to the café",
-    "möchte you see 東京 or don't you see the cats' new hats",
-    "Hello World, the New York cats sat; réunion über alles 42 times",
-    "les chats sont très beaux, n'est-ce pas ? l'été à Paris",
-] * 3
 ADDABLE = [*"newword [E1] NewWord cat é 東京 <e2> x1 🙂".split(), "hello world"]
 FRAGMENTS = [*ADDABLE, *" ".join(TEXT[:4]).split(), "<mask>", "[MASK]", "<s>", "[CLS]", "</s>", "<pad>", "<unk>NOTUSED"]
 FRAGMENTS += ["e\u0301", "\u200b", "\x00", "\x85", "\u00ad", "\u00a0", "\u3000", "\u2028", "\t", "\n", "  ", "``", "''"]
 FRAGMENTS += "日本 👍🏽 ﬁ Σς İ ไทย ① x\u0308 \ufb01".split()
-CLASSES = {
-    "roberta": "RobertaTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-    "camembert": "CamembertTokenizer",
-    "albert": "AlbertTokenizer",
-    "modernbert": "PreTrainedTokenizerFast",
-}
-ROBERTA = ["<s>", "<pad>", "</s>", "<unk>"]
-CAMEMBERT = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"]
-ALBERT = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
-BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-@cache
-def byte_level(*special: str) -> dict[str, Any]:
-    library = tokenizers.Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    options = {"special_tokens": [*special], "initial_alphabet": alphabet, "show_progress": False}
-    library.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=340, **options))
-    model: dict[str, Any] = json.loads(library.to_str())["model"]
-    return model
-
-
-@cache
-def unigram() -> tuple[list[tuple[str, float]], bytes]:
-    """Pieces of a SentencePiece model, without its control symbols, and its map of characters."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(train_sentencepiece(TEXT, 68).model)
-    return [(p.piece, p.score) for p in proto.pieces[5:]], proto.normalizer_spec.precompiled_charsmap
 
 
 def flags(rng: np.random.Generator, special: bool | None = None) -> dict[str, bool]:
     found = {name: bool(rng.random() < 0.4) for name in ("lstrip", "rstrip", "single_word")}
     return found | {"normalized": False, "special": bool(rng.random() < 0.5) if special is None else special}
-
-
-def model_of(kind: str) -> tuple[dict[str, Any], list[str]]:
-    """The `model` of a tokenizer.json, and the special tokens in its vocabulary."""
-    if kind in ("roberta", "modernbert"):
-        special = [*ROBERTA, "<mask>"] if kind == "roberta" else BERT
-        return byte_level(*special), special
-    start = {"xlm-roberta": ROBERTA, "camembert": CAMEMBERT, "albert": ALBERT}[kind]
-    vocabulary = [(name, 0.0) for name in start] + unigram()[0]
-    if kind == "camembert":
-        vocabulary += [("<s>", 0.0), ("</s>", 0.0)]
-    if kind != "albert":
-        vocabulary += [("<mask>", 0.0)]
-    special = [
-        name for name, _ in vocabulary if name.strip("<>[]") in ("s", "/s", "pad", "unk", "mask", "CLS", "SEP", "MASK")
-    ]
-    return {"type": "Unigram", "unk_id": start.index("<unk>"), "vocab": vocabulary, "byte_fallback": False}, special
 
 
 def tokenizer_json(
@@ -131,17 +78,15 @@ def directory(rng: np.random.Generator, kind: str, folder: Path) -> Path:
     if rng.random() < 0.3:
         config[str(rng.choice(["additional_special_tokens", "extra_special_tokens"]))] = tokens[:2]
     inside = tokens * bool(rng.random() < 0.6)
+    size, new = len(model["vocab"]), [token for token in tokens if token not in dict(model["vocab"])]
     files: dict[str, Any] = {"config.json": {"model_type": kind}}
     if kind == "roberta" and rng.random() < 0.4:
         files |= {"vocab.json": model["vocab"]}
         files["merges.txt"] = "#version: 0.2\n" + "".join(f"{' '.join(merge)}\n" for merge in model["merges"])
-        size = len(model["vocab"])
         if rng.random() < 0.5:
-            files["added_tokens.json"] = {token: size + n for n, token in enumerate(tokens)}
+            files["added_tokens.json"] = {token: size + n for n, token in enumerate(new)}
     else:
         files["tokenizer.json"] = tokenizer_json(rng, kind, model, special, inside)
-        size = len(model["vocab"])
-        new = [token for token in tokens if token not in dict(model["vocab"])]
         if rng.random() < 0.4:
             config["added_tokens_decoder"] = {
                 str(size + n): {"content": token, **flags(rng)} for n, token in enumerate(new)

@@ -106,7 +106,7 @@ def test_encode_is_the_librarys_template_and_longest_first(paired: bool, vocabul
         expected = theirs.encode(text, second)
         assert ours.encode(text, second, limit) == expected.ids, (a, b, limit)
         pieces = ours.pieces([text, pair])
-        assert assemble(ours.special, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
+        assert assemble(ours.template, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
 
 
 def test_truncation_empties_no_side_when_both_fit() -> None:
