@@ -9,9 +9,8 @@ from bert_jax.config import BertConfig
 _MODULES = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 LAYOUTS: dict[str, Layout] = {layout.model_type: layout for module in _MODULES for layout in module.layouts}
 """model_type -> names, in order of file names."""
-_BY_CONFIG = {layout.config: layout for layout in LAYOUTS.values()}
 
 
 def layout_of(config: BertConfig) -> Layout:
     """The names of the architecture that a config describes."""
-    return _BY_CONFIG[type(config)]
+    return next(layout for layout in LAYOUTS.values() if layout.config is type(config))

@@ -19,16 +19,17 @@ def _write(config: BertConfig, fields: Json) -> Json:
     return fields | {"max_position_embeddings": config.max_length + config.pad_id + 1}
 
 
-def _layout(model_type: str, stem: str, config: type[BertConfig]) -> Layout:
+def roberta_layout(model_type: str, stem: str, config: type[BertConfig], prefix: str = "roberta.") -> Layout:
+    """The layout of an encoder of RoBERTa's form."""
     return Layout(
         model_type=model_type,
         config=config,
-        prefix="roberta.",
+        prefix=prefix,
         stem=stem,
         encoder=EMBEDDINGS | in_blocks("encoder.layer.{n}."),
-        heads=_HEADS | {"pooler": "roberta.pooler.dense"},
+        heads=_HEADS | {"pooler": f"{prefix}pooler.dense"},
         sequence=_HEADS | {"pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"},
-        parts={"roberta.pooler.": "pooler", "lm_head.": "mlm", "classifier.": "classifier"},
+        parts={f"{prefix}pooler.": "pooler", "lm_head.": "mlm", "classifier.": "classifier"},
         classes={
             "ForSequenceClassification": ("classifier",),
             "ForMaskedLM": ("mlm",),
@@ -36,10 +37,10 @@ def _layout(model_type: str, stem: str, config: type[BertConfig]) -> Layout:
             "ForCausalLM": (),
         },
         tied={
-            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+            "lm_head.decoder.weight": f"{prefix}embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",
         },
-        unused="roberta.pooler.",
+        unused=f"{prefix}pooler.",
         fields=FIELDS | {"pad_id": "pad_token_id"},
         carried={"bos_token_id": (int, 0), "eos_token_id": (int, 2), "classifier_dropout": (float, None)},
         read=_read,
@@ -48,7 +49,7 @@ def _layout(model_type: str, stem: str, config: type[BertConfig]) -> Layout:
 
 
 layouts = (
-    _layout("roberta", "Roberta", RobertaConfig),
-    _layout("xlm-roberta", "XLMRoberta", XlmRobertaConfig),
-    _layout("camembert", "Camembert", CamembertConfig),
+    roberta_layout("roberta", "Roberta", RobertaConfig),
+    roberta_layout("xlm-roberta", "XLMRoberta", XlmRobertaConfig),
+    roberta_layout("camembert", "Camembert", CamembertConfig),
 )
