@@ -153,7 +153,7 @@ class ReadoutConfig:
     """A readout from token vectors to one sentence vector: three independent choices, each a spec string."""
 
     layers: str = "last"
-    """last, an index (-2; 0 is the embedding layer), avg(1,-1), concat(-2,-1), mix."""
+    """last, an index (-2; 0 is the embedding layer), avg(1,-1), max(-1,-2), concat(-2,-1), mix."""
     pooling: str = "cls"
     """cls, mean, max, attention(num_heads=4), ... or several joined by +, or a dotted path to your own class."""
     projection: str = "none"
