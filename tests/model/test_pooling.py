@@ -184,8 +184,6 @@ def test_latent_attention_mixes_its_latents_for_each_token() -> None:
     attention["out"] = {"kernel": eye[None], "bias": np.zeros(12, np.float32)}
     wide, narrow = np.zeros((12, 48), np.float32), np.zeros((48, 12), np.float32)
     wide[:, :12], narrow[:12] = 1000 * eye, eye / 1000  # far from zero GELU passes what is positive
-    names = sorted(name for name in params if name.startswith("Dense"))
-    dense = {"bias": np.zeros(48, np.float32), "kernel": wide}, {"bias": np.zeros(12, np.float32), "kernel": narrow}
     params = {
         "latents": np.abs(latents),
         "MultiHeadDotProductAttention_0": attention,
