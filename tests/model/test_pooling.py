@@ -187,7 +187,8 @@ def test_latent_attention_mixes_its_latents_for_each_token() -> None:
     params = {
         "latents": np.abs(latents),
         "MultiHeadDotProductAttention_0": attention,
-        **dict(zip(names, dense, strict=True)),
+        "Dense_1": {"bias": np.zeros(48, np.float32), "kernel": wide},
+        "Dense_0": {"bias": np.zeros(12, np.float32), "kernel": narrow},
     }
     pooled = module.apply({"params": params}, x, tokens.mask)
     for row, n, vector in zip(x, (7, 4), pooled, strict=True):
