@@ -57,7 +57,7 @@ class Pretrained:
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
             f"from {self.source}",
             f"heads: {', '.join(heads) or 'none'}",
-            f"absent: {', '.join(head for head in self.checkpoint.layout.own_heads if head not in heads) or 'none'}",
+            f"absent: {', '.join(head for head in self.checkpoint.schema.own_heads if head not in heads) or 'none'}",
         ]
         if self.tokenizer is not None:
             parts.append(self.tokenizer.casing)
@@ -306,10 +306,10 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
     """
     if not readouts.wants_pretrained(spec):
         return reader
-    own = checkpoint.layout.projection
+    own = checkpoint.schema.projection
     if own != "tanh":
         raise InputError(
-            f"projection tanh: a classifier of {checkpoint.layout.model_type} has {own} in its place, and no weights "
+            f"projection tanh: a classifier of {checkpoint.schema.model_type} has {own} in its place, and no weights "
             "for it; use mlp, the same layer fresh"
         )
     if checkpoint.pooler is None:

@@ -91,7 +91,7 @@ def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
     if config.pooling is None and checkpoint.classifier is not None:
         if (config.layers, config.projection) != (None, None):
             raise InputError("--layers and --projection are the classifier's own; name a --pooling to leave it out")
-        readout, reader = checkpoint.layout.readout(checkpoint.config), {"projection": checkpoint.projection}
+        readout, reader = checkpoint.schema.readout(checkpoint.config), {"projection": checkpoint.projection}
         return Tuned(checkpoint, readout, reader, checkpoint.classifier, checkpoint.labels.names)
     readout, normalize = model.choose(config.pooling, config.layers, config.projection)
     return Tuned(checkpoint, readout, model.reader_params(readout), normalize=normalize)

@@ -15,7 +15,7 @@ from worlds import write_encoder, write_glue
 import bert_jax.checkpoints.architectures
 import bert_jax.model.architectures
 import experiments.tables
-from bert_jax.checkpoints.architectures import LAYOUTS
+from bert_jax.checkpoints.architectures import SCHEMAS
 from bert_jax.checkpoints.directory import load_checkpoint
 from bert_jax.evaluate import metrics
 from bert_jax.model.encoder import Encoder
@@ -130,8 +130,8 @@ def test_the_architecture_has_the_hidden_states_of_transformers(tmp_path, monkey
         place.parent.mkdir(parents=True)
         place.write_text(code, encoding="utf-8")
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
-    (layout,) = importlib.import_module("bert_jax.checkpoints.architectures.data2vec").layouts
-    monkeypatch.setitem(LAYOUTS, layout.model_type, layout)
+    (schema,) = importlib.import_module("bert_jax.checkpoints.architectures.data2vec").schemas
+    monkeypatch.setitem(SCHEMAS, schema.model_type, schema)
     sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
     config = transformers.Data2VecTextConfig(vocab_size=30, max_position_embeddings=20, initializer_range=0.3, **sizes)
     model = transformers.Data2VecTextForMaskedLM(config).eval()

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.checkpoints.architectures import layout_of
-from bert_jax.checkpoints.layout import HEADS, Layout
+from bert_jax.checkpoints.architectures import schema_of
+from bert_jax.checkpoints.schema import HEADS, Schema
 from bert_jax.checkpoints.weights import Tensors
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
@@ -49,7 +49,7 @@ class Checkpoint(NamedTuple):
     encoder: parameters of `Encoder`. pooler: {kernel, bias} of the dense layer that BERT has before its sentence heads,
     or None; {dense, norm} in ModernBERT. mlm, nsp, sop (sentence order, class 0 where in order), discriminator (of
     replaced tokens): parameters of the pretraining heads, or None. classifier: parameters of `Classifier` over the
-    layout's readout, in BERT last/cls/tanh, or None. labels: the classifier's outputs. carried: further fields of
+    schema's readout, in BERT last/cls/tanh, or None. labels: the classifier's outputs. carried: further fields of
     config.json.
     """
 
@@ -65,19 +65,19 @@ class Checkpoint(NamedTuple):
     carried: Settings = MappingProxyType({})
 
     @property
-    def layout(self) -> Layout:
+    def schema(self) -> Schema:
         """The names of its architecture."""
-        return layout_of(self.config)
+        return schema_of(self.config)
 
     @property
     def projection(self) -> Params | None:
-        """Parameters of the projection in `layout.readout`, which a sentence classifier reads; None without pooler."""
+        """Parameters of the projection in `schema.readout`, which a sentence classifier reads; None without pooler."""
         return self.pooler if self.pooler is None or "dense" in self.pooler else {"dense": self.pooler}
 
     @property
     def headless(self) -> "Checkpoint":
         """The encoder, and the pooler if its class has one, without any other head."""
-        pooler = self.pooler if "pooler" in self.layout.heads else None
+        pooler = self.pooler if "pooler" in self.schema.heads else None
         return Checkpoint(self.config, self.encoder, pooler, carried=self.carried)
 
     @property
@@ -105,9 +105,9 @@ def from_tensors(
         InputError: the tensors do not match the config; each missing, unexpected, misshapen or otherwise
             unfit one is listed.
     """
-    layout, has_classifier = layout_of(config), _has_classifier(config, tensors)
-    if has_classifier and (unused := [name for name in tensors if name.startswith(layout.unused)]):
-        pass_over(path, unused, layout)
+    schema, has_classifier = schema_of(config), _has_classifier(config, tensors)
+    if has_classifier and (unused := [name for name in tensors if name.startswith(schema.unused)]):
+        pass_over(path, unused, schema)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in unused}
     config = _with_padded_vocabulary(config, tensors)
     problems = _problems(config, tensors, labels)
@@ -119,7 +119,7 @@ def from_tensors(
         if all(problem.part != "encoder" for problem in problems):
             lines.append(f"  The encoder alone fits: {ENCODER_ALONE}")
         raise InputError("\n".join(lines))
-    names = layout.names(config, _has_classifier(config, tensors))
+    names = schema.names(config, _has_classifier(config, tensors))
     found = [(ours, tensors[theirs]) for ours, theirs in names.items() if theirs in tensors]
     tree = _unflatten({ours: _to_ours(ours, tensor.astype(np.float32)) for ours, tensor in found})
     heads: Params = {head: tree.get(head) for head in HEADS}
@@ -127,7 +127,7 @@ def from_tensors(
     return checkpoint._replace(labels=output_labels(checkpoint))
 
 
-def canonical(tensors: Tensors, path: Path, layout: Layout) -> Tensors:
+def canonical(tensors: Tensors, path: Path, schema: Schema) -> Tensors:
     """Rename tensors as in a model with heads: with "bert.", and without TensorFlow's gamma and beta.
 
     A prefix in front of the encoder's names ("module.", "model.", "bert.bert.") is removed. Names without that prefix
@@ -137,15 +137,15 @@ def canonical(tensors: Tensors, path: Path, layout: Layout) -> Tensors:
         InputError: the tensors hold several encoders.
     """
     # A tensor that every encoder has and no head has; it reveals the prefix of all names.
-    token = layout.encoder["embeddings/token"] + ".weight"
+    token = schema.encoder["embeddings/token"] + ".weight"
     roots = sorted({name.removesuffix(token) for name in tensors if f".{name}".endswith(f".{token}")})
     if len(roots) > 1:
         places = ", ".join(root or "(no prefix)" for root in roots)
         raise InputError(f"{path} holds {len(roots)} encoders ({places}); save the one to load by itself")
     root = roots[0] if roots else ""
-    is_named = f".{root}".endswith(f".{layout.prefix}")
-    prefix = root.removesuffix(layout.prefix) if is_named else root
-    own = {name.partition(".")[0] for name in layout.encoder.values()} | {"pooler"}
+    is_named = f".{root}".endswith(f".{schema.prefix}")
+    prefix = root.removesuffix(schema.prefix) if is_named else root
+    own = {name.partition(".")[0] for name in schema.encoder.values()} | {"pooler"}
     renamed = {}
     for name, tensor in tensors.items():
         inner = name.removeprefix(prefix)
@@ -154,7 +154,7 @@ def canonical(tensors: Tensors, path: Path, layout: Layout) -> Tensors:
             continue
         inner = inner.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         lacks_prefix = not is_named and inner.partition(".")[0] in own
-        renamed[layout.prefix + inner if lacks_prefix else inner] = tensor
+        renamed[schema.prefix + inner if lacks_prefix else inner] = tensor
     return renamed
 
 
@@ -167,9 +167,9 @@ class _Problem(NamedTuple):
 
 def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Problem]:
     """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, untied."""
-    layout, has_classifier = layout_of(config), _has_classifier(config, tensors)
-    table = layout.names(config, has_classifier)
-    shapes = layout.shapes(config, _num_outputs(layout, tensors, labels), has_classifier)
+    schema, has_classifier = schema_of(config), _has_classifier(config, tensors)
+    table = schema.names(config, has_classifier)
+    shapes = schema.shapes(config, _num_outputs(schema, tensors, labels), has_classifier)
     parts = {"encoder", *(ours.partition("/")[0] for ours, theirs in table.items() if theirs in tensors)}
     # The classifier reads the pooler's output; without a pooler, the same name means another network.
     parts |= {"pooler"} if "classifier" in parts else set()
@@ -177,11 +177,11 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
     order = sorted(wanted, key=wanted.__getitem__)
 
     def problem(name: str, text: str) -> _Problem:
-        return _Problem(layout.part(name, has_classifier), text)
+        return _Problem(schema.part(name, has_classifier), text)
 
     found = [problem(name, f"missing {name}") for name in order if name not in tensors]
     # Copies of tied weights, and a buffer, that some versions of transformers write, carry no information.
-    known = {*wanted, *layout.tied, f"{layout.prefix}embeddings.position_ids"}
+    known = {*wanted, *schema.tied, f"{schema.prefix}embeddings.position_ids"}
     strange = [name for name in sorted(tensors) if name not in known]
     found += [problem(name, f"unexpected {_as_saved(name)}") for name in strange]
     for name in (name for name in order if name in tensors):
@@ -191,12 +191,12 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
             found.append(problem(name, f"misshapen {name}: {tensor.shape} where the config says {shape}"))
         if not jnp.issubdtype(tensor.dtype, jnp.floating):
             found.append(problem(name, f"{tensor.dtype} in {name}: weights must be floating-point numbers"))
-    untied = [(copy, tied) for copy, tied in layout.tied.items() if _differ(tensors, copy, tied)]
+    untied = [(copy, tied) for copy, tied in schema.tied.items() if _differ(tensors, copy, tied)]
     return found + [problem(copy, f"untied {copy}: it differs from {tied}") for copy, tied in untied]
 
 
 def _has_classifier(config: BertConfig, tensors: Tensors) -> bool:
-    return f"{layout_of(config).sequence['classifier/dense']}.weight" in tensors
+    return f"{schema_of(config).sequence['classifier/dense']}.weight" in tensors
 
 
 def _as_saved(name: str) -> str:
@@ -206,22 +206,22 @@ def _as_saved(name: str) -> str:
 
 def _without_unfit_heads(config: BertConfig, tensors: Tensors, problems: list[_Problem], path: Path) -> Tensors:
     """Return the tensors of the encoder and of the heads that fit, and log the others in one line."""
-    layout, has_classifier = layout_of(config), _has_classifier(config, tensors)
+    schema, has_classifier = schema_of(config), _has_classifier(config, tensors)
     unfit = {problem.part for problem in problems} - {"encoder"}
     unfit |= {"classifier"} if "pooler" in unfit else set()
 
     def is_kept(name: str) -> bool:
-        part = layout.part(name, has_classifier)
-        return part in {"encoder", *HEADS} - unfit and not ("classifier" in unfit and layout.of_classifier(name))
+        part = schema.part(name, has_classifier)
+        return part in {"encoder", *HEADS} - unfit and not ("classifier" in unfit and schema.of_classifier(name))
 
-    pass_over(path, [name for name in tensors if not is_kept(name)], layout)
+    pass_over(path, [name for name in tensors if not is_kept(name)], schema)
     return {name: tensor for name, tensor in tensors.items() if is_kept(name)}
 
 
-def pass_over(path: Path, names: list[str], layout: Layout) -> None:
+def pass_over(path: Path, names: list[str], schema: Schema) -> None:
     """Log in one line the tensors that are skipped because they are not part of the encoder."""
     saved = (name.removeprefix(_OUTSIDE) for name in names)
-    deep = (layout.prefix, "cls.")
+    deep = (schema.prefix, "cls.")
     groups = sorted({".".join(name.split(".")[: 2 if name.startswith(deep) else 1]) for name in saved})
     shown = ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
     if names:
@@ -238,24 +238,24 @@ def output_labels(checkpoint: Checkpoint) -> Labels:
 
 def to_tensors(checkpoint: Checkpoint) -> Tensors:
     """Inverse of `from_tensors`, with the names of the class of `transformers` that has the same heads."""
-    layout, parts = checkpoint.layout, {part: getattr(checkpoint, part) for part in ("encoder", *checkpoint.heads)}
-    table = layout.names(checkpoint.config, checkpoint.classifier is not None)
+    schema, parts = checkpoint.schema, {part: getattr(checkpoint, part) for part in ("encoder", *checkpoint.heads)}
+    table = schema.names(checkpoint.config, checkpoint.classifier is not None)
     tensors = {table[ours]: _to_theirs(ours, np.asarray(value)) for ours, value in _flatten(parts)}
     if set(checkpoint.heads) <= {"pooler"}:  # such a model is the encoder itself
-        return {name.removeprefix(layout.prefix): tensor for name, tensor in tensors.items()}
+        return {name.removeprefix(schema.prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 
 def _with_padded_vocabulary(config: BertConfig, tensors: Tensors) -> BertConfig:
-    layout = layout_of(config)
-    name = f"{layout.prefix}{layout.encoder['embeddings/token']}.weight"
+    schema = schema_of(config)
+    name = f"{schema.prefix}{schema.encoder['embeddings/token']}.weight"
     rows = len(np.atleast_1d(tensors.get(name, ())))
     is_padding = rows % 8 == 0 and 0 < rows - config.vocab_size < 128
     return dataclasses.replace(config, vocab_size=rows) if is_padding else config
 
 
-def _num_outputs(layout: Layout, tensors: Tensors, labels: Labels) -> int:
-    weight = tensors.get(f"{layout.sequence['classifier/dense']}.weight", ())
+def _num_outputs(schema: Schema, tensors: Tensors, labels: Labels) -> int:
+    weight = tensors.get(f"{schema.sequence['classifier/dense']}.weight", ())
     return len(labels.names or np.atleast_1d(weight))
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from safetensors.numpy import save_file
 
-from bert_jax.checkpoints.architectures import layout_of
+from bert_jax.checkpoints.architectures import schema_of
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
@@ -211,8 +211,8 @@ def _resized(rows: np.ndarray, used: int, size: int, fill: float) -> np.ndarray:
 
 
 def _why_not_huggingface(readout: ReadoutConfig, config: BertConfig) -> str | None:
-    layout = layout_of(config)
-    name, own = f"{layout.stem}ForSequenceClassification", layout.readout(config)
+    schema = schema_of(config)
+    name, own = f"{schema.stem}ForSequenceClassification", schema.readout(config)
     poolings = ("cls", "mean") if hasattr(config, "classifier_pooling") else (own.pooling,)
     found = [_pooling(term) for term in parse_sum(readout.pooling)]
     if len(found) > 1 or found[0] not in poolings:
@@ -252,7 +252,7 @@ def _layers(readout: ReadoutConfig, config: BertConfig) -> tuple[np.ndarray | No
         raise InputError(f"layers {readout.layers} cannot be saved: sentence-transformers can average layers, not more")
     times = Counter(index % count for index in indices)
     is_last = set(times) == {config.num_layers}
-    if name != "mix" and len(times) == 1 and 0 not in times and (is_last or layout_of(config).can_be_cut(config)):
+    if name != "mix" and len(times) == 1 and 0 not in times and (is_last or schema_of(config).can_be_cut(config)):
         return None, next(iter(times))
     if name == "mix" and max(times.values()) > 1:
         raise InputError(f"layers {readout.layers} cannot be saved: it has a layer twice")

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from bert_jax.checkpoints.architectures import LAYOUTS, layout_of
+from bert_jax.checkpoints.architectures import SCHEMAS, schema_of
 from bert_jax.checkpoints.checkpoint import (
     ENCODER_ALONE,
     Checkpoint,
@@ -21,7 +21,7 @@ from bert_jax.checkpoints.checkpoint import (
     pass_over,
     to_tensors,
 )
-from bert_jax.checkpoints.layout import Layout
+from bert_jax.checkpoints.schema import Schema
 from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
 from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
@@ -65,7 +65,7 @@ def read_config(folder: Path) -> BertConfig:
     Raises:
         InputError: the file is missing or unreadable, or describes an architecture that cannot be loaded.
     """
-    return parse_config(config_file(folder), _ACTIVATIONS, LAYOUTS)
+    return parse_config(config_file(folder), _ACTIVATIONS, SCHEMAS)
 
 
 def config_file(folder: Path) -> Path:
@@ -80,41 +80,41 @@ def config_file(folder: Path) -> Path:
     return found[0]
 
 
-def parse_config(path: Path, activations: Mapping[str, str], layouts: Mapping[str, Layout]) -> BertConfig:
+def parse_config(path: Path, activations: Mapping[str, str], schemas: Mapping[str, Schema]) -> BertConfig:
     """Parse the architecture in a config file.
 
     Args:
         path: the file.
         activations: its hidden_act -> our activation.
-        layouts: its model_type -> our names, for those that can be loaded.
+        schemas: its model_type -> our names, for those that can be loaded.
     """
     raw = JsonObject.read(path)
     kind = raw.field("model_type", str, None) or "bert"
-    if kind not in layouts:
+    if kind not in schemas:
         needed = f"; {kind} would need {_MISSING_FEATURES[kind]}" if kind in _MISSING_FEATURES else ""
-        raise InputError(f"{path}: model_type is {shorten(kind)!r}; {_or(layouts)} can be loaded{needed}")
-    layout = layouts[kind]
+        raise InputError(f"{path}: model_type is {shorten(kind)!r}; {_or(schemas)} can be loaded{needed}")
+    schema = schemas[kind]
     positions = raw.field("position_embedding_type", str, None) or "absolute"
     if positions != "absolute":
         raise InputError(f"{path}: position_embedding_type {shorten(positions)!r} is not supported")
-    for name, value in layout.fixed.items():
+    for name, value in schema.fixed.items():
         if raw.content.get(name, value) != value:
             found = shorten(json.dumps(raw.content[name]))
             raise InputError(f"{path}: {name} {found} is not supported; only {json.dumps(value)} is")
-    fields = [field for field in dataclasses.fields(layout.config) if field.name in layout.fields]
-    values = {field.name: _value(raw, field, layout.fields[field.name]) for field in fields}
-    activation = raw.field(layout.fields["activation"], str, _HIDDEN_ACTS[layout.config.activation])
+    fields = [field for field in dataclasses.fields(schema.config) if field.name in schema.fields]
+    values = {field.name: _value(raw, field, schema.fields[field.name]) for field in fields}
+    activation = raw.field(schema.fields["activation"], str, _HIDDEN_ACTS[schema.config.activation])
     if activation not in activations:
         known = ", ".join(activations)
-        raise InputError(f"{path}: {layout.fields['activation']} {shorten(activation)!r} is not one of {known}")
+        raise InputError(f"{path}: {schema.fields['activation']} {shorten(activation)!r} is not one of {known}")
     try:
-        return layout.config(**layout.read(raw, values | {"activation": activations[activation]}))
+        return schema.config(**schema.read(raw, values | {"activation": activations[activation]}))
     except InputError as error:
         raise InputError(f"{path}: {error}".replace(f"{path}: {path}: ", f"{path}: ")) from error
 
 
-def _or(layouts: Mapping[str, Layout]) -> str:
-    *names, last = map(repr, layouts)
+def _or(schemas: Mapping[str, Schema]) -> str:
+    *names, last = map(repr, schemas)
     return f"{', '.join(names)} and {last}" if names else f"only {last}"
 
 
@@ -138,54 +138,54 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
             missing, unexpected and misshapen one is listed.
     """
     config, raw = read_config(folder), JsonObject.read(config_file(folder))
-    layout = layout_of(config)
-    strange = [name for name in raw.strings("architectures") if name not in _classes(layout)]
+    schema = schema_of(config)
+    strange = [name for name in raw.strings("architectures") if name not in _classes(schema)]
     weights = find_weights(folder)
     if weights is None:
         raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards")
     saved = read_weights(weights)
-    _check_architecture(raw.path, saved, layout)
-    tensors = canonical(saved, weights, layout)
-    classifier = [name for name in tensors if layout.of_classifier(name)]
-    labels, reason = _read_labels(raw, tensors, layout) if classifier else (Labels(), None)
+    _check_architecture(raw.path, saved, schema)
+    tensors = canonical(saved, weights, schema)
+    classifier = [name for name in tensors if schema.of_classifier(name)]
+    labels, reason = _read_labels(raw, tensors, schema) if classifier else (Labels(), None)
     if reason and not encoder_only:
         raise InputError(f"{reason}. Its encoder alone: {ENCODER_ALONE}")
     if reason:
-        pass_over(weights, classifier, layout)
+        pass_over(weights, classifier, schema)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in classifier}
     try:
         checkpoint = from_tensors(config, tensors, weights, labels, encoder_only)
     except InputError as error:
         if not strange:
             raise
-        known = ", ".join(_classes(layout))
+        known = ", ".join(_classes(schema))
         raise InputError(f"{error}\n  The config says {', '.join(strange)}; known are {known}") from error
-    return checkpoint._replace(carried=_carried(raw, layout))
+    return checkpoint._replace(carried=_carried(raw, schema))
 
 
-def _classes(layout: Layout) -> list[str]:
+def _classes(schema: Schema) -> list[str]:
     """Classes whose heads are all supported."""
-    return [layout.stem + end for end in layout.classes]
+    return [schema.stem + end for end in schema.classes]
 
 
-def _check_architecture(path: Path, tensors: Tensors, layout: Layout) -> None:
+def _check_architecture(path: Path, tensors: Tensors, schema: Schema) -> None:
     """Refuse the weights of other architectures, which a config need not name."""
-    others = {other.prefix.removesuffix("."): other.model_type for other in reversed(LAYOUTS.values())}
-    usual = {"model", layout.prefix.removesuffix(".")}
+    others = {other.prefix.removesuffix("."): other.model_type for other in reversed(SCHEMAS.values())}
+    usual = {"model", schema.prefix.removesuffix(".")}
     found = {part for name in tensors for part in name.split(".")} - usual
     for kind in sorted(found & set(_MISSING_FEATURES)):
         needed = _MISSING_FEATURES[kind]
         raise InputError(f"{path.parent} holds a {kind} encoder, which cannot be loaded; it would need {needed}")
     for prefix in sorted(found & set(others)):
         raise InputError(
-            f"{path.parent} holds a {others[prefix]}, and its config.json describes a {layout.model_type}: "
+            f"{path.parent} holds a {others[prefix]}, and its config.json describes a {schema.model_type}: "
             f'write "model_type": "{others[prefix]}" into it if the other fields are right'
         )
 
 
-def _read_labels(raw: JsonObject, tensors: Tensors, layout: Layout) -> tuple[Labels, str | None]:
+def _read_labels(raw: JsonObject, tensors: Tensors, schema: Schema) -> tuple[Labels, str | None]:
     """Return a classifier's labels, or the reason why it cannot be loaded as a sentence classifier."""
-    if reason := _why_no_sentence_classifier(raw, tensors, layout):
+    if reason := _why_no_sentence_classifier(raw, tensors, schema):
         return Labels(), f"{raw.path} {reason}"
     try:
         return _labels(raw), None
@@ -193,7 +193,7 @@ def _read_labels(raw: JsonObject, tensors: Tensors, layout: Layout) -> tuple[Lab
         return Labels(), str(error)
 
 
-def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors, layout: Layout) -> str | None:
+def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors, schema: Schema) -> str | None:
     """Return evidence that a `classifier` is not that of BertForSequenceClassification; None if it may be.
 
     BertForTokenClassification has the same tensor names. It has no pooler (older versions had an unused one), and its
@@ -201,15 +201,15 @@ def _why_no_sentence_classifier(raw: JsonObject, tensors: Tensors, layout: Layou
     """
     names = raw.strings("architectures")
     for name in names:
-        if (purpose := _OTHER_CLASSIFIERS.get(name.removeprefix(layout.stem))) is not None:
+        if (purpose := _OTHER_CLASSIFIERS.get(name.removeprefix(schema.stem))) is not None:
             return f"describes a {name}, whose classifier {purpose} and not sentences"
-    if f"{layout.stem}ForSequenceClassification" in names:
+    if f"{schema.stem}ForSequenceClassification" in names:
         return None
-    if names and not set(names) & set(_classes(layout)):
+    if names and not set(names) & set(_classes(schema)):
         return f"describes a {shorten(names[0])}, which is unknown: its classifier may not read the pooled [CLS]"
-    pooler = layout.sequence.get("pooler") or layout.sequence["pooler/dense"]
+    pooler = schema.sequence.get("pooler") or schema.sequence["pooler/dense"]
     if not any(name.startswith(pooler) for name in tensors):
-        token_class = f"{layout.stem}ForTokenClassification"
+        token_class = f"{schema.stem}ForTokenClassification"
         return f"names no class for its classifier, and without a pooler it is one of tokens ({token_class})"
     tags = [name for name in map(str, raw.section("id2label").content.values()) if re.fullmatch("[BIELSU]-.+", name)]
     if tags:
@@ -232,11 +232,11 @@ def _labels(raw: JsonObject) -> Labels:
     return Labels(tuple(names), raw.field("problem_type", str, None))
 
 
-def _carried(raw: JsonObject, layout: Layout) -> Json:
+def _carried(raw: JsonObject, schema: Schema) -> Json:
     """Read the fields that are only written back; all may be null."""
     return {
         name: None if raw.content.get(name, default) is None else raw.field(name, kind, default)
-        for name, (kind, default) in layout.carried.items()
+        for name, (kind, default) in schema.carried.items()
     }
 
 
@@ -249,12 +249,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
         settings: further fields for config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    layout, config = checkpoint.layout, checkpoint.config
-    raw: Json = {theirs: getattr(config, ours) for ours, theirs in layout.fields.items()}
-    raw[layout.fields["activation"]] = _HIDDEN_ACTS[config.activation]
-    raw = layout.write(config, raw) | dict(layout.fixed)
-    raw |= {"model_type": layout.model_type, "architectures": [layout.class_of(checkpoint.heads)]}
-    raw |= {name: default for name, (_, default) in layout.carried.items()} | dict(checkpoint.carried)
+    schema, config = checkpoint.schema, checkpoint.config
+    raw: Json = {theirs: getattr(config, ours) for ours, theirs in schema.fields.items()}
+    raw[schema.fields["activation"]] = _HIDDEN_ACTS[config.activation]
+    raw = schema.write(config, raw) | dict(schema.fixed)
+    raw |= {"model_type": schema.model_type, "architectures": [schema.class_of(checkpoint.heads)]}
+    raw |= {name: default for name, (_, default) in schema.carried.items()} | dict(checkpoint.carried)
     names, problem_type = output_labels(checkpoint)
     if names:
         raw["id2label"] = {str(n): name for n, name in enumerate(names)}

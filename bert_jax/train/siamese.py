@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bert_jax.checkpoints.architectures import layout_of
+from bert_jax.checkpoints.architectures import schema_of
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
 from bert_jax.data.batching import Plan, choose_buckets
 from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batch, pair_batches
@@ -189,7 +189,7 @@ def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConf
 def has_projection(readout: ReadoutConfig, bert: BertConfig) -> bool:
     """True if the projection has the form of BERT's pooler, trained or fresh, and the architecture has that, too."""
     name, _, settings = parse_spec(readout.projection)
-    return "pooler" in layout_of(bert).heads and name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
+    return "pooler" in schema_of(bert).heads and name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
 
 
 def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:

@@ -136,7 +136,7 @@ def test_logits_of_sentence_classifiers(kind: str, n: int, tmp_path: Path) -> No
         "reader": {"projection": checkpoint.projection},
         "classifier": checkpoint.classifier,
     }
-    network = SequenceClassifier(checkpoint.config, checkpoint.layout.readout(checkpoint.config), 3)
+    network = SequenceClassifier(checkpoint.config, checkpoint.schema.readout(checkpoint.config), 3)
     logits = jax.jit(lambda params: network.apply({"params": params}, tokens))(params)
     expected = theirs(model, tokens).logits.numpy()
     assert np.abs(expected).max() > 0.5

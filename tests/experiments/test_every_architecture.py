@@ -8,7 +8,7 @@ from subwords import write_tokenizer
 from worlds import WORDS, write_glue
 
 import bert_jax
-from bert_jax.checkpoints.architectures import LAYOUTS
+from bert_jax.checkpoints.architectures import SCHEMAS
 from bert_jax.config import ReadoutConfig
 from bert_jax.study.store import read_predictions, read_rows
 from experiments import ablate_pooling, convert, finetune
@@ -26,7 +26,7 @@ MORE = {
     "modernbert": SIZES | {"local_attention": 4, "bos_token_id": 2, "eos_token_id": 3},
 }
 SMALL = "--finetune.epochs 1 --finetune.batch-size 8 --finetune.num-buckets 1 --finetune.max-length 32".split()
-KINDS = [kind for kind in LAYOUTS if kind != "bert"]
+KINDS = [kind for kind in SCHEMAS if kind != "bert"]
 EVERY = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -45,7 +45,7 @@ def write(folder: Path, kind: str) -> Path:
         size = len(WORDS)
     else:
         size = write_tokenizer(folder, kind)
-    pad = 1 if LAYOUTS[kind].prefix == "roberta." else 0
+    pad = 1 if SCHEMAS[kind].prefix == "roberta." else 0
     settings = {"vocab_size": size, "max_position_embeddings": 40, "pad_token_id": pad, "initializer_range": 0.3}
     config = transformers.AutoConfig.for_model(kind, **settings, **MORE.get(kind, SIZES))
     transformers.AutoModel.from_config(config).save_pretrained(folder)
@@ -56,7 +56,7 @@ def write(folder: Path, kind: str) -> Path:
 def test_vectors_are_the_same_after_saving_and_in_sentence_transformers(kind: str, tmp_path: Path) -> None:
     library = pytest.importorskip("sentence_transformers", reason="needs pip install '.[parity]'")
     bert = bert_jax.load(write(tmp_path / "model", kind))
-    assert kind in LAYOUTS and bert.checkpoint.layout.model_type == kind
+    assert kind in SCHEMAS and bert.checkpoint.schema.model_type == kind
     bert.save(tmp_path / "saved")
     saved = bert_jax.load(tmp_path / "saved")
     for number, (pooling, layers) in enumerate([("cls + mean", "last"), ("max", "avg(1,-1)"), ("mean", "1")]):
@@ -97,7 +97,7 @@ def test_a_classifier_of_its_own_form_opens_in_transformers(kind: str, glue: Pat
     import torch
 
     model = write(tmp_path / "model", kind)
-    readout = LAYOUTS[kind].readout(bert_jax.load(model).config)
+    readout = SCHEMAS[kind].readout(bert_jax.load(model).config)
     projection = "mlp" if readout.projection == "tanh" else readout.projection
     flags = ["--encoder", model, "--glue-dir", glue, "--task", "mrpc", "--out", tmp_path / "out", "--pooling", "cls"]
     flags += [
@@ -128,4 +128,4 @@ def test_the_trained_pooler_is_asked_for_where_there_is_one(tmp_path: Path) -> N
     assert roberta.embed(TEXTS, "cls", projection="tanh").shape == (4, 16)
     with pytest.raises(bert_jax.InputError, match=r"a classifier of electra has mlp\(activation='gelu'\) in its place"):
         electra.embed(TEXTS, "cls", projection="tanh")
-    assert LAYOUTS["modernbert"].readout(electra.config) == ReadoutConfig("last", "cls", "head")
+    assert SCHEMAS["modernbert"].readout(electra.config) == ReadoutConfig("last", "cls", "head")

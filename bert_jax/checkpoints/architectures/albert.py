@@ -1,6 +1,6 @@
 """ALBERT in the names of `transformers`."""
 
-from bert_jax.checkpoints.layout import EMBEDDINGS, FIELDS, Layout, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, Schema, in_blocks
 from bert_jax.config import BertConfig
 from bert_jax.model.architectures.albert import AlbertConfig
 
@@ -27,8 +27,8 @@ def _can_be_cut(config: BertConfig) -> bool:
     return isinstance(config, AlbertConfig) and config.num_groups == 1
 
 
-layouts = (
-    Layout(
+schemas = (
+    Schema(
         model_type="albert",
         config=AlbertConfig,
         prefix="albert.",

@@ -1,6 +1,6 @@
 """BERT (arXiv 1810.04805) in the names of `transformers`."""
 
-from bert_jax.checkpoints.layout import EMBEDDINGS, Layout, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, Schema, in_blocks
 from bert_jax.config import BertConfig
 
 _HEADS = {
@@ -11,8 +11,8 @@ _HEADS = {
     "nsp/dense": "cls.seq_relationship",
 }
 
-layouts = (
-    Layout(
+schemas = (
+    Schema(
         model_type="bert",
         config=BertConfig,
         prefix="bert.",

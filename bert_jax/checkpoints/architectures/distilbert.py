@@ -1,6 +1,6 @@
 """DistilBERT in the names of `transformers`."""
 
-from bert_jax.checkpoints.layout import EMBEDDINGS, FIELDS, Layout, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, Schema, in_blocks
 from bert_jax.model.architectures.distilbert import DistilBertConfig
 
 _BLOCK = {
@@ -25,8 +25,8 @@ _RENAMED = {
 }
 _ABSENT = ("num_segments", "layer_norm_eps", "causal")
 
-layouts = (
-    Layout(
+schemas = (
+    Schema(
         model_type="distilbert",
         config=DistilBertConfig,
         prefix="distilbert.",

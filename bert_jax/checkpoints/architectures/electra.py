@@ -1,6 +1,6 @@
 """ELECTRA's generator and discriminator in the names of `transformers`."""
 
-from bert_jax.checkpoints.layout import EMBEDDINGS, FIELDS, Layout, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, Schema, in_blocks
 from bert_jax.model.architectures.electra import ElectraConfig
 
 _HEADS = {
@@ -11,8 +11,8 @@ _HEADS = {
     "discriminator/prediction": "discriminator_predictions.dense_prediction",
 }
 
-layouts = (
-    Layout(
+schemas = (
+    Schema(
         model_type="electra",
         config=ElectraConfig,
         prefix="electra.",

@@ -1,6 +1,6 @@
 """ModernBERT in the names of `transformers`."""
 
-from bert_jax.checkpoints.layout import FIELDS, Layout, in_blocks
+from bert_jax.checkpoints.schema import FIELDS, Schema, in_blocks
 from bert_jax.config import BertConfig, require
 from bert_jax.errors import InputError
 from bert_jax.files import Json
@@ -62,8 +62,8 @@ def _write(config: BertConfig, fields: Json) -> Json:
     }
 
 
-layouts = (
-    Layout(
+schemas = (
+    Schema(
         model_type="modernbert",
         config=ModernBertConfig,
         prefix="model.",

@@ -1,6 +1,6 @@
 """RoBERTa, XLM-RoBERTa and CamemBERT in the names of `transformers`, which differ in those of their classes only."""
 
-from bert_jax.checkpoints.layout import EMBEDDINGS, FIELDS, Layout, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, Schema, in_blocks
 from bert_jax.config import BertConfig
 from bert_jax.files import Json
 from bert_jax.json_object import JsonObject
@@ -19,9 +19,9 @@ def _write(config: BertConfig, fields: Json) -> Json:
     return fields | {"max_position_embeddings": config.max_length + config.pad_id + 1}
 
 
-def roberta_layout(model_type: str, stem: str, config: type[BertConfig], prefix: str = "roberta.") -> Layout:
-    """The layout of an encoder of RoBERTa's form."""
-    return Layout(
+def roberta_schema(model_type: str, stem: str, config: type[BertConfig], prefix: str = "roberta.") -> Schema:
+    """The schema of an encoder of RoBERTa's form."""
+    return Schema(
         model_type=model_type,
         config=config,
         prefix=prefix,
@@ -48,8 +48,8 @@ def roberta_layout(model_type: str, stem: str, config: type[BertConfig], prefix:
     )
 
 
-layouts = (
-    roberta_layout("roberta", "Roberta", RobertaConfig),
-    roberta_layout("xlm-roberta", "XLMRoberta", XlmRobertaConfig),
-    roberta_layout("camembert", "Camembert", CamembertConfig),
+schemas = (
+    roberta_schema("roberta", "Roberta", RobertaConfig),
+    roberta_schema("xlm-roberta", "XLMRoberta", XlmRobertaConfig),
+    roberta_schema("camembert", "Camembert", CamembertConfig),
 )

@@ -1,4 +1,4 @@
-"""Layouts: under which names `transformers` stores the weights and settings of an architecture."""
+"""Schemas: under which names `transformers` stores the weights and settings of an architecture."""
 
 import dataclasses
 import re
@@ -70,7 +70,7 @@ def _as_is(config: BertConfig, fields: Json) -> Json:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Schema:
     """The names of an architecture. Names of tensors are canonical: with the prefix of the encoder.
 
     Modules are written as our path -> their name; those that a config has no parameters for are left out.
