@@ -138,7 +138,7 @@ def _byte_level(source: Source) -> tokenizers.Tokenizer:
     else:
         model = _model(source, "BPE")
         vocabulary = model["vocab"]
-        merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+        merges = [_merge(merge) for merge in model["merges"]]
     tokenizer = tokenizers.Tokenizer(
         models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="")
     )
@@ -147,8 +147,20 @@ def _byte_level(source: Source) -> tokenizers.Tokenizer:
     return tokenizer
 
 
+def _merge(merge: str | list[str]) -> tuple[str, str]:
+    """The two parts of a merge, between which older files have a space."""
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right
+
+
+def _numbered(tokenizer: tokenizers.Tokenizer, text: str) -> tuple[str, int]:
+    number = tokenizer.token_to_id(text)
+    assert number is not None, "special tokens are added before"
+    return text, number
+
+
 def _roberta_template(tokenizer: tokenizers.Tokenizer, source: Source) -> processors.PostProcessor:
-    sep, cls = ((text, tokenizer.token_to_id(text)) for text in map(source.token, ("sep_token", "cls_token")))
+    sep, cls = (_numbered(tokenizer, source.token(name)) for name in ("sep_token", "cls_token"))
     return processors.RobertaProcessing(sep, cls)
 
 
@@ -187,7 +199,7 @@ def _camembert(source: Source) -> tokenizers.Tokenizer:
 
 
 def _albert(source: Source) -> tokenizers.Tokenizer:
-    steps = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not source.flag("keep_accents", False):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
     if source.flag("do_lower_case", True):
@@ -200,7 +212,7 @@ def _between_ends(tokenizer: tokenizers.Tokenizer, source: Source) -> processors
     return processors.TemplateProcessing(
         single=[bos, "$A", eos],
         pair=[bos, "$A", eos, eos, "$B", eos],
-        special_tokens=[(text, tokenizer.token_to_id(text)) for text in (bos, eos)],
+        special_tokens=[_numbered(tokenizer, text) for text in (bos, eos)],
     )
 
 
@@ -210,13 +222,13 @@ def _albert_template(tokenizer: tokenizers.Tokenizer, source: Source) -> process
         if source.settings.get(name) is not None:
             raise InputError(f"{source.file.with_name(CONFIG)}: {name} is not supported; leave it out")
     if source.content.get("post_processor"):
-        library = tokenizers.Tokenizer.from_str(json.dumps(source.content))
-        return library.post_processor
-    cls, sep = source.token("cls_token"), source.token("sep_token")
+        found: processors.PostProcessor = tokenizers.Tokenizer.from_str(json.dumps(source.content)).post_processor
+        return found
+    cls, sep = (_numbered(tokenizer, source.token(name))[1] for name in ("cls_token", "sep_token"))
     return processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", tokenizer.token_to_id(cls)), ("[SEP]", tokenizer.token_to_id(sep))],
+        special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
     )
 
 

@@ -107,7 +107,7 @@ class LibraryTokenizer(_Assembling):
         ids = {name: tokenizer.token_to_id(name) for name in names}
         if missing := [name for name, id_ in ids.items() if id_ is None]:
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
-        self.special = SpecialIds(*(tokenizer.token_to_id(name) for name in names))
+        self.special = SpecialIds(*(ids[name] or 0 for name in names))
         self.template = template or Template.of_bert(self.special)
         self.tokenizer, self.names, self.casing = tokenizer, tuple(names), casing
         self.tokenizer.no_padding()

@@ -317,8 +317,6 @@ def _with_template(file: Path, tokenizer: tokenizers.Tokenizer, casing: str, add
     tokenizer.no_truncation()
     template = read_template(tokenizer, file)
     names = dict(zip(NAMES, special_names(added), strict=True))
-    names |= {
-        "cls_token": tokenizer.id_to_token(template.start[0]),
-        "sep_token": tokenizer.id_to_token(template.end[0]),
-    }
+    ends = {"cls_token": template.start[0], "sep_token": template.end[0]}
+    names |= {name: str(tokenizer.id_to_token(id_)) for name, id_ in ends.items()}
     return Parts(tokenizer, tuple(names.values()), casing, template)

@@ -126,8 +126,8 @@ class ModernBertBlock(nn.Module):
         x = (x[:, :1] if first_only else x) + Dropout(c.attention_dropout)(attended, train)
         normed = layer_norm(c, "output_norm", use_bias=False)(x)
         hidden, gate = jnp.split(dense(c, 2 * c.intermediate_size, "intermediate", use_bias=False)(normed), 2, -1)
-        hidden = Dropout(c.dropout)(ACTIVATIONS[c.activation](hidden) * gate, train)
-        x = x + dense(c, c.hidden_size, "output", use_bias=False)(hidden)
+        gated = Dropout(c.dropout)(ACTIVATIONS[c.activation](hidden) * gate, train)
+        x = x + dense(c, c.hidden_size, "output", use_bias=False)(gated)
         return x
 
 
