@@ -39,8 +39,6 @@ _ACTIVATIONS = {
     "relu": "relu",
 }
 """`hidden_act` of `transformers` -> our activation."""
-_HIDDEN_ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
-"""Our activation -> `hidden_act` to write."""
 
 _LARGEST = {"num_layers": 1_000, "hidden_size": 100_000}
 """Limits above which a config counts as damaged, checked before allocating memory; 2^31 - 1 for other fields."""
@@ -103,7 +101,7 @@ def parse_config(path: Path, activations: Mapping[str, str], schemas: Mapping[st
             raise InputError(f"{path}: {name} {found} is not supported; only {json.dumps(value)} is")
     fields = [field for field in dataclasses.fields(schema.config) if field.name in schema.fields]
     values = {field.name: _value(raw, field, schema.fields[field.name]) for field in fields}
-    activation = raw.field(schema.fields["activation"], str, _HIDDEN_ACTS[schema.config.activation])
+    activation = raw.field(schema.fields["activation"], str, schema.hidden_acts[schema.config.activation])
     if activation not in activations:
         known = ", ".join(activations)
         raise InputError(f"{path}: {schema.fields['activation']} {shorten(activation)!r} is not one of {known}")
@@ -251,7 +249,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
     folder.mkdir(parents=True, exist_ok=True)
     schema, config = checkpoint.schema, checkpoint.config
     raw: Json = {theirs: getattr(config, ours) for ours, theirs in schema.fields.items()}
-    raw[schema.fields["activation"]] = _HIDDEN_ACTS[config.activation]
+    raw[schema.fields["activation"]] = schema.hidden_acts[config.activation]
     raw = schema.write(config, raw) | dict(schema.fixed)
     raw |= {"model_type": schema.model_type, "architectures": [schema.class_of(checkpoint.heads)]}
     raw |= {name: default for name, (_, default) in schema.carried.items()} | dict(checkpoint.carried)

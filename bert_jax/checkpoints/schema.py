@@ -52,6 +52,10 @@ FIELDS = {
 """Our field of a config -> theirs, as most architectures call them."""
 
 
+HIDDEN_ACTS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+"""Our activation -> `hidden_act` to write, in most architectures."""
+
+
 def in_blocks(pattern: str, block: Mapping[str, str] = BLOCK) -> dict[str, str]:
     """Names of the modules of every block: `{n}` stands for its number.
 
@@ -99,6 +103,8 @@ class Schema:
     """Beginning of the names that a model with a sentence classifier may hold without using them."""
     fields: Mapping[str, str] = dataclasses.field(default_factory=lambda: FIELDS)
     """Our field of the config -> theirs."""
+    hidden_acts: Mapping[str, str] = dataclasses.field(default_factory=lambda: HIDDEN_ACTS)
+    """Our activation -> theirs."""
     fixed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     """Field of config.json -> the only value that is supported, which is also the default."""
     carried: Mapping[str, tuple[type, Any]] = dataclasses.field(default_factory=dict)

@@ -1,6 +1,6 @@
 """ALBERT in the names of `transformers`."""
 
-from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, Schema, in_blocks
+from bert_jax.checkpoints.schema import EMBEDDINGS, FIELDS, HIDDEN_ACTS, Schema, in_blocks
 from bert_jax.config import BertConfig
 from bert_jax.model.architectures.albert import AlbertConfig
 
@@ -56,6 +56,7 @@ schemas = (
         },
         fields={ours: theirs for ours, theirs in FIELDS.items() if ours != "causal"}
         | {"embedding_size": "embedding_size", "num_groups": "num_hidden_groups"},
+        hidden_acts=HIDDEN_ACTS | {"gelu_tanh": "gelu_new"},
         fixed={"inner_group_num": 1},
         carried={
             "pad_token_id": (int, 0),
