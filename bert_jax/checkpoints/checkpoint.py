@@ -4,7 +4,6 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -39,8 +38,8 @@ class Labels(NamedTuple):
 
 
 Carried = Json
-"""Fields of a config.json that have no effect here and are written back unchanged; absent ones have the defaults of
-`transformers`, whose fine-tuning applies classifier_dropout to the classifier's input."""
+"""Fields of a config.json that have no effect here and are written back unchanged, without those that have the default
+of `transformers`. Its fine-tuning applies classifier_dropout to the classifier's input."""
 
 
 class Checkpoint(NamedTuple):
@@ -62,7 +61,7 @@ class Checkpoint(NamedTuple):
     discriminator: Params | None = None
     classifier: Params | None = None
     labels: Labels = Labels()
-    carried: Settings = MappingProxyType({})
+    carried: Settings = {}
 
     @property
     def schema(self) -> Schema:

@@ -231,11 +231,12 @@ def _labels(raw: JsonObject) -> Labels:
 
 
 def _carried(raw: JsonObject, schema: Schema) -> Json:
-    """Read the fields that are only written back; all may be null."""
-    return {
+    """Read the fields that are only written back and are not the default; all may be null."""
+    found = {
         name: None if raw.content.get(name, default) is None else raw.field(name, kind, default)
         for name, (kind, default) in schema.carried.items()
     }
+    return {name: value for name, value in found.items() if value != schema.carried[name][1]}
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | None = None) -> None:
