@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from bert_jax.evaluate.metrics import pearson
-from bert_jax.types import Array
+from bert_jax.types import Array, Tree
 
 BINS = np.arange(1, 6)
 BATCH_SIZE, EPOCHS, MAX_EPOCHS, PATIENCE = 64, 50, 1000, 3
@@ -98,7 +98,7 @@ def _train(x: Array, wanted: Array, batches: Array, state: _State) -> _State:
         there = (rows >= 0)[:, None]
         return jnp.sum(errors**2 * there) / (there.sum() * len(BINS))
 
-    def step(state: _State, rows: Array) -> tuple[_State, None]:
+    def step(state: _State, rows: Tree) -> tuple[_State, None]:
         gradient, number = jax.grad(loss)(state.head, rows), state.step + 1
         mean = DECAY[0] * state.mean + (1 - DECAY[0]) * gradient
         square = DECAY[1] * state.square + (1 - DECAY[1]) * gradient**2

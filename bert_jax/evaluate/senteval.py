@@ -124,7 +124,7 @@ def _choose(x: np.ndarray, labels: np.ndarray, folds: Sequence[_Fold], grid: Seq
     return grid[int(np.argmax(np.round(100 * np.mean(right, 1), 2)))]
 
 
-def _fit(x: np.ndarray, labels: np.ndarray, c: float) -> Any:
+def _fit(x: np.ndarray, labels: np.ndarray, c: float) -> LogisticRegression:
     return LogisticRegression(C=c).fit(x, labels)
 
 

@@ -151,7 +151,7 @@ def test_every_protocol_is_offered_and_the_other_way_round():
 
 
 def test_values_of_c_are_refused_where_the_protocol_has_its_own():
-    with pytest.raises(InputError, match="c_values: protocol senteval has values of its own; leave them out, or"):
+    with pytest.raises(InputError, match="c_values: protocol senteval has its own; leave them out, or"):
         ProbeConfig(protocol="senteval", c_values=(1.0,))
 
 

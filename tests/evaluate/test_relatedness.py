@@ -11,7 +11,7 @@ from bert_jax.evaluate.relatedness import predict_relatedness, targets
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(330, 8)).astype(np.float32)
 SCORES = np.clip(3 + X[:, 0] + X[:, 1] * X[:, 2] / 3 + 0.3 * RNG.normal(size=330), 1, 5)
-TRAIN, HELD, TEST = slice(0, 150), slice(150, 230), slice(230, 330)
+TRAIN, HELD, TEST = range(150), range(150, 230), range(230, 330)
 
 
 def by_torch(seed, epochs, most):

@@ -1,4 +1,6 @@
-"""Protocol senteval beside a plain loop over scikit-learn for each kind of evaluation, with SentEval's grids and folds."""
+"""Protocol senteval beside a plain loop over scikit-learn, with SentEval's grids and folds, for each kind of task."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ NARROW, WIDE = [2.0**t for t in range(-2, 4)], [2.0**t for t in range(-1, 6)]
 
 
 def make(name, *bounds, classes=2, **task):
-    """A task of SentEval with the first rows to train on, then those of the validation set if any, then the test set."""
-    task = TASKS[name].__class__(**(vars(TASKS[name]) | task))
+    """A task of SentEval: the first rows to train on, then those of the validation set if any, then the test set."""
+    task = replace(TASKS[name], **task)
     labels = SCORES[:, :classes].argmax(1).astype(np.int32)
     sides = len(task.texts)
 
@@ -96,7 +98,8 @@ def test_a_set_with_a_test_set_chooses_c_from_the_wide_grid_on_folds_of_its_trai
 @pytest.mark.parametrize(("name", "grid"), [("sst2", NARROW), ("snli", [1e9])])
 def test_a_validation_set_chooses_c_and_snli_has_no_penalty(name, grid):
     data = make(name, 120, 180, classes=2 if name == "sst2" else 3)
-    x, held, test = (features(places, name == "snli") for places in (data.train, data.validation, data.evaluations["test"]))
+    parts = data.train, data.validation, data.evaluations["test"]
+    x, held, test = (features(places, name == "snli") for places in parts)
     fitted = [theirs(x, data.train.labels, held, data.validation.labels, c) for c in grid]
     best = int(np.argmax([round(100 * accuracy, 2) for _, accuracy in fitted]))
     found, chosen = answered(data)
@@ -104,12 +107,10 @@ def test_a_validation_set_chooses_c_and_snli_has_no_penalty(name, grid):
     np.testing.assert_array_equal(found, fitted[best][0].predict(test))
 
 
-def test_the_scale_of_features_matters_as_in_senteval():
+def test_features_are_used_as_they_are_so_that_their_scale_matters_as_in_senteval():
     data = make("trec", 180)
-    larger = probe(data, {READOUT: 64 * VECTORS}, READOUT, CONFIG, 0)
-    scaled = probe(data, {READOUT: 64 * VECTORS}, READOUT, ProbeConfig(folds=3, c_values=(0.5,)), 0)
-    assert larger.chosen != answered(data)[1] or not np.array_equal(larger.predictions["test"], answered(data)[0])
-    assert np.mean(scaled.predictions["test"] == larger.predictions["test"]) > 0.8
+    small = probe(data, {READOUT: VECTORS / 64}, READOUT, CONFIG, 0)
+    assert not np.array_equal(small.predictions["test"], answered(data)[0])
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_one_other_folds():
