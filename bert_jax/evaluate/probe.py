@@ -13,14 +13,17 @@ import numpy as np
 from bert_jax.config import ProbeConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.errors import InputError
-from bert_jax.evaluate import scaled, senteval
+from bert_jax.evaluate import scaled_protocol, senteval_protocol
 from bert_jax.evaluate.features import Features
 from bert_jax.evaluate.protocol import Answers, Inputs, Protocol, Rows
 from bert_jax.rounding import varying
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
-PROTOCOLS: dict[str, Protocol] = {"scaled": scaled.protocol, "senteval": senteval.protocol}
+PROTOCOLS: dict[str, Protocol] = {
+    "scaled": scaled_protocol.protocol,
+    "senteval": senteval_protocol.protocol,
+}
 """Value of `ProbeConfig.protocol` -> protocol."""
 
 

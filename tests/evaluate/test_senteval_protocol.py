@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from bert_jax.config import ProbeConfig, ReadoutConfig
-from bert_jax.evaluate import senteval
+from bert_jax.evaluate import senteval_protocol
 from bert_jax.evaluate.probe import Places, ProbeData, describe, probe
 from bert_jax.evaluate.relatedness import predict_relatedness
 from bert_jax.tasks.senteval import TASKS
@@ -148,7 +148,7 @@ def test_without_a_validation_set_a_fold_of_the_training_rows_stops_the_head(mon
         seen.update(x=x, held=held)
         return [np.zeros(len(other)) for other in others]
 
-    monkeypatch.setattr(senteval, "predict_relatedness", note)
+    monkeypatch.setattr(senteval_protocol, "predict_relatedness", note)
     data = scored(validation="")
     answered(data)
     assert [len(seen["x"]), len(seen["held"])] == [80, 40]

@@ -1,6 +1,6 @@
 """Protocol `scaled`: features divided by one number, and a wide grid of C, so that all layers are treated alike.
 
-Folds, validation sets and the features of pairs are SentEval's (see `bert_jax.evaluate.senteval`). It differs in that
+Folds, validation sets and the features of pairs are SentEval's (see `bert_jax.evaluate.senteval_protocol`). It differs in that
 a value of C means the same for every encoder and layer, in its grid, in converged heads, and in ridge regression for
 scores. All folds and values of C are fitted together.
 """
