@@ -1,8 +1,8 @@
 """Protocol `scaled`: features divided by one number, and a wide grid of C, so that all layers are treated alike.
 
-Folds, validation sets and the features of pairs are SentEval's (see `bert_jax.evaluate.senteval_protocol`). It differs in that
-a value of C means the same for every encoder and layer, in its grid, in converged heads, and in ridge regression for
-scores. All folds and values of C are fitted together.
+Folds, validation sets and the features of pairs are as in `bert_jax.evaluate.senteval_protocol`. The differences: a
+value of C means the same for every encoder and layer, the grid is wider, heads converge, and scores are predicted by
+ridge regression. All folds and values of C are fitted together.
 """
 
 from collections.abc import Iterator
