@@ -55,10 +55,10 @@ def test_it_is_what_torch_would_train(monkeypatch, epochs, most):
     wanted, end = by_torch(1, epochs, most)
     assert (end > most) == (most == 60)
     np.testing.assert_allclose(ours(1)[0], wanted, atol=2e-4)
-    assert pearson(wanted, SCORES[TEST]) > 0.8
 
 
-def test_the_seed_decides_everything():
+def test_it_learns_and_the_seed_decides_everything():
+    assert pearson(ours(0)[0], SCORES[TEST]) > 0.8
     np.testing.assert_array_equal(ours(0)[0], ours(0)[0])
     assert not np.array_equal(ours(0)[0], ours(1)[0])
 
