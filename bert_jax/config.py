@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.spec import parse_spec, parse_sum, split_outside_brackets
@@ -54,7 +54,13 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805)."""
+    """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805).
+
+    Other architectures are subclasses, each beside its network in `bert_jax.model.architectures`.
+    """
+
+    fewest_segments: ClassVar[int] = 1
+    """0 for an architecture that can be without segment embeddings."""
 
     vocab_size: int = 30522
     """Number of token ids."""
@@ -95,7 +101,8 @@ class BertConfig:
             "num_segments",
         )
         for field in sizes:
-            require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+            least = self.fewest_segments if field == "num_segments" else 1
+            require(getattr(self, field) >= least, f"{field} must be at least {least}, not {getattr(self, field)}")
         require(
             self.hidden_size % self.num_heads == 0,
             f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}",
@@ -146,11 +153,12 @@ class ReadoutConfig:
     """A readout from token vectors to one sentence vector: three independent choices, each a spec string."""
 
     layers: str = "last"
-    """last, an index (-2; 0 is the embedding layer), avg(1,-1), concat(-2,-1), mix."""
+    """last, an index (-2; 0 is the embedding layer), avg(1,-1), max(-1,-2), concat(-2,-1), mix."""
     pooling: str = "cls"
     """cls, mean, max, attention(num_heads=4), ... or several joined by +, or a dotted path to your own class."""
     projection: str = "none"
-    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh)."""
+    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh), head (what
+    ModernBERT has before its classifier, fresh)."""
 
     def __post_init__(self) -> None:
         parse_spec(self.layers)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from bert_jax.checkpoints.card import CARD, plain_card
-from bert_jax.checkpoints.checkpoint import HEADS, Checkpoint
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.directory import describe_format, load_checkpoint, resolve
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import encoder_folder, read_pipeline
@@ -24,7 +24,8 @@ from bert_jax.model.bert import SentenceEncoder
 from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate, target
 from bert_jax.parallel.inference import predict_packs
 from bert_jax.spec import parse_spec
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from bert_jax.types import Model, Params, Step, Tokens
 
@@ -56,7 +57,7 @@ class Pretrained:
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
             f"from {self.source}",
             f"heads: {', '.join(heads) or 'none'}",
-            f"absent: {', '.join(head for head in HEADS if head not in heads) or 'none'}",
+            f"absent: {', '.join(head for head in self.checkpoint.layout.own_heads if head not in heads) or 'none'}",
         ]
         if self.tokenizer is not None:
             parts.append(self.tokenizer.casing)
@@ -126,7 +127,7 @@ class Pretrained:
         """
         folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)
-        save_for_transformers(self.tokenizer, folder, self.config.max_length)
+        save_for_transformers(self.tokenizer, folder, self.config.max_length, self.config.num_segments > 0)
         card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
         (folder / CARD).write_text(card, encoding="utf-8")
 
@@ -204,7 +205,7 @@ class Embedder:
 
 
 def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None) -> Pretrained:
-    """Load a BERT from a model directory or by hub id.
+    """Load a BERT, or another encoder of `checkpoints.architectures`, from a model directory or by hub id.
 
     The directory is Hugging Face's (safetensors or pytorch_model.bin, whole or in shards; pickled code is never run),
     sentence-transformers', or an original TensorFlow 1 checkpoint. The result's repr describes what was found.
@@ -218,8 +219,8 @@ def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None
             its reason.
 
     Raises:
-        InputError: the directory is missing or not a BERT, its files are damaged or inconsistent, or a module after
-            its encoder is not supported.
+        InputError: the directory is missing or of another architecture, its files are damaged or inconsistent, or a
+            module after its encoder is not supported.
 
     >>> bert = load("path/to/bert-base-uncased")                           # doctest: +SKIP
     >>> bert.embed(["A sentence.", "Another one."], pooling="mean").shape  # doctest: +SKIP
@@ -305,6 +306,12 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
     """
     if not readouts.wants_pretrained(spec):
         return reader
+    own = checkpoint.layout.projection
+    if own != "tanh":
+        raise InputError(
+            f"projection tanh: a classifier of {checkpoint.layout.model_type} has {own} in its place, and no weights "
+            "for it; use mlp, the same layer fresh"
+        )
     if checkpoint.pooler is None:
         raise InputError("projection tanh: this checkpoint has no trained pooler.dense; use mlp, the same layer fresh")
     fresh = reader["projection"]["dense"]["kernel"].shape

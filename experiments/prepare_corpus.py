@@ -10,10 +10,10 @@ from typing import Any
 
 from bert_jax.corpus.prepare import prepare
 from bert_jax.corpus.shards import read_manifest
+from bert_jax.corpus.vocabulary import read_vocabulary
 from bert_jax.errors import InputError
 from bert_jax.files import writing
 from bert_jax.study.progress import progress_bar
-from bert_jax.tokenizers.tokenizer import load_tokenizer
 from experiments.cli import run
 from experiments.settings.corpus import PrepareCorpus
 
@@ -21,7 +21,7 @@ from experiments.settings.corpus import PrepareCorpus
 def main(config: PrepareCorpus) -> None:
     """Prepare a corpus and print its counts."""
     if config.vocab is not None:
-        print(f"{config.vocab}: {load_tokenizer(config.vocab).casing}", file=sys.stderr)
+        print(f"{config.vocab}: {read_vocabulary(config.vocab).casing}", file=sys.stderr)
     with writing(Path(config.out)):
         manifest = _prepare_here(config) if config.beam is None else _prepare_on_beam(config, config.beam)
     for split, counts in manifest["totals"].items():

@@ -48,7 +48,7 @@ def save_tuned(folder: Path, tuned: Tuned, tokenizer: Tokenizer, max_length: int
             save_huggingface(partial, tuned)
         else:
             save_sentence_transformers(partial, tuned, max_length)
-        save_for_transformers(tokenizer, partial, max_length)
+        save_for_transformers(tokenizer, partial, max_length, tuned.checkpoint.config.num_segments > 0)
         (partial / CARD).write_text(card(USES[target]), encoding="utf-8")
 
     write_folder(folder, write)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
+from bert_jax.tokenizers.template import Encoding, SpecialIds, assemble
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.types import TaskBatch, Tokens
 
 _STEP = 8
@@ -67,7 +68,7 @@ def encode_texts(
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)
     _warn_of_unknown(tokenizer.special.unk, [*first, *(ids for ids in second if ids is not None)], data)
-    return [assemble(tokenizer.special, x, y, max_length) for x, y in zip(first, second, strict=True)]
+    return [assemble(tokenizer.template, x, y, max_length) for x, y in zip(first, second, strict=True)]
 
 
 def _warn_of_unknown(unk: int, pieces: Sequence[list[int]], data: str) -> None:

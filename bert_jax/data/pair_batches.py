@@ -7,7 +7,8 @@ import numpy as np
 
 from bert_jax.data.batching import Plan, Shuffle, encode_texts, epoch_plan, pad_tokens
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.types import PairBatch
 
 

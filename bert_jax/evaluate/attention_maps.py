@@ -13,7 +13,7 @@ from bert_jax.model.attention import attention_maps
 from bert_jax.parallel.devices import map_predict_step, replicate
 from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained, check_segments
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens
 
 TARGETS = ("[CLS]", "[SEP]", "words")

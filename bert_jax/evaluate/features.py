@@ -15,7 +15,7 @@ from bert_jax.model.readout import trace
 from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate, target
 from bert_jax.parallel.inference import predict_batches
 from bert_jax.pretrained import Pretrained, check_segments
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens, Tree
 
 Features = dict[ReadoutConfig, np.ndarray]

@@ -18,7 +18,8 @@ from bert_jax.evaluate.features import Features
 from bert_jax.evaluate.protocol import Answers, Inputs, Protocol, Rows
 from bert_jax.rounding import varying
 from bert_jax.tasks.task import Split, Task
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer
 
 PROTOCOLS: dict[str, Protocol] = {
     "scaled": scaled_protocol.protocol,

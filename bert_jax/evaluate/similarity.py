@@ -12,7 +12,8 @@ from bert_jax.evaluate.metrics import OVER_GROUPS, spearman
 from bert_jax.rounding import RESOLUTION, merge_angles
 from bert_jax.spec import parse_spec
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer
 
 
 class SimilarityData(NamedTuple):

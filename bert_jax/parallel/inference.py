@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.tokenizers.template import Encoding, SpecialIds
 from bert_jax.types import Params, Step, Tree
 
 

@@ -23,7 +23,7 @@ from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import Predictions, Row
 from bert_jax.tasks.task import Task
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 
 Made = Iterator[tuple[Row, Predictions]]
 """Rows of finished runs with their predictions."""

@@ -14,6 +14,8 @@ NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 """Names of BERT's special tokens in tokenizer files, in the order of `SpecialIds`."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Default text of the special tokens, in the same order."""
+USUAL = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
+"""The special tokens of a BertTokenizer by name, unless a file names others."""
 _ORDER = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Names in the order in which transformers adds the tokens that the vocabulary lacks."""
 _EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
@@ -75,7 +77,7 @@ def special_names(added: Added | None) -> tuple[str, ...]:
     return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
 
 
-def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
+def read_added(file: Path, content: Settings, usual: Settings = USUAL) -> Added:
     """Read the added tokens of a model directory.
 
     If tokenizer_config.json has an added_tokens_decoder, it alone defines them. Otherwise they come from
@@ -84,7 +86,7 @@ def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
     Args:
         file: the vocabulary or tokenizer.json of the directory.
         content: parsed tokenizer.json; empty for a vocabulary.
-        usual: treat [CLS] and so on as special by default.
+        usual: special tokens that no file need name.
 
     Raises:
         InputError: a file cannot be read, or a token in it is malformed.
@@ -104,7 +106,7 @@ def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
         stated |= {_id(file, row["id"]): _token(file, row) for row in content.get("added_tokens", [])}
     if extra is None:
         extra = settings.get(_ADDITIONAL)
-    named = (dict(zip(NAMES, SPECIAL_TOKENS, strict=True)) if usual else {}) | _named(settings)
+    named = dict(usual) | _named(settings)
     if isinstance(extra, dict):
         named |= extra
         extra = None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.checkpoints.architectures import layout_of
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
 from bert_jax.data.batching import Plan, choose_buckets
 from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batch, pair_batches
@@ -180,17 +181,15 @@ def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConf
     The old pooler and pretraining heads, which do not fit the new encoder, are left out.
     """
     config = pretrained.config
-    pooler = trained.params["reader"]["projection"]["dense"] if has_projection(readout) else None
-    checkpoint = pretrained.checkpoint._replace(
-        config=config, encoder=trained.params["encoder"], pooler=pooler, mlm=None, nsp=None
-    )
+    pooler = trained.params["reader"]["projection"]["dense"] if has_projection(readout, config) else None
+    checkpoint = pretrained.checkpoint.headless._replace(encoder=trained.params["encoder"], pooler=pooler)
     return Pretrained(checkpoint, pretrained.tokenizer)
 
 
-def has_projection(readout: ReadoutConfig) -> bool:
-    """True if the projection has the form of BERT's pooler, trained or fresh, which a model directory can store."""
+def has_projection(readout: ReadoutConfig, bert: BertConfig) -> bool:
+    """True if the projection has the form of BERT's pooler, trained or fresh, and the architecture has that, too."""
     name, _, settings = parse_spec(readout.projection)
-    return name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
+    return "pooler" in layout_of(bert).heads and name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
 
 
 def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:
@@ -200,7 +199,7 @@ def check_saveable(readout: ReadoutConfig, bert: BertConfig) -> None:
         InputError: naming the weights that cannot be stored.
     """
     reader = init_without_encoder(SentenceEncoder(bert, readout), jax.random.key(0)).get("reader", {})
-    rest = sorted(set(reader) - ({"projection"} if has_projection(readout) else set()))
+    rest = sorted(set(reader) - ({"projection"} if has_projection(readout, bert) else set()))
     width = reader.get("projection", {}).get("dense", {}).get("kernel", np.zeros((bert.hidden_size, 1))).shape[0]
     if rest or width != bert.hidden_size:
         what = f"a projection of vectors of {width}" if not rest else f"weights of its own ({', '.join(rest)})"

@@ -22,7 +22,8 @@ from bert_jax.data.batching import (
     task_batches,
 )
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, load_tokenizer
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
 BUCKETS = (8, 16, 40)

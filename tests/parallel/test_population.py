@@ -20,7 +20,7 @@ from bert_jax.model.bert import SequenceClassifier
 from bert_jax.parallel.population import Layout, lay_out, local_devices, side_by_side
 from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Task
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.tokenizers.template import Encoding, SpecialIds
 from bert_jax.train.finetune import TaskData, finetune_together
 from bert_jax.train.loop import Diverged
 from bert_jax.train.trainer import Trial

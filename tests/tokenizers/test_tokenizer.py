@@ -11,15 +11,8 @@ import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import (
-    SentencePiece,
-    SpecialIds,
-    WordPiece,
-    assemble,
-    load_tokenizer,
-    longest_first,
-    train_sentencepiece,
-)
+from bert_jax.tokenizers.template import SpecialIds, assemble, longest_first
+from bert_jax.tokenizers.tokenizer import SentencePiece, WordPiece, load_tokenizer, train_sentencepiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "a b c the cat dog sat mat on un ##s ##ing ##able . , ! der ##á".split()
@@ -113,7 +106,7 @@ def test_encode_is_the_librarys_template_and_longest_first(paired: bool, vocabul
         expected = theirs.encode(text, second)
         assert ours.encode(text, second, limit) == expected.ids, (a, b, limit)
         pieces = ours.pieces([text, pair])
-        assert assemble(ours.special, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
+        assert assemble(ours.template, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
 
 
 def test_truncation_empties_no_side_when_both_fit() -> None:

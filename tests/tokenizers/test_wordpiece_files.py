@@ -14,7 +14,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import SpecialIds, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.template import SpecialIds
+from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
 DIRECTORIES, STRINGS = 240, 10

@@ -24,7 +24,8 @@ from bert_jax.model.heads import PairClassifier
 from bert_jax.parallel.devices import least_batch, map_train_step
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, WordPiece
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import sentence_objectives, siamese
 from bert_jax.train.loop import Diverged
 from bert_jax.train.siamese import PairData, check_saveable, prepare_pairs, train_pairs, trained_model
