@@ -147,20 +147,21 @@ def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
 
 
 def _labels(grid: Grid, splits: TaskSplits) -> Json:
-    return {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
+    suite = {"suite": splits.task.suite} if splits.task.suite else {}
+    return suite | {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
 
 
 def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Json:
     """The contents of `experiment.json`. Tasks, seeds, readouts and regimes can be added to a run folder later."""
     # The suite is part of the key because suites share task names: STS-B is in GLUE and in the similarity sets.
-    prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""
+    prefix = {name: f"{found.task.suite}/" if found.task.suite else "" for name, found in splits.items()}
     return {
         "encoder": encoder.name,
         "encoder_weights": encoder.weights,
         "tokenizer": encoder.tokenizer,
         "tuned_before": encoder.tuned_before,
-        **{name: value for name, value in grid.labels.items() if name != "suite"},
-        DATA: {prefix + name: found.digests() for name, found in splits.items()},
+        **grid.labels,
+        DATA: {prefix[name] + name: found.digests() for name, found in splits.items()},
         **{REGIMES[name].settings: settings for name, settings in grid.settings.items()},
     }
 

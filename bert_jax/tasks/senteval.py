@@ -5,6 +5,7 @@ on the validation set of a task, or else on inner folds. The files of MR, CR, SU
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ _ROWS = (
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+TASKS: dict[str, Task] = {task.name: replace(task, suite="senteval") for task in _ROWS}
 """SentEval's tasks by name. SICK-E's pair has no direction, as in SentEval."""
 
 _FOLDERS = {

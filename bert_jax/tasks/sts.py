@@ -14,7 +14,8 @@ from bert_jax.tasks.tsv import Columns, parse_scores, read_columns
 
 
 def _set(name: str, title: str, needs: str) -> Task:
-    return Task(name, title, ("sentence1", "sentence2"), (), ("spearman",), ("test",), train="", needs=needs)
+    texts = ("sentence1", "sentence2")
+    return Task(name, title, texts, (), ("spearman",), ("test",), train="", needs=needs, suite="sts")
 
 
 SETS: dict[str, Task] = {

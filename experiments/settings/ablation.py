@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bert_jax.config import FinetuneConfig
-from bert_jax.errors import InputError, unknown
+from bert_jax.errors import InputError
 from bert_jax.study.regimes import REGIMES
-from bert_jax.tasks.suites import SUITES
+from bert_jax.tasks.own import is_own
+from bert_jax.tasks.suites import SUITES, check_name
 from experiments.settings.shared import (
     GlueFolder,
     Populations,
@@ -39,7 +40,7 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Populations, Readouts,
     suite: Literal["synthetic", "glue"]
     """Which tasks: the generated ones that come with the package, or GLUE."""
     tasks: tuple[str, ...]
-    """Tasks of the suite."""
+    """Tasks of the suite, or paths of one's own: NAME.toml, or a folder (docs/own-tasks.md)."""
     out: Path
     """Run folder: rows, predictions, tables and the figure."""
     encoder: str | None = None
@@ -65,7 +66,10 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Populations, Readouts,
         check_together(self.together)
         check_lists(self, "regimes", "tasks")
         check_lists(self, "learning_rates", may_be_empty=True)
-        check_tasks(self.tasks, SUITES[self.suite])
+        check_tasks(self.tasks, self.suite)
+        own = [task for task in self.tasks if is_own(task)]
+        if self.suite == "synthetic" and own:
+            raise InputError(f"--tasks {own[0]}: the settings of synthetic are for its own encoder; begin with glue")
         self.readouts()
 
     def regime_settings(self) -> dict[str, Any]:
@@ -81,7 +85,7 @@ class FinetuneRun(GlueFolder):
     encoder: str
     """Model directory or hub id."""
     task: str
-    """cola, mrpc, stsb, ... of GLUE, or a task of the synthetic suite."""
+    """cola, mrpc, stsb, ... of GLUE, a task of the synthetic suite, or the path of one's own."""
     out: Path
     """Run folder: model, the result as a row, predictions."""
     pooling: str = "cls"
@@ -99,14 +103,12 @@ class FinetuneRun(GlueFolder):
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: it must not be negative")
-        known = [*SUITES["glue"], *SUITES["synthetic"]]
-        if self.task not in known:
-            raise unknown("task", self.task, known)
+        check_name(self.task, "glue", "synthetic")
 
     def ablation(self) -> Ablation:
         """The ablation with this run as its only cell."""
         return Ablation(
-            suite="glue" if self.task in SUITES["glue"] else "synthetic",
+            suite="synthetic" if self.task in SUITES["synthetic"] else "glue",
             tasks=(self.task,),
             out=self.out,
             encoder=self.encoder,
