@@ -200,7 +200,7 @@ def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainR
     name = f"{settings.preset.replace('/', '-')}-{digest({'pretrain': settings, 'text': text})[:8]}"
     every = min(500 if config.scale == "tiny" else 5000, settings.steps)
     return PretrainRun(
-        out=config.pretrained / name,
+        out=(config.pretrained or config.out / "pretrained") / name,
         corpus=config.corpus,
         documents=config.documents,
         vocab=config.vocab,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from bert_jax.config import ProbeConfig, StsConfig
 from experiments.settings.shared import GlueFolder, Readouts, Repeats, SentEvalFolder, check_lists, check_tasks
@@ -46,7 +46,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 class StsRun(Readouts):
     """Semantic similarity without any training: the cosine of two sentence vectors against a human score."""
 
-    sets: tuple[str, ...]
+    sets: Annotated[tuple[str, ...], arg(aliases=("--tasks",))]
     """Sets: sts12 to sts16, stsb, sickr, or paths of one's own pairs with scores. Those that are not in the folder are
     marked absent."""
     out: Path

@@ -1,14 +1,18 @@
 """A task of one's own goes through every regime, and the same rows give the same numbers as a suite's task."""
 
+import json
+
 import numpy as np
 import pytest
 from worlds import DEV, TRAIN, sentence, write_encoder, write_glue, write_table
 
+from bert_jax.analysis.report import write_report
 from bert_jax.study.store import read_absent, read_predictions, read_rows
 from bert_jax.tasks import glue
-from experiments import ablate_pooling, check_task, finetune, probe, sts
+from experiments import ablate_pooling, check_task, disagreements, finetune, probe, sts
 from experiments.check_task import CheckTask
 from experiments.cli import named, run
+from experiments.disagreements import Disagreements
 from experiments.settings.ablation import Ablation, FinetuneRun
 from experiments.settings.frozen import ProbeRun, StsRun
 
@@ -130,3 +134,46 @@ def test_a_metric_that_does_not_fit_is_refused_before_anything_runs(world, tmp_p
     with pytest.raises(SystemExit):
         run(check_task.main, CheckTask, [str(tmp_path / "x.toml")])
     assert "pearson does not fit labels that are classes; take accuracy, f1, mcc" in capsys.readouterr().err
+
+
+def test_sentences_on_which_readouts_differ_are_listed(world, tmp_path, capsys):
+    out = tmp_path / "out"
+    rows = ablate(world, out, "reviews.toml stsb-csv", "probe")
+    cls, mean = (rows["probe", "reviews", f"last/{pooling}/none"] for pooling in ("cls", "mean"))
+    (one, labels), (other, _) = (read_predictions(out, row)["validation"] for row in (cls, mean))
+    capsys.readouterr()
+    run(disagreements.main, Disagreements, f"{out} cls mean --task reviews --out {tmp_path / 'x.tsv'}".split())
+    said = capsys.readouterr().out
+    gained = np.flatnonzero((other == labels) & (one != labels))
+    assert f"reviews (probe): mean is better on {len(gained)} examples" in said
+    texts = [json.loads(line)["text"] for line in (world / "dev.jsonl").read_text().splitlines()]
+    for row in gained:
+        name = ("bad", "good")[labels[row]]
+        assert f"row {row}, {name}: cls 0.00, mean 1.00: {texts[row]}" in said
+    lines = (tmp_path / "x.tsv").read_text().splitlines()
+    assert len(lines) == 1 + np.count_nonzero((one == labels) != (other == labels))
+    assert set(lines[0].split("\t")) >= {"hash", "group", "label"}
+    run(disagreements.main, Disagreements, f"{out} cls mean --task stsb-csv".split())
+    assert "stsb-csv (probe): cls is better on" in capsys.readouterr().out
+    for words, why in (("cls maen", "unknown readout 'maen'"), ("cls mean --task cola", "unknown task 'cola'")):
+        with pytest.raises(SystemExit):
+            run(disagreements.main, Disagreements, f"{out} {words}".split())
+        assert why in capsys.readouterr().err
+
+
+def test_an_interrupted_grid_says_that_it_is_incomplete_and_a_whole_one_that_nothing_is_to_do(world, tmp_path, capsys):
+    out = tmp_path / "out"
+    ablate(world, out, "reviews.toml", "probe")
+    assert "2 runs to do" in capsys.readouterr().err
+    ablate(world, out, "reviews.toml", "probe")
+    said = capsys.readouterr()
+    assert f"nothing to run: all 2 runs are in {out}" in said.err and "INCOMPLETE" not in said.out
+    assert f"trained on reviews ({TRAIN})" in " ".join(said.out.split())
+    first, _ = (out / "results.jsonl").read_text().splitlines()
+    (out / "results.jsonl").write_text(f"{first}\n")
+    write_report(out)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "INCOMPLETE: 1 of 2 runs are missing: reviews last/mean/none (linear probe) seed 0." in said
+    ablate(world, out, "reviews.toml", "probe")
+    said = capsys.readouterr()
+    assert "1 of 2 runs to do, about" in said.err and "INCOMPLETE" not in said.out
