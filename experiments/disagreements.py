@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import tyro
 
 from bert_jax.analysis.disagreements import disagreements
@@ -51,7 +52,7 @@ def main(config: Disagreements) -> None:
         for better, lines in ((config.second, gained), (config.first, lost)):
             print(f"\n{task} ({regime}): {better} is better on {len(lines):,} examples")
             for line in lines.head(config.show).itertuples():
-                text = line.a if line.b is None else f"{line.a} | {line.b}"
+                text = line.a if pd.isna(line.b) else f"{line.a} | {line.b}"
                 scores = f"{config.first} {line.first:.2f}, {config.second} {line.second:.2f}"
                 print(f"  row {line.row}, {line.label}: {scores}: {text}")
 

@@ -52,7 +52,7 @@ ONLY_IN = {
     "tyro": ("experiments",),
     "rich": ("bert_jax.study", "bert_jax.analysis.report", "experiments"),
     "matplotlib": ("bert_jax.analysis",),
-    "pandas": ("bert_jax.analysis", "experiments.reproduce"),
+    "pandas": ("bert_jax.analysis", "experiments.disagreements", "experiments.reproduce"),
     "pyarrow": ("bert_jax.tasks.table_files",),
     "orbax": ("bert_jax.train.state_checkpoints",),
     "tensorboardX": ("bert_jax.train.log",),

@@ -58,7 +58,8 @@ def _compare(folder: Path, sides: list[list[Row]], evaluation: str) -> pd.DataFr
     frame = frame.assign(task=label(row, evaluation), regime=row.regime, first=merits[0], second=merits[1])
     frame["difference"] = frame["second"] - frame["first"]
     order = frame["difference"].abs().sort_values(ascending=False, kind="stable").index
-    return frame.loc[order][frame["difference"] != 0][list(COLUMNS)]
+    frame = frame.loc[order, list(COLUMNS)]
+    return frame[frame["difference"] != 0]
 
 
 def _merit(folder: Path, row: Row, evaluation: str) -> np.ndarray:

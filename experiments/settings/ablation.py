@@ -34,17 +34,23 @@ RegimeSettings: Any = make_dataclass(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Populations, Readouts, GlueFolder):  # type: ignore[misc]
+class _Usual:
+    """What nearly every ablation says: the rightmost base class is the first in --help."""
+
+    tasks: tuple[str, ...]
+    """Tasks of the suite, or paths of one's own: NAME.toml, or a folder (docs/own-tasks.md)."""
+    encoder: str | None = None
+    """Model directory or hub id."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(RegimeSettings, Populations, Repeats, Readouts, GlueFolder, _Usual):  # type: ignore[misc]
     """A grid of runs: regimes x tasks x readouts x seeds, and learning rates where something is fine-tuned."""
 
     suite: Literal["synthetic", "glue"]
     """Which tasks: the generated ones that come with the package, or GLUE."""
-    tasks: tuple[str, ...]
-    """Tasks of the suite, or paths of one's own: NAME.toml, or a folder (docs/own-tasks.md)."""
-    out: Path
-    """Run folder: rows, predictions, tables and the figure."""
-    encoder: str | None = None
-    """Model directory or hub id. Without it (synthetic suite only) a tiny BERT is pretrained first."""
     layers: tuple[str, ...] = ("last",)
     """Layers specs. With several layers and several poolings, poolings are compared at the same layers."""
     regimes: tuple[RegimeName, ...] = ("finetune",)
@@ -75,6 +81,14 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Populations, Readouts,
     def regime_settings(self) -> dict[str, Any]:
         """Regime -> its settings, for the requested regimes."""
         return {name: getattr(self, name) for name in self.regimes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticAblation(SyntheticEncoder, Ablation):
+    """An ablation on the synthetic suite, which can pretrain an encoder of its own."""
+
+    encoder: str | None = None
+    """Model directory or hub id. Without it a tiny BERT is pretrained first."""
 
 
 @dataclass(frozen=True, kw_only=True)
