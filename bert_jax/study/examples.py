@@ -1,7 +1,7 @@
-"""The rows that a run folder's predictions are of: one file per evaluation set, named by the digest of its rows.
+"""The rows that a run folder's predictions are of: one file per evaluation set, named by its task and its digest.
 
-`predictions/DIGEST.jsonl` has a line for each row of a split: its number, a hash of its texts, the texts, the label and
-the group. The n-th prediction of a run whose `config["data"]` has that digest is of line n.
+`predictions/TASK-DIGEST.jsonl` has a line for each row of a split: its number, a hash of its texts, the texts, the
+label and the group. The n-th prediction of a run whose `config["data"]` has that digest is of line n.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def note_examples(folder: Path, splits: Mapping[str, TaskSplits]) -> None:
     """
     for found in splits.values():
         for split in found.evaluations.values():
-            path = folder / PREDICTIONS / f"{split.digest()}.jsonl"
+            path = folder / PREDICTIONS / f"{found.task.name}-{split.digest()}.jsonl"
             if not path.exists():
                 lines = "".join(f"{json.dumps(one._asdict())}\n" for one in _examples(split, found.task.classes))
                 with writing(folder):
@@ -51,7 +51,7 @@ def read_examples(folder: Path, row: Row, evaluation: str) -> list[Example]:
         InputError: the folder is of an older version, or the file is damaged.
     """
     digest = (row.config.get("data") or {}).get(evaluation)
-    path = folder / PREDICTIONS / f"{digest}.jsonl"
+    path = folder / PREDICTIONS / f"{row.task}-{digest}.jsonl"
     if digest is None or not path.exists():
         raise InputError(f"{path}: no such file; give the command that made this folder again, and it is written")
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]

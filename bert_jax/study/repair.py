@@ -65,8 +65,8 @@ def _copy(folder: Path, rows: Sequence[Row], target: Path) -> None:
     (target / PREDICTIONS).mkdir()
     shutil.copy(folder / EXPERIMENT, target / EXPERIMENT)
     write_rows(target / RESULTS, rows)
-    data = {digest for row in rows for digest in (row.config.get("data") or {}).values()}
-    for name in [*(f"{row.id}.npz" for row in rows), *(f"{digest}.jsonl" for digest in sorted(data))]:
+    examples = {f"{row.task}-{digest}.jsonl" for row in rows for digest in (row.config.get("data") or {}).values()}
+    for name in [*(f"{row.id}.npz" for row in rows), *sorted(examples)]:
         if (folder / PREDICTIONS / name).exists():
             shutil.copy(folder / PREDICTIONS / name, target / PREDICTIONS / name)
 
