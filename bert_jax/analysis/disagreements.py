@@ -68,5 +68,5 @@ def _merit(folder: Path, row: Row, evaluation: str) -> np.ndarray:
     if not row.is_regression:
         right: np.ndarray = predictions == labels
         return right.astype(float)
-    ranks: np.ndarray = rankdata(predictions) - rankdata(labels)
-    return 1 - np.abs(ranks) / len(labels)
+    near: np.ndarray = 1 - np.abs(rankdata(predictions) - rankdata(labels)) / len(labels)
+    return near

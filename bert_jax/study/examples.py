@@ -63,8 +63,8 @@ def read_examples(folder: Path, row: Row, evaluation: str) -> list[Example]:
 
 def _examples(split: Split, classes: tuple[str, ...]) -> list[Example]:
     labels = [classes[label] if classes else float(label) for label in split.gold]
-    second, groups = split.b or [None] * len(split.a), split.groups or [None] * len(split.a)
-    columns = zip(split.a, second, labels, groups, strict=True)
+    nothing: list[str | None] = [None] * len(split.a)
+    columns = zip(split.a, split.b or nothing, labels, split.groups or nothing, strict=True)
     return [Example(row, hash_texts(a, b), a, b, label, group) for row, (a, b, label, group) in enumerate(columns)]
 
 
