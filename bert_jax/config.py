@@ -23,9 +23,9 @@ Together = int | Literal["auto"]
 """Runs of the largest population; `auto` for as many as fit into the memory of the devices."""
 
 
-def _precision() -> Any:
-    """Make the field for training precision; at its default it is left out of stored settings, as before it existed."""
-    return dataclasses.field(default="default", metadata={"omit_default": True})
+def _omitted(default: str) -> Any:
+    """Make a field that is left out of stored settings at its default, as before it existed."""
+    return dataclasses.field(default=default, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ComputeConfig:
     attention: Literal["auto", "plain", "fused"] = "auto"
     """fused is one kernel where the accelerator has it; it has no dropout on attention probabilities. auto takes it
     wherever it computes the same."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
     NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
 
@@ -235,7 +235,7 @@ class FinetuneConfig:
     """Dropout rate wherever the encoder has it; by default the encoder's own."""
     from_scratch: bool = False
     """Draw the encoder's weights by the seed too, instead of taking the trained ones: what pretraining is worth."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
     NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
 
@@ -271,7 +271,7 @@ class SiameseConfig:
     Table 6). By default the readout's own is used in both."""
     temperature: float = 0.05
     """Of the softmax over in-batch negatives; used by simcse only."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Of float32 products in training. default leaves it to the platform: one bfloat16 pass on TPU and TF32 on recent
     NVIDIA GPUs, several times as fast. highest is float32 there, too; on a CPU both are. Evaluation always has it."""
 
@@ -287,14 +287,17 @@ class SiameseConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """A linear head over frozen sentence vectors: SentEval's protocol (arXiv 1803.05449), with a wider choice of C."""
+    """A linear head over frozen sentence vectors, by SentEval's protocol (arXiv 1803.05449) or one close to it."""
 
+    protocol: Literal["scaled", "senteval"] = _omitted("scaled")
+    """senteval: what SentEval fits, for figures beside published ones; scaled: the same folds, with features brought to
+    one scale, more values of C, and ridge regression for scores, for comparing layers and encoders."""
     pairs: Literal["separate", "joint"] = "separate"
     """separate: the two texts are read apart, and the head sees [|u-v|, u*v] as in SentEval, with u and v before it
     where the order of the texts matters; joint: they are read together as in fine-tuning."""
     c_values: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    """C (1 / alpha of ridge) to choose from, for features of mean variance 1: all are divided by one number, and none
-    is standardised by itself. The best on held-out rows is taken; of equals the smallest."""
+    """Protocol scaled: C (1 / alpha of ridge) to choose from, for features of mean variance 1. All are divided by one
+    number, and none is standardised by itself. The best on held-out rows is taken; of equals the smallest."""
     folds: int = 10
     """Folds of the training rows to choose it on, where a task has no validation set for that."""
     max_length: int = 128
@@ -304,6 +307,8 @@ class ProbeConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.c_values), "c_values names nothing")
+        own = self.protocol == "scaled" or self.c_values == type(self).c_values
+        require(own, f"c_values: protocol {self.protocol} has its own; leave them out, or use protocol scaled")
         for value in self.c_values:
             require(0 < value < math.inf, f"c_values {value}: C must be a positive number")
         require(self.folds >= 2, f"folds must be at least 2, not {self.folds}")

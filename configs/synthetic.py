@@ -10,10 +10,10 @@ from pathlib import Path
 from bert_jax.config import FinetuneConfig, OptimConfig
 from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig, VocabConfig
 from bert_jax.tasks import synthetic
-from experiments.settings.ablation import Ablation
+from experiments.settings.ablation import SyntheticAblation
 
 NAME = "synthetic"
-config = Ablation(
+config = SyntheticAblation(
     suite="synthetic",
     tasks=tuple(synthetic.TASKS),
     out=Path("runs/synthetic"),

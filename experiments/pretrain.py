@@ -55,9 +55,10 @@ def main(config: PretrainRun) -> None:
     elif config.coordinator is not None:
         devices.join_hosts(config.coordinator, config.num_hosts, config.host)
     devices.prepare_process()
+    suite = "synthetic" if config.corpus is None else "glue"
     for model in pretrain_encoders(config.runs()):
         if devices.is_first_host():
-            print(f"{model} is complete; try: python -m experiments.ablate_pooling synthetic --encoder {model}")
+            print(f"{model} is complete; try: python -m experiments.ablate_pooling {suite} --encoder {model}")
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
@@ -291,6 +292,8 @@ class Keeper:
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
             self._found = self._checkpoints.restore(job.state_shapes())
             step = 0 if self._found is None else int(self._found.step)
+            if step:
+                print(f"going on from step {step:,} of {config.pretrain.steps:,}", file=sys.stderr)
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
             self._stack = stack.pop_all()
         self._task = bar.add_task(

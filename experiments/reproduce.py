@@ -132,6 +132,8 @@ def protocol(table: Table, config: Reproduce) -> str:
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
+    if any(column.regime == "probe" for column in table.columns):
+        parts.append(f"linear probes by protocol {config.probe.protocol}")
     if _is_random(table):
         parts.append("1 seed" if config.seeds == 1 else f"{config.seeds} seeds")
     text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}.")

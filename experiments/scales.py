@@ -38,8 +38,9 @@ class Reproduce:
     """tiny: generated text and tasks, on a laptop; mini: a small BERT on real ones; base: the source's own size."""
     out: Path = Path("runs")
     """Run folder."""
-    pretrained: Path = Path("runs/pretrained")
-    """Where the encoders that tables pretrain are kept; another table that needs the same one takes it from there."""
+    pretrained: Path | None = None
+    """Where the encoders that tables pretrain are kept; another table that needs the same one takes it from there. By
+    default pretrained/ in --out."""
     encoder: tuple[str, ...] = ()
     """Use this model directory or hub id instead; NAME=DIR where the table has several (see reproduce list)."""
     same_encoder: bool = False

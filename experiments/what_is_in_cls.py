@@ -105,7 +105,7 @@ def _note(config: ClsRun, name: str) -> None:
     path = config.out / ABOUT
     about = read_about(config.out) if path.exists() else {"encoders": [], "tasks": {}}
     about["encoders"] = list(dict.fromkeys([*about["encoders"], name]))
-    for task, _ in [*config.read_tasks(), (FOLLOWS, "")]:
+    for task in [*config.read_tasks(), FOLLOWS]:
         about["tasks"][task.name] = {"title": task.title, "texts": len(task.texts), "needs": task.needs}
     with writing(config.out):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         claim(folder / "experiment.json", plain(about))
     pretrained = load_encoder(encoder)
     limit = min(config.probe.max_length, pretrained.config.max_length)
-    for task in _tasks(config):
+    for task in config.read_tasks():
         path = folder / f"{task.name}.json"
         if path.exists():
             continue
@@ -206,7 +206,7 @@ def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, reado
         architecture=read_config(Path(encoder)),
         encoder=lambda: Path(encoder),
         settings={regime: settings},
-        tasks=[task for task in _tasks(config) if entry.why_not(task) is None],
+        tasks=[task for task in config.read_tasks() if entry.why_not(task) is None],
         read=lambda task: _read(config, task),
         readouts=readouts,
         name=name,
@@ -215,14 +215,9 @@ def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, reado
     )
 
 
-def _tasks(config: ClsRun) -> list[Task]:
-    return [task for task, _ in config.read_tasks()]
-
-
 @lru_cache
 def _read(config: ClsRun, task: Task) -> TaskSplits:
-    suite = dict(config.read_tasks())[task]
-    source = Source(suite, config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
+    source = Source(config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
     return read_task(source, task)
 
 

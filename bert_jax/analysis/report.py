@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis import power
+from bert_jax.analysis.circumstances import describe_missing, describe_seeds, describe_training
 from bert_jax.analysis.comparison import (
     differences,
     is_grid,
@@ -33,6 +34,7 @@ from bert_jax.analysis.figures import (
 from bert_jax.analysis.findings import describe_findings
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
+from bert_jax.study.plan import missing_runs
 from bert_jax.study.regimes import has_seeds, is_trained, regime_title
 from bert_jax.study.store import (
     Absent,
@@ -79,8 +81,8 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
     regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
     several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
     make = _side_by_side if several else _map if mapped else _table
-    notes = [*describe_findings(rows, compared), *_notes(summary, compared, method)]
-    notes += [power.describe(compared, detect or DETECT), *_absent_notes(absent)]
+    notes = [describe_missing(missing_runs(folder, rows), len(rows)), *describe_findings(rows, compared)]
+    notes += [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
     table, notes = make(summary, compared, absent), list(filter(None, notes))
     protocol = _protocol(rows, experiment)
     if several or mapped:
@@ -237,7 +239,7 @@ def _protocol(rows: list[Row], experiment: Json) -> str:
         everywhere = len(titles) == len({row.title for row in rows if row.regime == regime})
         where = "" if everywhere else f" ({', '.join(titles)})"
         parts.append(f"{regime_title(regime).lower()}: {phrase}{where}")
-    parts.append(_plural(len({row.seed for row in rows}), "seed"))
+    parts += list(filter(None, [describe_training(rows), describe_seeds(rows)]))
     parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.name for row in rows)))}")
     sizes = {label(row, name): (size, name) for row in rows for name, size in row.evaluation_examples.items()}
     scored = ", ".join(f"{label} {name} ({size:,})" for label, (size, name) in sizes.items())

@@ -9,7 +9,7 @@ import numpy as np
 import sklearn.metrics
 from scipy import stats
 
-from bert_jax.errors import unknown
+from bert_jax.errors import InputError, unknown
 from bert_jax.rounding import is_constant
 from bert_jax.tasks.task import Task
 
@@ -55,6 +55,28 @@ METRICS: dict[str, Metric] = {
     "pearson": pearson,
     "spearman": spearman,
 }
+
+
+OF_SCORES = ("pearson", "spearman")
+"""Those that compare scores; the others compare classes."""
+
+
+def check_metrics(task: Task) -> None:
+    """Raise for metrics of a task that do not exist or do not fit its labels.
+
+    Raises:
+        InputError: a metric is not in `METRICS`, is for scores where the task has classes or the reverse, or is F1 for
+            other than two classes.
+    """
+    for name in task.metrics:
+        if name not in METRICS:
+            raise unknown(f"metric of {task.title}", name, METRICS)
+        if (name in OF_SCORES) != task.is_regression:
+            fits = [other for other in METRICS if (other in OF_SCORES) == task.is_regression]
+            kind = "scores" if task.is_regression else "classes"
+            raise InputError(f"{task.title}: {name} does not fit labels that are {kind}; take {', '.join(fits)}")
+        if name == "f1" and len(task.classes) != 2:
+            raise InputError(f"{task.title}: f1 is for two classes, not {len(task.classes)}; take accuracy or mcc")
 
 
 def predict(logits: np.ndarray, task: Task) -> np.ndarray:

@@ -11,12 +11,14 @@ from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.files import Json, Settings
 from bert_jax.parallel.population import Devices, local_devices
 from bert_jax.pretrained import load
-from bert_jax.study.progress import progress_bar
+from bert_jax.study.examples import note_examples
+from bert_jax.study.plan import note_plan
+from bert_jax.study.progress import duration, progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.run import Blind, EncoderId, Run, identify_encoder
 from bert_jax.study.sources import TaskSplits
-from bert_jax.study.store import DATA, Absent, ResultStore, read_rows
+from bert_jax.study.store import DATA, Absent, ResultStore, Row, read_rows
 from bert_jax.tasks.task import Task
 from bert_jax.train.trainer import with_learning_rate
 
@@ -71,6 +73,8 @@ def run_grid(grid: Grid) -> list[Run]:
     encoder = identify_encoder(folder, grid.name)
     runs = list(make_runs(grid, encoder, splits))
     store = ResultStore(grid.out, _experiment(grid, encoder, splits), [regime.settings for regime in REGIMES.values()])
+    note_plan(grid.out, runs)
+    note_examples(grid.out, splits)
     if absent := _absent(grid):
         store.note_absent(absent)
     run_missing(grid, store, folder, runs, splits)
@@ -118,7 +122,9 @@ def run_missing(
     finished = store.finished()
     pending = [run for run in runs if _lacks_model(grid, run) or run.id not in finished]
     if not pending:
+        print(f"nothing to run: all {len(runs)} runs are in {grid.out}", file=sys.stderr)
         return
+    print(_announce(pending, len(runs), read_rows(grid.out)), file=sys.stderr)
     pretrained = load(folder, encoder_only=True)
     print(f"{folder}: {pretrained.tokenizer.casing}", file=sys.stderr)
     for regime, readout in dict.fromkeys((run.regime, run.readout) for run in pending):
@@ -131,6 +137,19 @@ def run_missing(
                 if made[0].id not in finished:
                     store.append(*made)
                 bar.advance(total)
+                bar.update(total, note=f"{made[0].title} {made[0].name} seed {made[0].seed}")
+
+
+def _announce(pending: Sequence[Run], total: int, rows: Sequence[Row]) -> str:
+    """The number of runs to do, and the time they take if there are rows like each of them."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        seconds.setdefault((row.regime, row.task), []).append(row.seconds)
+    known = [seconds.get((run.regime, run.task.name)) for run in pending]
+    times = [sum(found) / len(found) for found in known if found]
+    about = f", about {duration(sum(times))}" if len(times) == len(pending) else ""
+    there = f" of {total}" if total > len(pending) else ""
+    return f"{len(pending)}{there} runs to do{about}"
 
 
 def _regimes_for(grid: Grid, task: Task) -> list[str]:
@@ -147,20 +166,21 @@ def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
 
 
 def _labels(grid: Grid, splits: TaskSplits) -> Json:
-    return {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
+    suite = {"suite": splits.task.suite} if splits.task.suite else {}
+    return suite | {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
 
 
 def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Json:
     """The contents of `experiment.json`. Tasks, seeds, readouts and regimes can be added to a run folder later."""
     # The suite is part of the key because suites share task names: STS-B is in GLUE and in the similarity sets.
-    prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""
+    prefix = {name: f"{found.task.suite}/" if found.task.suite else "" for name, found in splits.items()}
     return {
         "encoder": encoder.name,
         "encoder_weights": encoder.weights,
         "tokenizer": encoder.tokenizer,
         "tuned_before": encoder.tuned_before,
-        **{name: value for name, value in grid.labels.items() if name != "suite"},
-        DATA: {prefix + name: found.digests() for name, found in splits.items()},
+        **grid.labels,
+        DATA: {prefix[name] + name: found.digests() for name, found in splits.items()},
         **{REGIMES[name].settings: settings for name, settings in grid.settings.items()},
     }
 

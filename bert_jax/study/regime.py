@@ -47,6 +47,11 @@ def _fits_every_task(task: Task) -> str | None:
     return None
 
 
+def lacks_training(task: Task) -> str | None:
+    """Reason why a regime that learns from a task's rows does not apply to it, or None."""
+    return None if task.train or task.trained_on else "it has no training rows"
+
+
 def _check(readout: ReadoutConfig, bert: BertConfig, settings: object) -> None:
     check(readout, bert)
 

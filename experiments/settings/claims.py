@@ -7,9 +7,9 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from bert_jax.config import FinetuneConfig, ProbeConfig, ReadoutConfig, StsConfig
-from bert_jax.errors import InputError, unknown
+from bert_jax.errors import InputError
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
-from bert_jax.tasks.suites import SUITES
+from bert_jax.tasks.suites import find_task
 from bert_jax.tasks.task import Task
 from experiments.settings.shared import (
     GlueFolder,
@@ -35,7 +35,7 @@ class ClsRun(SyntheticEncoder, Repeats, Populations, SentEvalFolder, GlueFolder)
     """
 
     tasks: tuple[str, ...]
-    """Tasks as SUITE/TASK: synthetic/keyword, glue/cola, senteval/trec, ..."""
+    """Tasks as SUITE/TASK: synthetic/keyword, glue/cola, senteval/trec, ...; or paths of one's own."""
     out: Path
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
@@ -95,20 +95,19 @@ class ClsRun(SyntheticEncoder, Repeats, Populations, SentEvalFolder, GlueFolder)
             raise InputError("--positions begins with cls, which all others are compared with, and has mean among them")
         for readout in self.readouts("last"):
             str(readout)
-        if len({task.name for task, _ in self.read_tasks()}) < len(self.tasks):
+        if len({task.name for task in self.read_tasks()}) < len(self.tasks):
             raise InputError("--tasks has two tasks of one name; give each suite's its own --out")
         self.named_encoders()
 
-    def read_tasks(self) -> list[tuple[Task, str]]:
-        """The tasks, each with its suite."""
+    def read_tasks(self) -> list[Task]:
+        """The tasks."""
         found = []
         for spec in self.tasks:
             suite, _, name = spec.partition("/")
-            if suite not in _SUITES:
-                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {', '.join(_SUITES)}")
-            if name not in SUITES[suite]:
-                raise unknown(f"task of {suite}", name, SUITES[suite])
-            found.append((SUITES[suite][name], suite))
+            if suite not in _SUITES and not Path(spec).exists():
+                suites = ", ".join(_SUITES)
+                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {suites}, or a path")
+            found.append(find_task(name, suite) if suite in _SUITES else find_task(spec))
         return found
 
     def readouts(self, layers: str) -> list[ReadoutConfig]:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from bert_jax.config import ProbeConfig, StsConfig
-from bert_jax.tasks.suites import SUITES
 from experiments.settings.shared import GlueFolder, Readouts, Repeats, SentEvalFolder, check_lists, check_tasks
 
 
@@ -18,7 +17,8 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
     suite: Literal["senteval", "glue", "synthetic"]
     """Which tasks: SentEval's transfer sets, GLUE, or the generated ones that come with the package."""
     tasks: tuple[str, ...]
-    """Tasks of the suite. Those of SentEval that are not in the folder are marked absent."""
+    """Tasks of the suite, or paths of one's own: NAME.toml, or a folder (docs/own-tasks.md). Those of SentEval that are
+    not in the folder are marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and the heat map."""
     encoder: str | None = None
@@ -38,7 +38,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_lists(self, "tasks")
-        check_tasks(self.tasks, SUITES[self.suite])
+        check_tasks(self.tasks, self.suite)
         self.readouts()
 
 
@@ -46,8 +46,9 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 class StsRun(Readouts):
     """Semantic similarity without any training: the cosine of two sentence vectors against a human score."""
 
-    sets: tuple[str, ...]
-    """Sets: sts12 to sts16, stsb, sickr. Those that are not in the folder are marked absent."""
+    sets: Annotated[tuple[str, ...], arg(aliases=("--tasks",))]
+    """Sets: sts12 to sts16, stsb, sickr, or paths of one's own pairs with scores. Those that are not in the folder are
+    marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and figures."""
     encoder: str | None = None
@@ -63,5 +64,5 @@ class StsRun(Readouts):
 
     def __post_init__(self) -> None:
         check_lists(self, "sets")
-        check_tasks(self.sets, SUITES["sts"])
+        check_tasks(self.sets, "sts")
         self.readouts()

@@ -1,13 +1,14 @@
 """Settings shared by several commands, as base classes, and their checks."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bert_jax.config import ReadoutConfig, Together
-from bert_jax.errors import InputError, unknown
+from bert_jax.errors import InputError
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
+from bert_jax.tasks.suites import check_name, find_task
 from bert_jax.tasks.task import Task
 
 
@@ -121,8 +122,21 @@ def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> N
             raise InputError(f"--{field.replace('_', '-')} names something twice: {' '.join(map(str, values))}")
 
 
-def check_tasks(tasks: Sequence[str], known: Mapping[str, Task]) -> None:
-    """Raise for tasks that a suite does not have."""
-    for task in tasks:
-        if task not in known:
-            raise unknown("task", task, known)
+def check_tasks(specs: Sequence[str], *suites: str) -> None:
+    """Raise for tasks that are not in one of some suites, nor paths."""
+    for spec in specs:
+        check_name(spec, *suites)
+
+
+def find_tasks(specs: Sequence[str], *suites: str) -> list[Task]:
+    """Find tasks by their names in some suites, or by the paths of one's own.
+
+    Raises:
+        InputError: there is no such task, one's own is invalid, or two have one name.
+    """
+    tasks = [find_task(spec, *suites) for spec in specs]
+    names = [task.name for task in tasks]
+    for spec, name in zip(specs, names, strict=True):
+        if names.count(name) > 1:
+            raise InputError(f"{spec}: two tasks are called {name}; give one of them another name = ...")
+    return tasks

@@ -101,6 +101,16 @@ def test_a_probe_has_a_row_for_every_layer_and_pooling_and_a_heat_map(probe_fold
     assert (probe_folder / "table.tex").exists()
 
 
+def test_a_probe_by_sentevals_protocol_has_other_ids_and_a_folder_of_its_own(world, probe_folder, tmp_path, capsys):
+    rows = probed(world, tmp_path / "senteval", "--layers last --poolings mean --protocol senteval", "trec")
+    assert rows[0].protocol.endswith("chosen on 3 folds of the training rows, protocol senteval")
+    assert rows[0].id not in {row.id for row in read_rows(probe_folder)}
+    assert "protocol senteval" in (tmp_path / "senteval" / "table.md").read_text()
+    with pytest.raises(SystemExit):
+        probed(world, probe_folder, "--layers last --poolings mean --protocol senteval", "trec")
+    assert "protocol" in capsys.readouterr().err
+
+
 def test_the_embedding_of_cls_says_nothing_and_is_marked(probe_folder):
     """Its input is the same in every sentence: at layer 0 a probe can only name the commonest class."""
     (row,) = [row for row in read_rows(probe_folder) if (row.task, row.readout) == ("trec", "0/cls/none")]

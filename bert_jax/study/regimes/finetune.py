@@ -15,7 +15,7 @@ from bert_jax.files import Json
 from bert_jax.parallel.population import Layout
 from bert_jax.study.cards import finetuning_card
 from bert_jax.study.populations import Train, train_runs
-from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
+from bert_jax.study.regime import Bench, Made, Regime, check_nothing, lacks_training, make_row
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import HELD_OUT, Predictions, Row
@@ -26,7 +26,7 @@ from bert_jax.train.trainer import OnStep, Trained, Trial
 
 
 def _why_not(task: Task) -> str | None:
-    return "fine-tuning needs a split of its own to score" if task.folds else None
+    return "fine-tuning needs a split of its own to score" if task.folds else lacks_training(task)
 
 
 def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bert_jax.config import ProbeConfig
 from bert_jax.evaluate.probe import describe, prepare_probe, probe
-from bert_jax.study.regime import Bench, Made, Regime, make_row, read_once
+from bert_jax.study.regime import Bench, Made, Regime, lacks_training, make_row, read_once
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
 
@@ -29,4 +29,4 @@ def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             yield make_row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
 
 
-regime = Regime("probe", "Linear probe", ProbeConfig, run_probes, suite="senteval", offered=True)
+regime = Regime("probe", "Linear probe", ProbeConfig, run_probes, lacks_training, suite="senteval", offered=True)

@@ -5,6 +5,7 @@ A drawing function takes a generator and the wanted class, and returns the texts
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ NEEDLE = "One word decides, and pooling has its own vector in it; [CLS] has only
 ONE_PLACE = "A quantifier and one change decide together; the mean mixes the place where they meet with all others."
 ONE, TWO = ("sentence",), ("sentence1", "sentence2")
 TASKS = {
-    task.name: task
+    task.name: replace(task, suite="synthetic")
     for task in (
         Task(
             "acceptability",
