@@ -40,6 +40,7 @@ class Labels(NamedTuple):
 Carried = Json
 """Fields of a config.json that have no effect here and are written back unchanged, without those that have the default
 of `transformers`. Its fine-tuning applies classifier_dropout to the classifier's input."""
+_NOTHING: Settings = {}
 
 
 class Checkpoint(NamedTuple):
@@ -61,7 +62,7 @@ class Checkpoint(NamedTuple):
     discriminator: Params | None = None
     classifier: Params | None = None
     labels: Labels = Labels()
-    carried: Settings = {}
+    carried: Settings = _NOTHING
 
     @property
     def schema(self) -> Schema:

@@ -96,7 +96,8 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     _, last = _layers(tuned.readout, tuned.checkpoint.config)
     encoder = _cut(tuned.checkpoint, last).headless
     if hasattr(encoder.config, "classifier_pooling"):
-        encoder = encoder._replace(config=dataclasses.replace(encoder.config, classifier_pooling=tuned.readout.pooling))
+        changes: Json = {"classifier_pooling": tuned.readout.pooling}
+        encoder = encoder._replace(config=dataclasses.replace(encoder.config, **changes))
     projection = tuned.reader["projection"]
     pooler = projection if "norm" in projection else projection["dense"]
     checkpoint = encoder._replace(pooler=pooler, classifier=tuned.classifier)

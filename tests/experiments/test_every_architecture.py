@@ -41,8 +41,9 @@ def write(folder: Path, kind: str) -> Path:
     """A directory as transformers writes it, with random weights and a tokenizer of the right kind."""
     folder.mkdir()
     if kind in ("distilbert", "electra"):
-        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
-        size = len(WORDS)
+        words = [*WORDS, "##s"]
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+        size = len(words)
     else:
         size = write_tokenizer(folder, kind)
     pad = 1 if SCHEMAS[kind].prefix == "roberta." else 0

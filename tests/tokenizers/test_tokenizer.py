@@ -219,7 +219,7 @@ def test_no_text_to_train_on() -> None:
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
     assert refused(tmp_path) == (
-        f"{tmp_path} has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt is needed"
+        f"{tmp_path} has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt, vocab.json is needed"
     )
 
 

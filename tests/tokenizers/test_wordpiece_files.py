@@ -239,9 +239,10 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        ({"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}}, "a RobertaTokenizer needs a tokenizer.json"),
         (
-            {"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}},
-            "tokenizer_class RobertaTokenizer is not BERT's",
+            {"tokenizer_config": {"tokenizer_class": "GPT2Tokenizer"}},
+            "tokenizer_class GPT2Tokenizer is not supported; known are BertTokenizer, ",
         ),
         ({"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}}, "needs a tokenizer.json"),
         ({"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens True is not supported"),
