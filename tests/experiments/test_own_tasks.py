@@ -88,7 +88,7 @@ def test_the_other_commands_take_the_path_of_a_task(world, tmp_path):
     line = f"senteval {encoder} --out {tmp_path / 'probe'} --folds 3 --tasks {world / 'reviews.toml'}"
     run(probe.main, named(ProbeRun), line.split())
     assert {row.task for row in read_rows(tmp_path / "probe")} == {"reviews"}
-    run(sts.main, named(StsRun), f"sts {encoder} --out {tmp_path / 'sts'} --sets {world / 'stsb-tsv'}".split())
+    run(sts.main, named(StsRun), f"sts {encoder} --out {tmp_path / 'sts'} --tasks {world / 'stsb-tsv'}".split())
     assert {row.task for row in read_rows(tmp_path / "sts")} == {"stsb-tsv"}
     line = f"{encoder} --out {tmp_path / 'one'} --task {world / 'reviews.toml'} --projection none"
     run(finetune.main, FinetuneRun, [*line.split(), *SMALL])
@@ -126,6 +126,12 @@ def test_a_validation_set_that_is_all_in_the_training_set_is_warned_of(tmp_path,
     said = capsys.readouterr().out
     assert "6 rows have the texts of a training row (100%)" in said
     assert "test: 1 rows\n  no labels: it can be predicted, not scored" in said
+
+
+def test_the_settings_of_the_synthetic_suite_are_not_taken_for_own_tasks(world, capsys):
+    with pytest.raises(SystemExit):
+        run(ablate_pooling.main, named(Ablation), ["synthetic", "--tasks", str(world / "reviews.toml")])
+    assert "reviews.toml: the settings of synthetic are for its own encoder; begin with glue" in capsys.readouterr().err
 
 
 def test_a_metric_that_does_not_fit_is_refused_before_anything_runs(world, tmp_path, capsys):

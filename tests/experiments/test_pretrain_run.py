@@ -162,6 +162,7 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_had_not_been(whole, tmp_pat
     assert not (tmp_path / "model").exists()
     go(tmp_path)
     assert outcome(tmp_path) == outcome(whole)
+    assert capsys.readouterr().err.count("going on from step ") == 2
 
 
 def test_two_seeds_in_one_program_are_the_runs_of_each_by_itself(whole, tmp_path, monkeypatch):
