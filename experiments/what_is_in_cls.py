@@ -8,7 +8,6 @@ interrupted run; more encoders, tasks or parts extend a folder.
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
@@ -36,7 +35,7 @@ from bert_jax.study.sources import Source, TaskSplits, read_task
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from experiments.cli import named, run
+from experiments.cli import named, reporting, run
 from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
@@ -81,9 +80,9 @@ def start(args: Sequence[str]) -> None:
         at = args.index("--scale")
         scale = args[at + 1]
         del args[at : at + 2]
-    if scale not in SCALES:
-        print(f"error: {unknown('scale', scale, SCALES)}", file=sys.stderr)
-        sys.exit(2)
+    with reporting():
+        if scale not in SCALES:
+            raise unknown("scale", scale, SCALES)
     run(main, named(ClsRun), [SCALES[scale], *args])
 
 

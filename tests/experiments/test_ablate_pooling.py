@@ -210,11 +210,8 @@ def fails(capsys, world, out=None, **changes):
 
 
 def short(error):
-    """The message, which is of two lines at most; tyro puts a frame around what a settings class refuses."""
-    lines = error.strip().splitlines()
-    rules = [i for i, line in enumerate(lines) if set(line.strip()) == {"-"}]
-    lines = lines[rules[0] + 1 : rules[1]] if rules else lines
-    assert 1 <= len(lines) <= 2, error
+    """The message, which is of two lines at most."""
+    assert 1 <= len(error.strip().splitlines()) <= 2 and error.startswith("error: "), error
     return " ".join(error.split())
 
 
