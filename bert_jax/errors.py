@@ -1,7 +1,8 @@
 """The exception for mistakes in user input, and a helper for unknown names."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -21,3 +22,18 @@ def unknown(kind: str, name: object, available: Iterable[str]) -> InputError:
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return InputError(f"unknown {kind} {str(name)!r}.{hint} Available: {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def within(place: object) -> Iterator[None]:
+    """Put the name of a file or folder in front of the message of an `InputError`.
+
+    >>> with within("config.json"):
+    ...     raise InputError("dropout must be in [0, 1), not 2")
+    Traceback (most recent call last):
+    bert_jax.errors.InputError: config.json: dropout must be in [0, 1), not 2
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error

@@ -155,7 +155,7 @@ def _parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Seque
 def _unframe(text: str) -> str:
     """Turn a framed message of tyro into two lines: the error, and the help of the flag or of similar ones.
 
-    >>> print(_unframe(" Value error\\n ---\\n Error parsing --seeds: not 'x'\\n ---\\n Argument helptext:\\n --seeds N"))
+    >>> print(_unframe(" Title\\n ---\\n Error parsing --seeds: not 'x'\\n ---\\n Argument helptext:\\n --seeds N"))
     --seeds: not 'x'
     --seeds N
     """

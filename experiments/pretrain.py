@@ -4,6 +4,7 @@ With several hosts, each runs the same command and computes its own part of each
 run folder.
 """
 
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from bert_jax.study.run import MODEL
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
-from bert_jax.train.loop import Diverged, Metrics, Watch
+from bert_jax.train.loop import Diverged, Metrics, Watch, require_finite
 from bert_jax.train.prefetch import Prefetch
 from bert_jax.train.pretrain import Pretraining, check
 from bert_jax.train.signals import Interruption
@@ -49,7 +50,8 @@ def main(config: PretrainRun) -> None:
     devices.prepare_process()
     model = pretrain_encoder(config)
     if devices.is_first_host():
-        print(f"{model} is complete; try: python -m experiments.ablate_pooling synthetic --encoder {model}")
+        command = f"python -m experiments.ablate_pooling synthetic --encoder {shlex.quote(str(model))}"
+        print(f"{model} is complete; try: {command}")
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
@@ -153,6 +155,7 @@ def _train(
                 stopped_by = interruption.stopped_by if step < last else None
                 with meter.stopped(), devices.together():
                     evaluated = job.evaluate(state.params) if step % config.eval_every == 0 or step == last else {}
+                    require_finite(step, evaluated)
                     if keeper is not None:
                         keeper.keep(step, state, measured, evaluated, ends=step == last or stopped_by is not None)
                 if stopped_by is not None:

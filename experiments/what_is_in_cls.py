@@ -8,6 +8,7 @@ interrupted run; more encoders, tasks or parts extend a folder.
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
@@ -64,7 +65,7 @@ def main(config: ClsRun) -> None:
         encoder = place or str(_pretrained(config, name))
         _note(config, name)
         for part in config.parts:
-            print(f"{name}: {part}", flush=True)
+            print(f"{name}: {part}", file=sys.stderr, flush=True)
             PARTS[part](config, name, encoder)
     write_claims(config.out)
 
@@ -170,7 +171,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit, task.title)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
         content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
-        text = json.dumps(content) + "\n"
+        text = json.dumps(content, allow_nan=False) + "\n"
         with writing(folder):
             write_whole(path, partial(_write_text, text))
 

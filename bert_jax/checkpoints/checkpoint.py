@@ -180,7 +180,7 @@ class _Problem(NamedTuple):
 
 
 def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Problem]:
-    """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, untied."""
+    """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, not finite, untied."""
     table, shapes = _names(config), _shapes(config, _num_outputs(tensors, labels))
     parts = {"encoder", *(ours.partition("/")[0] for ours, theirs in table.items() if theirs in tensors)}
     # The classifier reads the pooler's output; without a pooler, the same name means another network.
@@ -198,6 +198,8 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
             found.append(_problem(name, f"misshapen {name}: {tensor.shape} where the config says {shape}"))
         if not jnp.issubdtype(tensor.dtype, jnp.floating):
             found.append(_problem(name, f"{tensor.dtype} in {name}: weights must be floating-point numbers"))
+        elif bad := np.count_nonzero(~np.isfinite(tensor)):
+            found.append(_problem(name, f"not finite {name}: {bad} of its {tensor.size} numbers"))
     untied = [(copy, tied) for copy, tied in _TIED.items() if _differ(tensors, copy, tied)]
     return found + [_problem(copy, f"untied {copy}: it differs from {tied}") for copy, tied in untied]
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
-
 from bert_jax.checkpoints.checkpoint import (
     ENCODER_ALONE,
     Carried,
@@ -21,9 +19,9 @@ from bert_jax.checkpoints.checkpoint import (
     pass_over,
     to_tensors,
 )
-from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
+from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights, write_weights
 from bert_jax.config import BertConfig
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, within
 from bert_jax.files import Json, Settings
 from bert_jax.json_object import JsonObject, shorten
 
@@ -132,10 +130,8 @@ def parse_config(path: Path, activations: Mapping[str, str]) -> BertConfig:
     activation = raw.field("hidden_act", str, "gelu")
     if activation not in activations:
         raise InputError(f"{path}: hidden_act {shorten(activation)!r} is not one of {', '.join(activations)}")
-    try:
+    with within(path):
         return BertConfig(**values | {"activation": activations[activation]})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _value(raw: JsonObject, field: dataclasses.Field[Any]) -> Any:
@@ -253,6 +249,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
         folder: the model directory; created if missing.
         checkpoint: the checkpoint to write.
         settings: further fields for config.json.
+
+    Raises:
+        InputError: a weight is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     raw: Json = {theirs: getattr(checkpoint.config, ours) for ours, theirs in _CONFIG_NAMES.items()}
@@ -266,9 +265,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
         raw["problem_type"] = problem_type
     raw |= settings or {}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-    partial = folder / "model.safetensors.partial"
-    save_file(to_tensors(checkpoint), partial, metadata={"format": "pt"})
-    partial.replace(folder / "model.safetensors")
+    write_weights(folder / "model.safetensors", to_tensors(checkpoint))
 
 
 def _architecture(checkpoint: Checkpoint) -> str:

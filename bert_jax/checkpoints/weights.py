@@ -1,15 +1,15 @@
-"""Read the weight files of a Hugging Face model directory: safetensors or torch, in one file or in shards."""
+"""The weight files of a Hugging Face model directory: safetensors or torch, in one file or in shards."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from bert_jax.checkpoints.torch_file import read_torch_file
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import PARTIAL, read_json
 
 Tensors = dict[str, np.ndarray]
 
@@ -55,6 +55,22 @@ def read_weights(path: Path) -> Tensors:
     if lost:
         raise InputError(f"{path} names tensors that its files do not have:\n  " + "\n  ".join(lost))
     return tensors
+
+
+def write_weights(path: Path, tensors: Tensors) -> None:
+    """Write tensors to a safetensors file, whole or not at all.
+
+    Raises:
+        InputError: a number is not finite.
+    """
+    if strange := [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]:
+        raise InputError(
+            f"{path} is not written: {strange[0]} is not finite ({len(strange)} of {len(tensors)} tensors are such); "
+            "train again with a lower learning rate"
+        )
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(path)
 
 
 def _read(path: Path) -> Tensors:

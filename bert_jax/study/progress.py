@@ -1,10 +1,14 @@
 """Progress bars with the remaining time."""
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 def progress_bar() -> Progress:
-    """A progress bar with count, elapsed and remaining time, and a field `note` for the latest measurement."""
+    """A progress bar with count, elapsed and remaining time, and a field `note` for the latest measurement.
+
+    It goes to standard error, so that standard output holds results only.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -13,4 +17,5 @@ def progress_bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
