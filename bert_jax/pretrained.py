@@ -102,9 +102,11 @@ class Pretrained:
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
+        if not isinstance(texts, Iterable):
+            raise InputError(f"embed takes a list of texts, not {texts!r:.40}")
         spec, normalize = self.choose(pooling, layers, projection, normalize)
         embedder = Embedder(self, spec, batch_size, max_length, normalize)
-        return embedder.vectors(embedder.tokenize(texts))
+        return embedder.vectors(embedder.tokenize(list(texts)))
 
     def choose(
         self,

@@ -141,12 +141,10 @@ def test_a_broken_pipe_of_another_kind_keeps_its_traceback():
 
 
 def test_a_warning_of_a_command_is_one_line_without_its_source(capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        run(lambda config: warnings.warn("a row was left out", stacklevel=1), Settings, [])
-        assert capsys.readouterr().err == "warning: a row was left out\n"
-        warnings.warn("outside", stacklevel=1)
-        assert "test_cli.py" in capsys.readouterr().err
+    where = UserWarning, "library.py", 3, "code()"
+    run(lambda config: print(warnings.formatwarning("a row was left out", *where), end=""), Settings, [])
+    assert capsys.readouterr().out == "warning: a row was left out\n"
+    assert "library.py:3" in warnings.formatwarning("outside", *where)
 
 
 def test_an_interruption_says_how_to_go_on(capsys):

@@ -8,9 +8,10 @@ formats of torch are supported: the zip archive since torch 1.6, and the sequenc
 import io
 import math
 import pickletools
+import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +39,9 @@ _Value = Any
 
 
 class _Storage(NamedTuple):
-    """A flat array of numbers. key: its key in the file. length: in numbers."""
+    """A flat array of numbers. dtype: its name in torch if it is unsupported. key: in the file. length: in numbers."""
 
-    dtype: np.dtype | type
+    dtype: np.dtype | type | str
     key: str
     length: int
 
@@ -59,9 +60,15 @@ _REBUILD: dict[str, Callable[..., _Value]] = {
     "torch Size": tuple,
     "torch._utils _rebuild_tensor": _Tensor,
     "torch._utils _rebuild_tensor_v2": lambda *args: _Tensor(*args[:4]),
+    "torch._utils _rebuild_tensor_v3": lambda storage, offset, size, stride, grad, hooks, dtype: _Tensor(
+        storage._replace(dtype=dtype), offset, size, stride
+    ),
     "torch._utils _rebuild_parameter": lambda *args: args[0],
 }
 """Name in the pickle of a tensor file -> function that replaces it."""
+
+_UNSUPPORTED = re.compile(r"torch (\w+Storage|[a-z]+\d\w*)|torch\.storage UntypedStorage")
+"""Names of types in the pickle that are not in `_DTYPES`. The last one is replaced by the type of the tensor."""
 
 _LITERALS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -134,7 +141,26 @@ def _state_dict(path: Path, content: object) -> dict[str, _Tensor]:
     others = [repr(name) for name, value in content.items() if not isinstance(value, _Tensor)]
     if others:
         raise InputError(f"{path} holds things other than tensors: {', '.join(others)}; save model.state_dict() alone")
+    types = {name: tensor.storage.dtype for name, tensor in content.items()}
+    refuse_types(path, {name: dtype.removeprefix("torch ") for name, dtype in types.items() if isinstance(dtype, str)})
     return content
+
+
+def refuse_types(path: Path, unsupported: Mapping[str, str]) -> None:
+    """Refuse a file with tensors that NumPy cannot hold, such as the 8-bit floats of quantised models.
+
+    Args:
+        path: the file.
+        unsupported: name of such a tensor -> its type.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, dtype in unsupported.items():
+        raise InputError(
+            f"{path}: {name} is of type {dtype}, which cannot be read ({len(unsupported)} such tensors in all); save "
+            "the model in float32, float16 or bfloat16"
+        )
 
 
 def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
@@ -203,7 +229,7 @@ def _follow(path: Path, file: _Stream) -> _Value:
                 _kind, storage, key, _location, length, *view = stack.pop()
                 if any(view):
                     raise ValueError("it has views of storages")
-                stack.append(_Storage(_DTYPES[storage], key, length))
+                stack.append(_Storage(_DTYPES.get(storage, storage), key, length))
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_REBUILD[stack.pop()](*arguments))
@@ -215,7 +241,7 @@ def _follow(path: Path, file: _Stream) -> _Value:
 
 
 def _known(path: Path, name: str) -> str:
-    if name in _REBUILD or name in _DTYPES:
+    if name in _REBUILD or name in _DTYPES or _UNSUPPORTED.fullmatch(name):
         return name
     raise InputError(
         f"{path} names {name.replace(' ', '.')}, which tensors do not need: a pickle can run code; not loaded"

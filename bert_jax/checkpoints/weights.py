@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from bert_jax.checkpoints.torch_file import read_torch_file
+from bert_jax.checkpoints.torch_file import read_torch_file, refuse_types
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL, read_json
 
@@ -89,15 +89,9 @@ def _read_safetensors(path: Path) -> Tensors:
 
 
 def _check_types(path: Path) -> None:
-    """Refuse types that NumPy does not support, such as the 8-bit floats of quantised models."""
     with safe_open(path, framework="np") as file:
         types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
-    strange = [name for name, dtype in types.items() if dtype not in _TYPES]
-    if strange:
-        raise InputError(
-            f"{path}: {strange[0]} is of type {types[strange[0]]}, which cannot be read "
-            f"({len(strange)} of {len(types)} tensors are such); save it in float32, float16 or bfloat16"
-        )
+    refuse_types(path, {name: dtype for name, dtype in types.items() if dtype not in _TYPES})
 
 
 def _shards(index: Path) -> dict[str, Path]:
