@@ -43,6 +43,8 @@ Absent = dict[str, dict[str, str]]
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
 LABELS = ("encoder", "suite", "train", "train_rows", "tuned_before")
 """Entries of a run's config that do not enter its id: the digests already cover what they describe."""
+SEEDLESS = "seedless"
+"""Entry in the details of a row whose result no seed can change, although its regime has seeds."""
 HELD_OUT = "heldout"
 """Training rows that choose a learning rate: as an evaluation set, and in the details of a row."""
 DATA = "data"
@@ -95,7 +97,8 @@ class Row:
     """Further results. `subsets`: name -> number of examples, in order, for an evaluation set with subsets.
     `anisotropy`: mean cosine of two vectors. `c`: the C of each head of a probe. `probability`: for the next-sentence
     head, kind of pair -> histogram of probabilities in ten bins. `duplicates`: evaluation -> number of rows whose texts
-    are in the training split too. `heldout`: metric -> value on training rows that were held out to choose a rate."""
+    are in the training split too. `seedless`: true if no seed changes the result. `heldout`: metric -> value on
+    training rows that were held out to choose a rate."""
     pretraining: int = 0
     """Index of the pretraining among several of one kind; pairs of runs share it and the seed."""
 

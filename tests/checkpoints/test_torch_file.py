@@ -171,3 +171,12 @@ def test_another_byte_order(tmp_path: Path) -> None:
         for name, data in content.items():
             archive.writestr(name, b"big" if name.endswith("byteorder") else data)
     assert "big-endian" in refused(path)
+
+
+@FORMATS
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "complex64", "uint16"])
+def test_a_type_that_numpy_lacks_is_named_with_its_tensor(dtype: str, is_zip: bool, tmp_path: Path) -> None:
+    strange = torch.zeros(2, 3).to(getattr(torch, dtype))
+    message = refused(save({"a": torch.zeros(2), "b.weight": strange, "c": strange}, tmp_path / "x.bin", is_zip))
+    assert message.startswith(f"{tmp_path / 'x.bin'}: b.weight is of type ") and "(2 such tensors in all)" in message
+    assert (dtype in message or "ComplexFloat" in message) and "\n" not in message

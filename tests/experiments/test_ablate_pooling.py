@@ -74,6 +74,7 @@ def test_every_run_has_a_row_with_its_predictions_and_the_report_is_written(whol
             assert labels.tolist() == [0, 1] * (DEV // 2)
         assert row.seconds > 0 and row.config["seed"] == row.seed and row.metric in row.metrics["validation"]
     table = (whole / "table.md").read_text()
+    assert "at most 32 tokens" in table, "the encoder's limit, not the 128 of the settings"
     assert all(word in table for word in ("CoLA", "STS-B", "MRPC", "cls", "mean", "2 seeds"))
     assert r"\begin{tabular}" in (whole / "table.tex").read_text()
     assert (whole / "figure.png").read_bytes().startswith(b"\x89PNG")

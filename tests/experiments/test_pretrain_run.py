@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import types
+import warnings
 
 import processes
 import pytest
@@ -49,7 +50,7 @@ def go(out, *arguments, settings=SHORT):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A short run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
+    folder = tmp_path_factory.mktemp("whole") / "a run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(architectures.PRESETS, "tiny", BertConfig(**processes.TINY))
         go(folder)
@@ -94,7 +95,9 @@ def test_a_finished_run_says_so_and_does_nothing(whole, capsys, monkeypatch):
     before = contents(whole)
     monkeypatch.setattr(pretrain, "_train", lambda *args: pytest.fail("a finished run was run again"))
     go(whole)
-    assert f"{whole / 'model'} is complete" in capsys.readouterr().out and contents(whole) == before
+    said = capsys.readouterr().out
+    assert said.startswith(f"{whole / 'model'} is complete") and said.endswith(f" --encoder '{whole / 'model'}'\n")
+    assert contents(whole) == before
 
 
 def test_a_run_killed_twenty_times_ends_as_if_nothing_had_been(tmp_path):
@@ -238,6 +241,18 @@ def fails(capsys, out, *arguments, settings=SHORT):
     error = capsys.readouterr().err
     assert exit_.value.code == 2 and "Traceback" not in error
     return " ".join(error.split())
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_an_update_that_spoils_the_weights_in_the_last_step_leaves_no_model(tmp_path, capsys, held_out):
+    """The loss of that step is from before the update."""
+    prepare_documents(synthetic.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.05 if held_out else 0.0)
+    rate = ["--pretrain.optim.learning-rate", "3e38", "--pretrain.optim.warmup", "0", "--pretrain.steps", "1"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*holds no documents back")
+        error = fails(capsys, tmp_path / "run", *rate, "--corpus", str(tmp_path / "corpus"))
+    assert ("held-out text is nan after the update" if held_out else "is not finite") in error and "rate" in error
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_settings_that_differ_from_the_checkpoints_are_listed(whole, capsys):

@@ -63,7 +63,7 @@ def _finetune(
     finally:
         bench.bar.remove_task(line)
     seconds = time.perf_counter() - start
-    protocol = _protocol(run.settings)
+    protocol = _protocol(config)
     made = make_row(run, splits, predictions, seconds, failed_step=failed, protocol=protocol, details=details)
     if bench.model_of is not None and trained:
         card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
