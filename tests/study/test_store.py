@@ -1,7 +1,6 @@
 """A finished row is never lost, never written twice, and never mixed with those of another experiment."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def test_a_number_that_is_not_finite_is_never_kept(folder, value):
 def test_a_row_with_a_number_that_is_not_finite_is_refused(folder, value):
     path = folder / "results.jsonl"
     path.write_text(path.read_text().replace('"mcc": 0.5', f'"mcc": {value}', 1))
-    with pytest.raises(InputError, match="results.jsonl, line 1 is not a result .*mcc on validation is"):
+    with pytest.raises(InputError, match=r"results\.jsonl, line 1 is not a result .*mcc on validation is"):
         read_rows(folder)
 
 
