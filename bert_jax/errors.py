@@ -8,8 +8,16 @@ from collections.abc import Iterable, Iterator
 class InputError(ValueError):
     """A mistake in a file, row, field or flag. The message names it, the reason and the remedy.
 
-    Command-line programs print the message without a traceback and exit with status 2.
+    Command-line programs print the message without a traceback and exit with status 2. Lines of more than a thousand
+    characters are cut in the middle, because a message may quote what a damaged file holds.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(_cut, message.split("\n"))))
+
+
+def _cut(line: str, longest: int = 1000) -> str:
+    return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 2 :]}"
 
 
 def unknown(kind: str, name: object, available: Iterable[str]) -> InputError:

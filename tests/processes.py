@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["experiments.pretrain", "orbax.checkpoint", "tensorboardX"])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["experiments.pretrain", "orbax.checkpoint", "tensorboardX"])
 
 TINY = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32}
 """What `--pretrain.preset tiny` means in these processes."""
@@ -40,7 +40,7 @@ def start(
     python_path = os.environ.get("PYTHONPATH", "")
     try:  # the server finds the project by it
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *python_path.split(os.pathsep)])
-        process = _context.Process(target=_pretrain, args=(arguments, folder, devices, record, environment or {}))
+        process = context.Process(target=_pretrain, args=(arguments, folder, devices, record, environment or {}))
         process.start()
     finally:
         os.environ["PYTHONPATH"] = python_path

@@ -55,6 +55,8 @@ _ROOT = "embeddings.word_embeddings.weight"
 _UNPREFIXED = ("embeddings.", "encoder.", "pooler.")
 """Prefixes of the names in a `BertModel` saved by itself."""
 
+_LISTED = 100
+"""Most tensors that do not fit to list in an error."""
 _OUTSIDE = "outside:"
 """Mark of names without the prefix of the encoder."""
 
@@ -125,8 +127,8 @@ def from_tensors(
         encoder_only: skip heads that are unknown or do not fit, and log them in one line.
 
     Raises:
-        InputError: the tensors do not match the config; each missing, unexpected, misshapen or otherwise
-            unfit one is listed.
+        InputError: the tensors do not match the config; the first hundred that are missing, unexpected,
+            misshapen or otherwise unfit are listed.
     """
     config = _with_padded_vocabulary(config, tensors)
     problems = _problems(config, tensors, labels)
@@ -134,7 +136,8 @@ def from_tensors(
         tensors = _without_unfit_heads(tensors, problems, path)
         problems = _problems(config, tensors, labels)
     if problems:
-        lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems)]
+        lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems[:_LISTED])]
+        lines += [f"  ... and {len(problems) - _LISTED} more"] * (len(problems) > _LISTED)
         if all(problem.part != "encoder" for problem in problems):
             lines.append(f"  The encoder alone fits: {ENCODER_ALONE}")
         raise InputError("\n".join(lines))

@@ -11,6 +11,7 @@ import pickletools
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,11 @@ _DTYPES = {
     "torch ByteStorage": np.uint8,
     "torch BoolStorage": np.bool_,
 }
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError),
+    *(struct.error, zipfile.BadZipFile, NotImplementedError, zlib.error),
+)
+"""Errors that a damaged file leads to."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _Stream = io.BytesIO | io.BufferedReader
 _Value = Any
@@ -102,7 +108,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             return _from_pickles(path, file)
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} is damaged or no torch file ({error}); fetch or save it again") from error
 
 
@@ -115,7 +121,10 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     if order in archive.namelist() and archive.read(order) != b"little":
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
     tensors = _state_dict(path, _follow(path, io.BytesIO(archive.read(names[0]))))
-    storages = {key: archive.read(f"{root}data/{key}") for key in {t.storage.key for t in tensors.values()}}
+    keys = {f"{root}data/{tensor.storage.key}": tensor.storage.key for tensor in tensors.values()}
+    if any(archive.getinfo(name).compress_type != zipfile.ZIP_STORED for name in keys):
+        raise ValueError("it is compressed, which torch does not do")
+    storages = {key: archive.read(name) for name, key in keys.items()}
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
@@ -129,8 +138,11 @@ def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:
     tensors = _state_dict(path, content)
     dtypes = {tensor.storage.key: np.dtype(tensor.storage.dtype) for tensor in tensors.values()}
     storages = {}
+    left = path.stat().st_size
     for key in keys:
         (length,) = struct.unpack("<q", file.read(8))
+        if not 0 <= length * dtypes[key].itemsize <= left:
+            raise ValueError(f"storage {key} of {length} numbers is longer than the file")
         storages[key] = file.read(length * dtypes[key].itemsize)
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
