@@ -3,15 +3,15 @@
 CONTRIBUTING has the command for thousands of them.
 """
 
-import os
 from collections import Counter
 
 import pytest
+from amounts import SEED, amount
 from fuzzing import fuzz, write_originals
 from inputs import KINDS
 from mutations import copy
 
-INPUTS, SEED = (int(os.environ.get(f"BERT_JAX_{name}", usual)) for name, usual in (("FUZZ", "300"), ("SEED", "0")))
+INPUTS = amount("FUZZ", 300)
 
 
 @pytest.fixture(scope="module")

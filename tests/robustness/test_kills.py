@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import processes
 import pytest
+from amounts import SEED, amount
 from worlds import sentence, write_encoder, write_glue
 
 from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
 
-KILLS, SEED = (int(os.environ.get(f"BERT_JAX_{name}", usual)) for name, usual in (("KILLS", "6"), ("SEED", "0")))
+KILLS = amount("KILLS", 6)
 PATIENCE = 900
 """Seconds after which a process that does nothing has hung, on however busy a machine."""
 
