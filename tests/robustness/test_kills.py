@@ -24,7 +24,7 @@ from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
 
 KILLS = amount("KILLS", 6)
-PATIENCE = 900
+PATIENCE = 3600
 """Seconds after which a process that does nothing has hung, on however busy a machine."""
 
 
