@@ -22,7 +22,7 @@ from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate, target
-from bert_jax.parallel.inference import predict_packs
+from bert_jax.parallel.inference import check_finite, predict_packs
 from bert_jax.spec import parse_spec
 from bert_jax.tokenizers.template import Encoding
 from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer
@@ -98,13 +98,16 @@ class Pretrained:
             normalize: divide each vector by its length.
 
         Raises:
-            InputError: an unknown spec, a readout with untrained weights, or an impossible size.
+            InputError: an unknown spec, a readout with untrained weights, an impossible size, an item that is not a
+                string, or a vector that is not finite.
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
+        if not isinstance(texts, Iterable):
+            raise InputError(f"embed takes a list of texts, not {texts!r:.40}")
         spec, normalize = self.choose(pooling, layers, projection, normalize)
         embedder = Embedder(self, spec, batch_size, max_length, normalize)
-        return embedder.vectors(embedder.tokenize(texts))
+        return embedder.vectors(embedder.tokenize(list(texts)))
 
     def choose(
         self,
@@ -190,14 +193,23 @@ class Embedder:
         """Tokenize each text, truncated to the limit; warnings call the texts `data`."""
         return encode_texts(self.tokenizer, texts, None, self.limit, data)
 
-    def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
-        """Sentence vectors of tokenized texts, float32 [texts, width], in input order."""
+    def vectors(self, encodings: Sequence[Encoding], first: int = 0) -> np.ndarray:
+        """Sentence vectors of tokenized texts, float32 [texts, width], in input order.
+
+        Args:
+            encodings: from `tokenize`.
+            first: number of texts before these, for the error message.
+
+        Raises:
+            InputError: a vector is not finite, or the encoder cannot read pairs.
+        """
         check_segments(self._config, encodings)
         # Length steps go up to the limit, not to the longest of these texts, so that later calls reuse the programs.
         lengths, steps = np.array([len(e.ids) for e in encodings], int), length_steps(self.limit)
         packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
         vectors = np.empty((len(encodings), self.width), np.float32)
         for rows, values in predict_packs(self._step, self._params, encodings, self.tokenizer.special, packs):
+            check_finite(values, rows + first)
             vectors[rows] = values
         if self._normalize:  # a zero vector stays zero, as in torch's normalize
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -33,7 +33,7 @@ def main(config: PrepareCorpus) -> None:
         print(
             f"only {share:.1%} of the text is in documents of two sentences or more; sentence pairs (nsp, sop) need it"
         )
-    print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {config.out}")
+    print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {shlex.quote(config.out)}")
 
 
 def _prepare_here(config: PrepareCorpus) -> dict[str, Any]:

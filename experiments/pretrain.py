@@ -7,6 +7,7 @@ run folder.
 """
 
 import itertools
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from bert_jax.study.run import MODEL
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
-from bert_jax.train.loop import Diverged, Metrics, Watch
+from bert_jax.train.loop import Diverged, Metrics, Watch, require_finite
 from bert_jax.train.prefetch import Prefetch
 from bert_jax.train.pretrain import Pretraining, check
 from bert_jax.train.pretrain_together import Pretrainings
@@ -58,7 +59,8 @@ def main(config: PretrainRun) -> None:
     suite = "synthetic" if config.corpus is None else "glue"
     for model in pretrain_encoders(config.runs()):
         if devices.is_first_host():
-            print(f"{model} is complete; try: python -m experiments.ablate_pooling {suite} --encoder {model}")
+            command = f"python -m experiments.ablate_pooling {suite} --encoder {shlex.quote(str(model))}"
+            print(f"{model} is complete; try: {command}")
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
@@ -207,6 +209,11 @@ class Run:
         if last or stopped or step % self.config.eval_every == 0 or step % self.config.save_every == 0:
             self.state = state_of()
         evaluated = self.job.evaluate(self.state.params) if step % self.config.eval_every == 0 or last else {}
+        try:
+            require_finite(step, evaluated)
+        except Diverged as error:
+            self.failed = error
+            return
         if self.keeper is not None:
             measured = self.job.measured(step, metrics)
             self.keeper.keep(step, self.state, measured, evaluated, ends=last or stopped)

@@ -33,7 +33,7 @@ from experiments.cells import (
     stand_in,
 )
 from experiments.cells import read as read_column
-from experiments.cli import run
+from experiments.cli import reporting, run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
 from experiments.tables import tables
 from experiments.tables.table import NONE, Column, Line, Table
@@ -376,7 +376,8 @@ def named_tables(args: Sequence[str]) -> dict[str, tuple[str, Reproduce]]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["list"]:
-        print_list()
+        with reporting():
+            print_list()
     elif sys.argv[1:2] == [CLAIMS]:
         what_is_in_cls.start(sys.argv[2:])
     else:

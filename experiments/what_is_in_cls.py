@@ -36,7 +36,7 @@ from bert_jax.study.sources import Source, TaskSplits, read_task
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from experiments.cli import named, run
+from experiments.cli import named, reporting, run
 from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
@@ -65,7 +65,7 @@ def main(config: ClsRun) -> None:
         encoder = place or str(_pretrained(config, name))
         _note(config, name)
         for part in config.parts:
-            print(f"{name}: {part}", flush=True)
+            print(f"{name}: {part}", file=sys.stderr, flush=True)
             PARTS[part](config, name, encoder)
     write_claims(config.out)
 
@@ -81,9 +81,9 @@ def start(args: Sequence[str]) -> None:
         at = args.index("--scale")
         scale = args[at + 1]
         del args[at : at + 2]
-    if scale not in SCALES:
-        print(f"error: {unknown('scale', scale, SCALES)}", file=sys.stderr)
-        sys.exit(2)
+    with reporting():
+        if scale not in SCALES:
+            raise unknown("scale", scale, SCALES)
     run(main, named(ClsRun), [SCALES[scale], *args])
 
 
@@ -171,7 +171,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         encodings = encode_texts(pretrained.tokenizer, rows.a, rows.b, limit, task.title)
         found = first_attention(pretrained, encodings, config.probe.batch_size)
         content = {"title": task.title, "texts": len(encodings)} | {k: v.tolist() for k, v in found._asdict().items()}
-        text = json.dumps(content) + "\n"
+        text = json.dumps(content, allow_nan=False) + "\n"
         with writing(folder):
             write_whole(path, partial(_write_text, text))
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from bert_jax.study.regimes import has_seeds, regime_title
+from bert_jax.analysis.comparison import is_seeded
+from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 
 SHOWN = 6
@@ -23,7 +24,7 @@ def describe_training(rows: Sequence[Row]) -> str:
 
 def describe_seeds(rows: Sequence[Row]) -> str:
     """The number of seeds of each cell: `5 seeds`, or `1 to 2 seeds` where cells differ."""
-    seeded = [row for row in rows if has_seeds(row.regime)] or rows
+    seeded = [row for row in rows if is_seeded(row)] or rows
     cells = Counter((row.regime, row.task, row.name, row.learning_rate, row.pretraining) for row in seeded)
     least, most = min(cells.values()), max(cells.values())
     return f"{most} seed{'s' * (most > 1)}" if least == most else f"{least} to {most} seeds"

@@ -35,7 +35,7 @@ from bert_jax.analysis.findings import describe_findings
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
 from bert_jax.study.plan import missing_runs
-from bert_jax.study.regimes import has_seeds, is_trained, regime_title
+from bert_jax.study.regimes import is_trained, regime_title
 from bert_jax.study.store import (
     Absent,
     Row,
@@ -304,8 +304,7 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
 
 def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
     """Notes on intervals: the method, what they are over, and what they do not cover."""
-    # Results without training do not depend on a seed.
-    seeded = [frame[frame["regime"].map(has_seeds).astype(bool)] for frame in (summary, compared)]
+    seeded = [frame[frame["seeded"].astype(bool)] for frame in (summary, compared)]
     levels = {level for frame in seeded for level in frame["over"] if level}
     over = [level for level in ("pretrainings", "seeds") if level in levels]
     text = f"Intervals: {METHODS[method]}, over {' or '.join(over)}{' and ' * bool(over)}examples"

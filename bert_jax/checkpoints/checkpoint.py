@@ -19,6 +19,8 @@ from bert_jax.files import Json, Settings
 from bert_jax.types import Params
 
 _LOGGER = logging.getLogger(__name__)
+_LISTED = 100
+"""Most tensors that do not fit to list in an error."""
 _OUTSIDE = "outside:"
 """Mark of names without the prefix of the encoder."""
 
@@ -102,8 +104,8 @@ def from_tensors(
         encoder_only: skip heads that are unknown or do not fit, and log them in one line.
 
     Raises:
-        InputError: the tensors do not match the config; each missing, unexpected, misshapen or otherwise
-            unfit one is listed.
+        InputError: the tensors do not match the config; the first hundred that are missing, unexpected,
+            misshapen or otherwise unfit are listed.
     """
     schema, has_classifier = schema_of(config), _has_classifier(config, tensors)
     if has_classifier and (unused := [name for name in tensors if name.startswith(schema.unused)]):
@@ -115,7 +117,8 @@ def from_tensors(
         tensors = _without_unfit_heads(config, tensors, problems, path)
         problems = _problems(config, tensors, labels)
     if problems:
-        lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems)]
+        lines = [f"{path} does not fit its config:", *(f"  {problem.text}" for problem in problems[:_LISTED])]
+        lines += [f"  ... and {len(problems) - _LISTED} more"] * (len(problems) > _LISTED)
         if all(problem.part != "encoder" for problem in problems):
             lines.append(f"  The encoder alone fits: {ENCODER_ALONE}")
         raise InputError("\n".join(lines))
@@ -166,7 +169,7 @@ class _Problem(NamedTuple):
 
 
 def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Problem]:
-    """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, untied."""
+    """List the tensors that do not fit a config: missing, unexpected, misshapen, of integers, not finite, untied."""
     schema, has_classifier = schema_of(config), _has_classifier(config, tensors)
     table = schema.names(config, has_classifier)
     shapes = schema.shapes(config, _num_outputs(schema, tensors, labels), has_classifier)
@@ -191,6 +194,8 @@ def _problems(config: BertConfig, tensors: Tensors, labels: Labels) -> list[_Pro
             found.append(problem(name, f"misshapen {name}: {tensor.shape} where the config says {shape}"))
         if not jnp.issubdtype(tensor.dtype, jnp.floating):
             found.append(problem(name, f"{tensor.dtype} in {name}: weights must be floating-point numbers"))
+        elif bad := np.count_nonzero(~np.isfinite(tensor)):
+            found.append(problem(name, f"not finite {name}: {bad} of its {tensor.size} numbers"))
     untied = [(copy, tied) for copy, tied in schema.tied.items() if _differ(tensors, copy, tied)]
     return found + [problem(copy, f"untied {copy}: it differs from {tied}") for copy, tied in untied]
 

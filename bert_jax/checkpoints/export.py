@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from bert_jax.checkpoints.architectures import schema_of
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
+from bert_jax.checkpoints.weights import write_weights
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.files import Json
@@ -145,7 +145,7 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
         path.mkdir(exist_ok=True)
         _write_json(path / "config.json", settings)
         if weights:
-            save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+            write_weights(path / "model.safetensors", weights)
         listed.append({"idx": n, "name": str(n), "path": path.name, "type": f"sentence_transformers.models.{kind}"})
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     _write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})

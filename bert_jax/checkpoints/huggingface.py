@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
-
 from bert_jax.checkpoints.architectures import SCHEMAS, schema_of
 from bert_jax.checkpoints.checkpoint import (
     ENCODER_ALONE,
@@ -22,9 +20,9 @@ from bert_jax.checkpoints.checkpoint import (
     to_tensors,
 )
 from bert_jax.checkpoints.schema import Schema
-from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights
+from bert_jax.checkpoints.weights import Tensors, find_weights, read_weights, write_weights
 from bert_jax.config import BertConfig
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, within
 from bert_jax.files import Json, Settings
 from bert_jax.json_object import JsonObject, shorten
 
@@ -105,10 +103,8 @@ def parse_config(path: Path, activations: Mapping[str, str], schemas: Mapping[st
     if activation not in activations:
         known = ", ".join(activations)
         raise InputError(f"{path}: {schema.fields['activation']} {shorten(activation)!r} is not one of {known}")
-    try:
+    with within(path):
         return schema.config(**schema.read(raw, values | {"activation": activations[activation]}))
-    except InputError as error:
-        raise InputError(f"{path}: {error}".replace(f"{path}: {path}: ", f"{path}: ")) from error
 
 
 def _or(schemas: Mapping[str, Schema]) -> str:
@@ -246,6 +242,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
         folder: the model directory; created if missing.
         checkpoint: the checkpoint to write.
         settings: further fields for config.json.
+
+    Raises:
+        InputError: a weight is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     schema, config = checkpoint.schema, checkpoint.config
@@ -262,6 +261,4 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
         raw["problem_type"] = problem_type
     raw |= settings or {}
     (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-    partial = folder / "model.safetensors.partial"
-    save_file(to_tensors(checkpoint), partial, metadata={"format": "pt"})
-    partial.replace(folder / "model.safetensors")
+    write_weights(folder / "model.safetensors", to_tensors(checkpoint))

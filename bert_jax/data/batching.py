@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.errors import InputError
 from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.template import Encoding, SpecialIds, assemble
 from bert_jax.tokenizers.tokenizer import Tokenizer
@@ -63,12 +64,31 @@ def encode_texts(
         a: the first texts.
         b: the second ones, or None.
         max_length: limit of tokens for a text or a pair, special ones included.
-        data: name of the texts in the warning.
+        data: name of the texts in the warning and in errors.
+
+    Raises:
+        InputError: an item is not a string, or holds half of a surrogate pair.
     """
+    for side in (a, b or ()):
+        _check_texts(side, data)
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)
     _warn_of_unknown(tokenizer.special.unk, [*first, *(ids for ids in second if ids is not None)], data)
     return [assemble(tokenizer.template, x, y, max_length) for x, y in zip(first, second, strict=True)]
+
+
+def _check_texts(texts: Sequence[object], data: str) -> None:
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            found = f"a {type(text).__name__} of {len(text)}" if isinstance(text, tuple | list) else repr(text)[:40]
+            raise InputError(f"{data}: item {place} (counted from 0) is {found}; each must be one text, a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(text[error.start]):04x}"
+            raise InputError(
+                f"{data}: item {place} (counted from 0) holds {half}, half of a surrogate pair; correct or remove it"
+            ) from None
 
 
 def _warn_of_unknown(unk: int, pieces: Sequence[list[int]], data: str) -> None:

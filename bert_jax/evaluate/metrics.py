@@ -89,7 +89,8 @@ def predict(logits: np.ndarray, task: Task) -> np.ndarray:
         [rows]: the class with the largest logit (the first in a tie) as int32, or the score as float32.
 
     Raises:
-        ValueError: the shape is not [rows, `task.num_outputs`], or a logit is not finite.
+        ValueError: the shape is not [rows, `task.num_outputs`].
+        InputError: a logit is not finite.
     """
     logits = np.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] != task.num_outputs:
@@ -106,8 +107,8 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
         labels: [rows] classes or scores.
 
     Raises:
-        ValueError: there are no rows, the lengths differ, or a prediction is not finite.
-        InputError: a metric of the task is not in `METRICS`.
+        ValueError: there are no rows, or the lengths differ.
+        InputError: a prediction is not finite, or a metric of the task is not in `METRICS`.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape or predictions.ndim != 1 or not predictions.size:
@@ -132,7 +133,7 @@ def majority(task: Task, labels: np.ndarray) -> dict[str, float]:
 def _check_finite(values: np.ndarray, what: str) -> None:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
-        raise ValueError(f"{bad} of {values.size} {what} are not finite")
+        raise InputError(f"{bad} of {values.size} {what} are not finite: the weights or vectors are too large")
 
 
 def is_degenerate(value: float, majority: float) -> bool:

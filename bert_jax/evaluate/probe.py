@@ -89,6 +89,11 @@ def prepare_probe(
     return ProbeData(task, encodings, *located)
 
 
+def is_random(task: Task) -> bool:
+    """True if a seed, which decides the folds, can change a probe's result: if C or the score is found by folds."""
+    return bool(task.folds) or not task.validation
+
+
 def describe(task: Task, config: ProbeConfig) -> str:
     """Describe the head, its input, the rows that C is chosen on, and the protocol's name, in a phrase."""
     features = "u"
@@ -137,7 +142,8 @@ def _check_folds(task: Task, labels: np.ndarray | None, count: int) -> None:
     assert labels is not None, "a split without labels cannot be fitted"
     rarest = len(labels) if task.is_regression else np.bincount(labels)[np.unique(labels)].min()
     if count > rarest:
+        fewer = "; its protocol fixes their number" if task.folds else ", or fewer folds"
         raise InputError(
             f"{task.title}: {count} folds need as many rows of each class, and one has {rarest}; "
-            "use more rows or fewer folds"
+            f"use more training rows{fewer}"
         )

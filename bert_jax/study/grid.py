@@ -95,7 +95,7 @@ def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) 
     for task, regime in ((task, regime) for name in grid.settings for task in grid.tasks for regime in [REGIMES[name]]):
         if regime.why_not(task) is not None:
             continue
-        seeds = grid.seeds if regime.has_seeds else grid.seeds[:1]
+        seeds = grid.seeds if regime.has_seeds and regime.is_random(task) else grid.seeds[:1]
         for seed, settings, blind, readout in itertools.product(
             seeds, _with_rates(grid, regime), grid.blinds, grid.readouts
         ):

@@ -52,6 +52,10 @@ def lacks_training(task: Task) -> str | None:
     return None if task.train or task.trained_on else "it has no training rows"
 
 
+def _always(task: Task) -> bool:
+    return True
+
+
 def _check(readout: ReadoutConfig, bert: BertConfig, settings: object) -> None:
     check(readout, bert)
 
@@ -71,6 +75,7 @@ class Regime:
         run: `(bench, splits, runs)` to rows. All runs are of one task.
         why_not: `task` to the reason why the regime does not apply to it, or None.
         has_seeds: False if nothing is random, so that each cell has one run.
+        is_random: `task` to False if nothing is random there, although the regime has seeds.
         trains: True if weights are trained by steps: the regime has learning rates, and models that can be kept.
         holds_out: True if it can hold a tenth of the training rows out to choose a learning rate.
         suite: default suite of its tasks in tables.
@@ -87,6 +92,7 @@ class Regime:
     run: Callable[[Bench, TaskSplits, Sequence[Run]], Made]
     why_not: Callable[[Task], str | None] = _fits_every_task
     has_seeds: bool = True
+    is_random: Callable[[Task], bool] = _always
     trains: bool = False
     holds_out: bool = False
     suite: str = "glue"

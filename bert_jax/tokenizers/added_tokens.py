@@ -9,6 +9,7 @@ from tokenizers import AddedToken
 
 from bert_jax.errors import InputError
 from bert_jax.files import Json, Settings, read_json
+from bert_jax.json_object import JsonObject
 
 NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 """Names of BERT's special tokens in tokenizer files, in the order of `SpecialIds`."""
@@ -91,15 +92,16 @@ def read_added(file: Path, content: Settings, usual: Settings = USUAL) -> Added:
     Raises:
         InputError: a file cannot be read, or a token in it is malformed.
     """
-    path = file.with_name("tokenizer_config.json")
-    settings = read_json(path) if path.is_file() else {}
+    config = JsonObject.read(file.with_name("tokenizer_config.json"), optional=True)
+    path, settings = config.path, dict(config.content)
+    _check_kinds(config)
     extra = settings.pop(_EXTRA, None)
     if _ADDITIONAL in settings and not extra:
         extra = settings.pop(_ADDITIONAL)
     stated: dict[int, AddedToken] = {}
-    decoder = settings.get("added_tokens_decoder")
+    decoder: Json | None = config.field("added_tokens_decoder", dict, None)
     if decoder is not None:
-        stated = {_id(path, id_): _token(path, token) for id_, token in dict(decoder).items()}
+        stated = {_id(path, id_): _token(path, token) for id_, token in decoder.items()}
     else:
         extra = _merge_special_map(file.with_name("special_tokens_map.json"), settings, extra)
         stated = _listed(file.with_name("added_tokens.json"), settings, extra)
@@ -120,16 +122,23 @@ def read_added(file: Path, content: Settings, usual: Settings = USUAL) -> Added:
 
 def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
     """Merge special_tokens_map.json into the settings; returns the special tokens without a name."""
-    if not path.is_file():
-        return extra
-    for name, value in read_json(path).items():
-        if name == _EXTRA and isinstance(value, list):
+    found = JsonObject.read(path, optional=True)
+    _check_kinds(found)
+    for name, value in found.content.items():
+        if name == _EXTRA and isinstance(value, list) and not isinstance(extra, dict):
             extra = [*(extra or ()), *(token for token in _as_special(value) if token not in (extra or ()))]
         elif name == _EXTRA:
             extra = value
         else:
             settings[name] = _as_special(value)
     return extra
+
+
+def _check_kinds(file: JsonObject) -> None:
+    """Refuse special tokens without a name that are not in a list; extra ones may have names, in an object."""
+    file.field(_ADDITIONAL, list, None)
+    if not isinstance(file.content.get(_EXTRA), dict):
+        file.field(_EXTRA, list, None)
 
 
 def _as_special(value: Any) -> Any:

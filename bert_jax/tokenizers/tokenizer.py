@@ -17,7 +17,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, within
 from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS, read_added
 from bert_jax.tokenizers.long_sentences import cut_long
@@ -306,10 +306,12 @@ def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None)
         if cased is not None:
             raise InputError(f"{file}: a SentencePiece model treats case as it was trained to; leave the setting out")
         _refuse_added(file)
-        return SentencePiece(file.read_bytes(), num_threads)
+        with within(file):
+            return SentencePiece(file.read_bytes(), num_threads)
     parts = read_parts(file, cased)
     make = WordPiece if isinstance(parts.tokenizer.model, models.WordPiece) else LibraryTokenizer
-    tokenizer = make(*parts)
+    with within(file):
+        tokenizer = make(*parts)
     if file.suffix != ".json" and tokenizer.starts_word.all():
         warnings.warn(
             f"{file}: no piece continues a word (##), so a word that is not in it whole becomes [UNK]; if it belongs "

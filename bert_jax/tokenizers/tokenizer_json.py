@@ -74,7 +74,10 @@ def _normalizer(proto: _Proto) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
-        charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
+        try:
+            charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"this SentencePiece model has normalisation rules that are damaged: {error}") from None
         # When a rule of the library matches a letter, it drops the marks on it. A control character between them
         # prevents that; the rules delete it.
         apart = normalizers.Replace(Regex(r"(?=[\p{M}\x{200C}\x{200D}])"), "\x01")

@@ -73,6 +73,17 @@ class Watch:
         self._losses.append(loss)
 
 
+def require_finite(step: int, evaluated: Metrics) -> None:
+    """Check the metrics of held-out text: the update of a step can spoil the weights after its own loss.
+
+    Raises:
+        Diverged: one of them is not finite.
+    """
+    for name, value in evaluated.items():
+        if not math.isfinite(value):
+            raise Diverged(step, f"{name} of held-out text is {value} after the update")
+
+
 def fit(
     train_step: Step,
     state: TrainState,

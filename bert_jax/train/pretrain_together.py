@@ -66,12 +66,22 @@ class Pretrainings:
             seen(step, [{name: float(values[run]) for name, values in metrics.items()} for run in range(number)])
 
         for count, after, _ in dispatch(step, members, batches, drawn, arrived, int(begin[0].step), pause):
-            fetched = functools.cache(functools.partial(jax.device_get, after.state))
-            yield count, lambda run, fetched=fetched: jax.device_put(jax.tree.map(lambda x: x[run], fetched()))
+            yield count, functools.partial(_one_of, functools.cache(functools.partial(jax.device_get, after.state)))
 
     def _fit_alone(
         self, begin: TrainState, batches: Iterable[PretrainBatch], pause: Callable[[int], bool], seen: Arrived
     ) -> Iterator[tuple[int, StateOf]]:
         steps = self.jobs[0].fit(begin, batches, pause, lambda step, metrics: seen(step, [metrics]))
         for step, state, _ in steps:
-            yield step, lambda run, state=state: state
+            yield step, functools.partial(_the_only, state)
+
+
+def _one_of(fetch: Callable[[], TrainState], run: int) -> TrainState:
+    """State of one run of a population, on a device."""
+    state: TrainState = jax.device_put(jax.tree.map(lambda leaf: leaf[run], fetch()))
+    return state
+
+
+def _the_only(state: TrainState, run: int) -> TrainState:
+    assert run == 0, run
+    return state

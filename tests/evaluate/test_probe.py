@@ -16,6 +16,7 @@ from bert_jax.evaluate.probe import (
     Places,
     ProbeData,
     describe,
+    is_random,
     prepare_probe,
     probe,
 )
@@ -155,8 +156,16 @@ def test_values_of_c_are_refused_where_the_protocol_has_its_own():
         ProbeConfig(protocol="senteval", c_values=(1.0,))
 
 
+def test_a_seed_counts_where_there_are_folds():
+    random = {name for name, task in TASKS.items() if is_random(task)}
+    assert random == {"mr", "cr", "subj", "mpqa", "trec", "mrpc"}
+
+
 def test_a_class_with_fewer_rows_than_folds_is_explained(tokenizer):
     split = Split(["a"] * 10, None, np.array([0] * 9 + [1], np.int32))
     task = Task("t", "T", ("sentence",), ("no", "yes"), ("accuracy",))
-    with pytest.raises(InputError, match="T: 4 folds need as many rows of each class, and one has 1"):
+    with pytest.raises(InputError, match="and one has 1; use more training rows, or fewer folds"):
         prepare_probe(task, tokenizer, split, None, {"validation": split}, CONFIG, 16)
+    fixed = "MPQA: 10 folds need .* use more training rows; its protocol fixes their number"
+    with pytest.raises(InputError, match=fixed):
+        prepare_probe(TASKS["mpqa"], tokenizer, split, None, {"10 folds": split}, CONFIG, 16)

@@ -10,6 +10,8 @@ from bert_jax.analysis.report import write_report
 from bert_jax.errors import InputError
 from bert_jax.study.repair import group_rows, write_groups
 from bert_jax.study.store import ResultStore, read_predictions, read_rows
+from experiments import repair
+from experiments.cli import run
 
 LABELS = {"one": np.array([0, 1, 0]), "other": np.array([1, 1, 0])}
 
@@ -39,6 +41,11 @@ def test_rows_are_grouped_by_their_data_and_written_apart(mixed, tmp_path):
     assert len(read_rows(mixed)) == 6
     with pytest.raises(InputError, match="data0 is there already"):
         write_groups(mixed, groups, tmp_path / "apart")
+
+
+def test_the_command_to_report_a_part_can_be_pasted(mixed, tmp_path, capsys):
+    run(repair.main, repair.RepairConfig, [str(mixed), "--out", str(tmp_path / "in parts")])
+    assert f"python -m experiments.report '{tmp_path}/in parts/data1' reports it" in capsys.readouterr().out
 
 
 def test_a_folder_of_one_data_set_is_one_group(tmp_path):

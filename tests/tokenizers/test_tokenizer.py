@@ -231,7 +231,7 @@ def test_a_vocabulary_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", "the vocabulary has no [MASK]"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", "vocab.txt: the vocabulary has no [MASK]"),
         (b"[PAD]\n[UNK]\n[CLS]\nthe\n", "vocab.txt: the vocabulary has no [SEP], [MASK]: a BERT tokenizer needs them"),
         (b"", "vocab.txt: the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (b"[CLS]\n\xff\xfe\n", "vocab.txt is not a usable vocabulary: "),

@@ -258,6 +258,10 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
         ({"tokenizer_config": {"added_tokens_decoder": {"19": "x"}}}, "the added token 'x' is not an object with"),
         ({"added_tokens": {"x": 19, "X": 20}}, "the added token 'X' becomes 'x' when it is normalised, as does 'x'"),
         ({"tokenizer_config": {"mask_token": "<m>"}}, "the vocabulary has no <m>"),
+        ({"tokenizer_config": {"added_tokens_decoder": 3}}, "added_tokens_decoder is 3; it must be an object"),
+        ({"tokenizer_config": {"additional_special_tokens": "[E1]"}}, 'special_tokens is "[E1]"; it must be a list'),
+        ({"special_tokens_map": {"extra_special_tokens": 3}}, "extra_special_tokens is 3; it must be a list"),
+        ({"special_tokens_map": {"cls_token": "\ud800"}}, "special_tokens_map.json holds \\ud800, half of a surrogate"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(files: dict[str, Any], said: str, tmp_path: Path) -> None:
