@@ -26,7 +26,8 @@ from bert_jax.corpus.sentences import sentences_of
 from bert_jax.corpus.shards import read_corpus
 from bert_jax.data.examples import PretrainData
 from bert_jax.pretrain_config import ObjectiveConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds, load_tokenizer
+from bert_jax.tokenizers.template import SpecialIds
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 
 PAIRS: tuple[Literal["nsp", "sop", "none"], ...] = ("nsp", "sop", "none")
 MASKING: tuple[Literal["token", "whole_word", "span"], ...] = ("token", "whole_word", "span")

@@ -155,21 +155,24 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
     """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs."""
     prepare_ours()
     import jax
+    import jax.numpy as jnp
 
     from bert_jax.checkpoints.directory import load_checkpoint
     from bert_jax.config import FinetuneConfig, ReadoutConfig
+    from bert_jax.parallel.population import Layout, local_devices, side_by_side
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
-    from bert_jax.train.loop import fit
-    from bert_jax.train.step import init_state
+    from bert_jax.train.loop import dispatch
     from bert_jax.types import TaskBatch, Tokens
 
     checkpoint, readout = load_checkpoint(Path(folder)), ReadoutConfig(projection="tanh")
-    program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000)
+    layout = Layout(local_devices())
+    program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000, layout)
     key = jax.random.key(0)
     fresh = init_without_encoder(program.model, key)
     reader = with_trained_pooler(fresh["reader"], readout, checkpoint)
-    state = init_state(fresh | {"encoder": checkpoint.encoder, "reader": reader}, program.optimizer)
+    state = program.init(layout.put([fresh | {"encoder": checkpoint.encoder, "reader": reader}]))
+    drawn = jnp.stack([key]), np.full(1, LEARNING_RATE, np.float32)
 
     def task_batch(ids: np.ndarray, labels: np.ndarray) -> TaskBatch:
         mask, special, segments = np.ones(ids.shape, bool), np.zeros(ids.shape, bool), np.zeros(ids.shape, np.int32)
@@ -178,8 +181,8 @@ def our_step(size: Shape, folder: str) -> Callable[..., None]:
 
     def take_steps(batches: list[tuple[np.ndarray, ...]]) -> None:
         nonlocal state
-        for _, trained, _ in fit(program.train_step, state, itertools.starmap(task_batch, batches), key):
-            pass
+        ours = side_by_side([itertools.starmap(task_batch, batches)])
+        *_, (_, trained, _) = dispatch(program.train_step, state, ours, drawn, lambda step, metrics: None)
         state = jax.block_until_ready(trained)
 
     return take_steps

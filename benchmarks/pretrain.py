@@ -100,7 +100,7 @@ def examples(shape: tuple[int, int], n: int) -> list[Any]:
     from bert_jax.corpus.corpus import Corpus
     from bert_jax.data.examples import PretrainData
     from bert_jax.pretrain_config import ObjectiveConfig
-    from bert_jax.tokenizers.tokenizer import SpecialIds
+    from bert_jax.tokenizers.template import SpecialIds
 
     tokens = np.random.default_rng(0).integers(1000, VOCABULARY, 400_000).astype(np.uint16)
     corpus = Corpus(tokens, np.arange(0, 400_001, 20), np.arange(0, 20_001, 100))

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -87,5 +88,5 @@ def describe_machine(module: str, libraries: Sequence[str] = ("jax", "flax", "to
     found = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
     cpu = f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
-    command = f"`python -m benchmarks.{module} {' '.join(sys.argv[1:])}`, {datetime.date.today()}"
+    command = f"`python -m benchmarks.{module} {shlex.join(sys.argv[1:])}`, {datetime.date.today()}"
     return f"{command}. {cpu} the run. Python {platform.python_version()}, {versions}."

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.spec import parse_spec, parse_sum, split_outside_brackets
@@ -19,10 +19,13 @@ def require(condition: bool, message: str) -> None:
 Precision = Literal["default", "highest"]
 """Precision of float32 matrix products: `default` is the platform's own, `highest` is float32 on every platform."""
 
+Together = int | Literal["auto"]
+"""Runs of the largest population; `auto` for as many as fit into the memory of the devices."""
 
-def _precision() -> Any:
-    """Make the field for training precision; at its default it is left out of stored settings, as before it existed."""
-    return dataclasses.field(default="default", metadata={"omit_default": True})
+
+def _omitted(default: str) -> Any:
+    """Make a field that is left out of stored settings at its default, as before it existed."""
+    return dataclasses.field(default=default, metadata={"omit_default": True})
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ComputeConfig:
     attention: Literal["auto", "plain", "fused"] = "auto"
     """fused: one kernel if the accelerator has it, without dropout on attention probabilities; plain: separate
     operations; auto: fused wherever the results are the same."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
     NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
@@ -51,7 +54,13 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805)."""
+    """The architecture of an encoder; defaults are BERT-base, uncased (arXiv 1810.04805).
+
+    Other architectures are subclasses, each beside its network in `bert_jax.model.architectures`.
+    """
+
+    fewest_segments: ClassVar[int] = 1
+    """0 for an architecture that can be without segment embeddings."""
 
     vocab_size: int = 30522
     """Number of token ids."""
@@ -92,7 +101,8 @@ class BertConfig:
             "num_segments",
         )
         for field in sizes:
-            require(getattr(self, field) >= 1, f"{field} must be at least 1, not {getattr(self, field)}")
+            least = self.fewest_segments if field == "num_segments" else 1
+            require(getattr(self, field) >= least, f"{field} must be at least {least}, not {getattr(self, field)}")
         require(
             self.hidden_size % self.num_heads == 0,
             f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}",
@@ -143,11 +153,12 @@ class ReadoutConfig:
     """A readout from token vectors to one sentence vector: three independent choices, each a spec string."""
 
     layers: str = "last"
-    """last, an index (-2; 0 is the embedding layer), avg(1,-1), concat(-2,-1), mix."""
+    """last, an index (-2; 0 is the embedding layer), avg(1,-1), max(-1,-2), concat(-2,-1), mix."""
     pooling: str = "cls"
     """cls, mean, max, attention(num_heads=4), ... or several joined by +, or a dotted path to your own class."""
     projection: str = "none"
-    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh)."""
+    """none, tanh (BERT's pooler, with the checkpoint's trained weights), mlp (the same layer, fresh), head (what
+    ModernBERT has before its classifier, fresh)."""
 
     def __post_init__(self) -> None:
         parse_spec(self.layers)
@@ -225,7 +236,7 @@ class FinetuneConfig:
     """Dropout rate in place of all rates of the encoder; by default the encoder's own."""
     from_scratch: bool = False
     """Initialise the encoder's weights at random, by the seed, to measure what pretraining is worth."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
     NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
@@ -261,7 +272,7 @@ class SiameseConfig:
     default the readout's projection is used in both."""
     temperature: float = 0.05
     """Temperature of the softmax over in-batch negatives; used by simcse only."""
-    precision: Precision = _precision()
+    precision: Precision = _omitted("default")
     """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
     NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
@@ -277,14 +288,17 @@ class SiameseConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """A linear head over frozen sentence vectors: SentEval's protocol (arXiv 1803.05449), with a wider choice of C."""
+    """A linear head over frozen sentence vectors, by SentEval's protocol (arXiv 1803.05449) or one close to it."""
 
+    protocol: Literal["scaled", "senteval"] = _omitted("scaled")
+    """senteval: what SentEval fits, for figures beside published ones; scaled: the same folds, with features brought to
+    one scale, more values of C, and ridge regression for scores, for comparing layers and encoders."""
     pairs: Literal["separate", "joint"] = "separate"
     """separate: encode the two texts separately and give the head [|u-v|, u*v] as in SentEval, after u and v if the
     order of the texts matters; joint: encode the two texts together, as in fine-tuning."""
     c_values: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    """Values of C (1 / alpha of ridge regression), of which the best on held-out rows is chosen, and of equals the
-    smallest. Features are divided by one number, so that their mean variance is 1, and are not standardised singly."""
+    """Values of C (1 / alpha of ridge regression) of protocol scaled: the best on held-out rows, of equals the
+    smallest. Features are divided by one number, so that their mean variance is 1, and not standardised singly."""
     folds: int = 10
     """Folds of the training rows on which C is chosen, if the task has no validation set."""
     max_length: int = 128
@@ -294,6 +308,8 @@ class ProbeConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.c_values), "c_values is empty")
+        own = self.protocol == "scaled" or self.c_values == type(self).c_values
+        require(own, f"c_values: protocol {self.protocol} has its own; leave them out, or use protocol scaled")
         for value in self.c_values:
             require(0 < value < math.inf, f"c_values {value}: C must be a positive number")
         require(self.folds >= 2, f"folds must be at least 2, not {self.folds}")

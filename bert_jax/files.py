@@ -318,11 +318,15 @@ def parse_json(text: str | bytes, where: str, kind: type = dict, remedy: str = "
         remedy: advice that the error message ends with, such as "correct or delete that line".
 
     Raises:
-        InputError: the text is not JSON, or holds a value of another kind.
+        InputError: the text is not JSON, spells half of a surrogate pair, or holds a value of another kind.
     """
     end = remedy and f"; {remedy}"
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise InputError(f"{where} holds {half}, half of a surrogate pair{end}") from None
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise InputError(f"{where} is not JSON ({reason}){end}") from None

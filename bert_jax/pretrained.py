@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from bert_jax.checkpoints.card import CARD, plain_card
-from bert_jax.checkpoints.checkpoint import HEADS, Checkpoint
-from bert_jax.checkpoints.directory import describe_format, load_checkpoint, resolve
+from bert_jax.checkpoints.checkpoint import Checkpoint
+from bert_jax.checkpoints.directory import describe_format, load_checkpoint, read_config, resolve
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import encoder_folder, read_pipeline
 from bert_jax.config import BertConfig, ReadoutConfig
@@ -22,9 +22,10 @@ from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate, target
-from bert_jax.parallel.inference import predict_packs
+from bert_jax.parallel.inference import check_finite, predict_packs
 from bert_jax.spec import parse_spec
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from bert_jax.types import Model, Params, Step, Tokens
 
@@ -56,7 +57,7 @@ class Pretrained:
             f"{config.num_layers} layers of {config.hidden_size}, {_ACTIVATIONS[config.activation]}",
             f"from {self.source}",
             f"heads: {', '.join(heads) or 'none'}",
-            f"absent: {', '.join(head for head in HEADS if head not in heads) or 'none'}",
+            f"absent: {', '.join(head for head in self.checkpoint.schema.own_heads if head not in heads) or 'none'}",
         ]
         if self.tokenizer is not None:
             parts.append(self.tokenizer.casing)
@@ -97,13 +98,16 @@ class Pretrained:
             normalize: divide each vector by its length.
 
         Raises:
-            InputError: an unknown spec, a readout with untrained weights, or an impossible size.
+            InputError: an unknown spec, a readout with untrained weights, an impossible size, an item that is not a
+                string, or a vector that is not finite.
         """
         if isinstance(texts, str):
             raise InputError("embed takes a list of texts, not one text: write embed([text])")
+        if not isinstance(texts, Iterable):
+            raise InputError(f"embed takes a list of texts, not {texts!r:.40}")
         spec, normalize = self.choose(pooling, layers, projection, normalize)
         embedder = Embedder(self, spec, batch_size, max_length, normalize)
-        return embedder.vectors(embedder.tokenize(texts))
+        return embedder.vectors(embedder.tokenize(list(texts)))
 
     def choose(
         self,
@@ -126,7 +130,7 @@ class Pretrained:
         """
         folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)
-        save_for_transformers(self.tokenizer, folder, self.config.max_length)
+        save_for_transformers(self.tokenizer, folder, self.config.max_length, self.config.num_segments > 0)
         card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
         (folder / CARD).write_text(card, encoding="utf-8")
 
@@ -189,14 +193,23 @@ class Embedder:
         """Tokenize each text, truncated to the limit; warnings call the texts `data`."""
         return encode_texts(self.tokenizer, texts, None, self.limit, data)
 
-    def vectors(self, encodings: Sequence[Encoding]) -> np.ndarray:
-        """Sentence vectors of tokenized texts, float32 [texts, width], in input order."""
+    def vectors(self, encodings: Sequence[Encoding], first: int = 0) -> np.ndarray:
+        """Sentence vectors of tokenized texts, float32 [texts, width], in input order.
+
+        Args:
+            encodings: from `tokenize`.
+            first: number of texts before these, for the error message.
+
+        Raises:
+            InputError: a vector is not finite, or the encoder cannot read pairs.
+        """
         check_segments(self._config, encodings)
         # Length steps go up to the limit, not to the longest of these texts, so that later calls reuse the programs.
         lengths, steps = np.array([len(e.ids) for e in encodings], int), length_steps(self.limit)
         packs = pack_rows(lengths, steps, _TOKENS, least_batch(), self._batch_size)
         vectors = np.empty((len(encodings), self.width), np.float32)
         for rows, values in predict_packs(self._step, self._params, encodings, self.tokenizer.special, packs):
+            check_finite(values, rows + first)
             vectors[rows] = values
         if self._normalize:  # a zero vector stays zero, as in torch's normalize
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -204,7 +217,7 @@ class Embedder:
 
 
 def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None) -> Pretrained:
-    """Load a BERT from a model directory or by hub id.
+    """Load a BERT, or another encoder of `checkpoints.architectures`, from a model directory or by hub id.
 
     The directory is Hugging Face's (safetensors or pytorch_model.bin, whole or in shards; pickled code is never run),
     sentence-transformers', or an original TensorFlow 1 checkpoint. The result's repr describes what was found.
@@ -218,8 +231,8 @@ def load(name: str | Path, encoder_only: bool = False, cased: bool | None = None
             its reason.
 
     Raises:
-        InputError: the directory is missing or not a BERT, its files are damaged or inconsistent, or a module after
-            its encoder is not supported.
+        InputError: the directory is missing or of another architecture, its files are damaged or inconsistent, or a
+            module after its encoder is not supported.
 
     >>> bert = load("path/to/bert-base-uncased")                           # doctest: +SKIP
     >>> bert.embed(["A sentence.", "Another one."], pooling="mean").shape  # doctest: +SKIP
@@ -260,17 +273,20 @@ def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
     )
 
 
-def check_pairs(config: BertConfig, task: str = "") -> None:
-    """Raise if an encoder has no embedding for the second text of a pair; `task` names the pairs in the message.
+_ONE_SEGMENT = (
+    "this encoder has one segment (type_vocab_size is 1 in its config.json) and cannot read pairs of texts together: "
+    "take tasks of single texts, or probe with --probe.pairs separate"
+)
+
+
+def check_pairs(folder: Path, task: str) -> None:
+    """Raise if the encoder of a model directory cannot read the pairs of a task together.
 
     Raises:
-        InputError: the encoder has one segment.
+        InputError: it has one segment, and its tokenizer gives another one to the second text.
     """
-    if config.num_segments == 1:
-        raise InputError(
-            f"{task}{': ' if task else ''}this encoder has one segment (type_vocab_size is 1 in its config.json) and "
-            "cannot read pairs of texts together: take tasks of single texts, or probe with --probe.pairs separate"
-        )
+    if read_config(folder).num_segments == 1 and load_tokenizer(encoder_folder(folder)).template.second:
+        raise InputError(f"{task}: {_ONE_SEGMENT}")
 
 
 def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
@@ -279,25 +295,32 @@ def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
     Raises:
         InputError: the encoder has one segment and an input has two.
     """
-    if any(any(encoding.segments) for encoding in encodings):
-        check_pairs(config)
+    if config.num_segments == 1 and any(any(encoding.segments) for encoding in encodings):
+        raise InputError(_ONE_SEGMENT)
 
 
 def init_all(model: Model, key: jax.Array) -> Params:
     """Initialise all parameters of a model over tokens, its encoder's included."""
-    params: Params = jax.jit(lambda key: model.init(key, _DUMMY)["params"])(key)
+    params: Params = _initialiser(model, encoder=True)(key)
     return params
 
 
 def init_without_encoder(model: Model, key: jax.Array) -> Params:
     """Initialise the parameters of everything but the encoder, whose own are not computed."""
+    params: Params = _initialiser(model, encoder=False)(key)
+    return params
+
+
+@lru_cache(maxsize=64)
+def _initialiser(model: Model, encoder: bool) -> Callable[[jax.Array], Params]:
+    """A compiled function from a key to fresh parameters."""
 
     def init(key: jax.Array) -> Params:
         params = model.init(key, _DUMMY)["params"]
-        return {name: part for name, part in params.items() if name != "encoder"}
+        return {name: part for name, part in params.items() if encoder or name != "encoder"}
 
-    params: Params = jax.jit(init)(key)
-    return params
+    compiled: Callable[[jax.Array], Params] = jax.jit(init)
+    return compiled
 
 
 def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:
@@ -308,6 +331,12 @@ def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpo
     """
     if not readouts.wants_pretrained(spec):
         return reader
+    own = checkpoint.schema.projection
+    if own != "tanh":
+        raise InputError(
+            f"projection tanh: a classifier of {checkpoint.schema.model_type} has {own} in its place, and no weights "
+            "for it; use mlp, the same layer fresh"
+        )
     if checkpoint.pooler is None:
         raise InputError("projection tanh: this checkpoint has no trained pooler.dense; use mlp, the same layer fresh")
     fresh = reader["projection"]["dense"]["kernel"].shape

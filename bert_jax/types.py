@@ -22,6 +22,9 @@ Step = Callable[..., Any]
 class Model(Protocol):
     """A `flax.linen.Module`, for code that must not import Flax."""
 
+    def __hash__(self) -> int:
+        """Equal modules have equal hashes."""
+
     def init(self, rngs: jax.Array, /, *args: Tree) -> Tree:
         """Fresh variables for inputs of these shapes."""
 

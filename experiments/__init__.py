@@ -4,7 +4,7 @@ import sys
 
 from bert_jax.parallel.memory import use_one_arena
 
-_QUICK = ("prepare_corpus", "report")
+_QUICK = ("prepare_corpus", "report", "disagreements")
 """Scripts that start at once because they do not import JAX."""
 
 

@@ -15,11 +15,11 @@ from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.regime import ModelOf
 from bert_jax.study.run import Run, name_encoder
 from bert_jax.study.sources import Source, read_task
-from bert_jax.tasks.suites import SUITES
 from bert_jax.train.pretrain import bert_config
 from experiments.cli import named, run
 from experiments.encoders import find_encoder, own_encoder
-from experiments.settings.ablation import Ablation
+from experiments.settings.ablation import Ablation, SyntheticAblation
+from experiments.settings.shared import find_tasks
 
 MODELS = "models"
 
@@ -44,40 +44,42 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
     prepare_process()
     for name, settings in config.regime_settings().items():
         check_batch_sizes(settings, f"--{name}.")
-    source = Source(config.suite, config.out / "data", config.glue_dir, train_rows=config.train_rows)
+    source = Source(config.out / "data", config.glue_dir, train_rows=config.train_rows)
     grid = Grid(
         out=config.out,
         architecture=_architecture(config),
         encoder=lambda: _encoder(config),
         settings=config.regime_settings(),
-        tasks=[SUITES[config.suite][name] for name in config.tasks],
+        tasks=find_tasks(config.tasks, config.suite),
         read=lambda task: read_task(source, task),
         readouts=config.readouts(),
         seeds=seeds,
         learning_rates=config.learning_rates,
         select=config.select,
         name=_name(config),
-        labels={"suite": config.suite, "train_rows": config.train_rows},
+        labels={"train_rows": config.train_rows},
+        together=config.together,
         model_of=model_of if config.save_models else None,
     )
     return run_grid(grid)
 
 
 def _name(config: Ablation) -> str:
-    own = f"{config.pretrain.preset} pretrained on {config.documents} synthetic documents"
-    return own if config.encoder is None else name_encoder(config.encoder)
+    if config.encoder is None and isinstance(config, SyntheticAblation):
+        return f"{config.pretrain.preset} pretrained on {config.documents} synthetic documents"
+    return name_encoder(str(config.encoder))
 
 
 def _architecture(config: Ablation) -> BertConfig:
-    if config.encoder is not None or config.suite != "synthetic":
-        return read_config(_encoder(config))
-    return bert_config(config.pretrain, config.vocab.size)
+    if config.encoder is None and isinstance(config, SyntheticAblation):
+        return bert_config(config.pretrain, config.vocab.size)
+    return read_config(_encoder(config))
 
 
 @lru_cache
 def _encoder(config: Ablation) -> Path:
     """Folder of the encoder; the synthetic suite's own is pretrained if missing."""
-    if config.encoder is None and config.suite == "synthetic":
+    if config.encoder is None and isinstance(config, SyntheticAblation):
         return own_encoder(config, config.out / "pretraining")
     return find_encoder(config.encoder)
 

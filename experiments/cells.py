@@ -24,7 +24,8 @@ from bert_jax.study.regime import Regime
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.sources import Source, TaskSplits, read_task
 from bert_jax.study.store import Row, read_rows
-from bert_jax.tasks.suites import SUITES
+from bert_jax.tasks.suites import SUITES, find_task
+from bert_jax.tasks.task import Task
 from bert_jax.train.log import read_log
 from experiments.pretrain import pretrain_encoder
 from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
@@ -135,10 +136,8 @@ def read_column(column: Column, config: Reproduce) -> TaskSplits:
         names = {"nli": config.nli, "simcse": config.sentences}.get(column.task, ("stsb",))
         train, folder = ((SYNTHETIC,), None) if tiny else (names, config.sts_dir)
         return read_pairs(PairSource(column.task, train, folder, config.glue_dir, config.train_rows))
-    source = Source(
-        column.source(), config.out / "data", config.glue_dir, config.senteval_dir, config.sts_dir, config.train_rows
-    )
-    return read_task(source, SUITES[column.source()][column.task])
+    source = Source(config.out / "data", config.glue_dir, config.senteval_dir, config.sts_dir, config.train_rows)
+    return read_task(source, find_task(column.task, column.source()))
 
 
 # Running.
@@ -201,7 +200,7 @@ def pretraining_run(config: Reproduce, encoder: Encoder, seed: int) -> PretrainR
     name = f"{settings.preset.replace('/', '-')}-{digest({'pretrain': settings, 'text': text})[:8]}"
     every = min(500 if config.scale == "tiny" else 5000, settings.steps)
     return PretrainRun(
-        out=config.pretrained / name,
+        out=(config.pretrained or config.out / "pretrained") / name,
         corpus=config.corpus,
         documents=config.documents,
         vocab=config.vocab,
@@ -221,12 +220,12 @@ def check_encoders(table: Table, config: Reproduce) -> None:
     for encoder in used(table, config):
         if is_pretrained_here(encoder, config):
             continue
-        bert = read_config(_given_encoder(table, config, encoder))
+        folder = _given_encoder(table, config, encoder)
         for column in chosen_columns(table, config):
             measured = stand_in(column, config)
             if column.regime in REGIMES and measured is not None and not missing(column, config):
                 regime = REGIMES[column.regime]
-                regime.check_task(read_column(measured, config).task, bert, getattr(config, regime.settings))
+                regime.check_task(read_column(measured, config).task, folder, getattr(config, regime.settings))
 
 
 def table_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
@@ -253,9 +252,9 @@ def _given_encoder(table: Table, config: Reproduce, encoder: Encoder) -> Path:
 
 def _run_columns(job: Job, regime: Regime) -> None:
     """Run the cells of one regime, suite by suite."""
-    for suite, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
-        of_suite = {column.task: column for column in columns}
-        splits = {name: read_column(column, job.config) for name, column in of_suite.items()}
+    for _, columns in itertools.groupby(_tasks(job), key=lambda column: column.source()):
+        found = [read_column(column, job.config) for column in columns]
+        splits = {one.task.name: one for one in found}
         bert = read_config(job.encoder)
         grid = Grid(
             out=job.out,
@@ -268,7 +267,8 @@ def _run_columns(job: Job, regime: Regime) -> None:
             seeds=job.seeds,
             learning_rates=job.config.learning_rates,
             select=job.config.select,
-            labels={"suite": suite, "train_rows": job.config.train_rows},
+            labels={"train_rows": job.config.train_rows},
+            together=job.config.together,
         )
         run_grid(grid)
 
@@ -291,11 +291,12 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
         return _perplexity(table, config, line)
     measured = stand_in(column, config)
     assert measured is not None, "`missing` gives the reason if no task replaces it"
+    task = read_column(measured, config).task
     rows: list[Row] = []
     folders: dict[str, Path] = {}
     for seed in range(config.pretrain_seeds):
         folder = _out(config, line, seed)
-        its_own = [row for row in read_rows(folder) if _fits(row, measured, line)] if folder.is_dir() else []
+        its_own = [row for row in read_rows(folder) if _fits(row, measured, task, line)] if folder.is_dir() else []
         rows += [dataclasses.replace(row, pretraining=seed) for row in its_own]
         folders |= {row.id: folder for row in its_own}
     if not rows:
@@ -304,9 +305,10 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
     return _measured(cell, measured, folders)
 
 
-def _fits(row: Row, column: Column, line: Line) -> bool:
-    same = (row.regime, row.task, row.readout) == (column.regime, column.task, str(line.readout))
-    return same and row.config.get("suite", column.source()) == column.source()
+def _fits(row: Row, column: Column, task: Task, line: Line) -> bool:
+    same = (row.regime, row.task, row.readout) == (column.regime, task.name, str(line.readout))
+    suite = task.suite or column.source()
+    return same and row.config.get("suite", suite) == suite
 
 
 def _measured(cell: Cell, column: Column, folders: dict[str, Path]) -> Measured:

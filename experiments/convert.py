@@ -15,7 +15,6 @@ from bert_jax.checkpoints.directory import resolve
 from bert_jax.checkpoints.exchange import check_new
 from bert_jax.checkpoints.export import Tuned, resize_vocabulary, save_sentence_transformers
 from bert_jax.checkpoints.huggingface import save_checkpoint
-from bert_jax.config import ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.files import write_folder
 from bert_jax.pretrained import Pretrained, use_of
@@ -79,7 +78,7 @@ def main(config: ConvertConfig) -> None:
             save_checkpoint(folder, model.checkpoint)
         else:
             save_sentence_transformers(folder, tuned, limit)
-        save_for_transformers(model.tokenizer, folder, limit)
+        save_for_transformers(model.tokenizer, folder, limit, model.config.num_segments > 0)
         (folder / CARD).write_text(_card(config, source, use, model, tuned), encoding="utf-8")
 
     write_folder(config.dst, write, otherwise="name another folder")
@@ -92,10 +91,8 @@ def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
     if config.pooling is None and checkpoint.classifier is not None:
         if (config.layers, config.projection) != (None, None):
             raise InputError("--layers and --projection are the classifier's own; name a --pooling to leave it out")
-        reader = {"projection": {"dense": checkpoint.pooler}}
-        return Tuned(
-            checkpoint, ReadoutConfig(projection="tanh"), reader, checkpoint.classifier, checkpoint.labels.names
-        )
+        readout, reader = checkpoint.schema.readout(checkpoint.config), {"projection": checkpoint.projection}
+        return Tuned(checkpoint, readout, reader, checkpoint.classifier, checkpoint.labels.names)
     readout, normalize = model.choose(config.pooling, config.layers, config.projection)
     return Tuned(checkpoint, readout, model.reader_params(readout), normalize=normalize)
 

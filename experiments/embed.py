@@ -86,7 +86,7 @@ def main(config: EmbedConfig) -> None:
         bar.update(task, completed=output.done, note=f"going on from line {output.done + 1}" if output.done else "")
         with Prefetch(_tokenized(config, embedder, output.done), depth=1) as parts:
             for encodings in parts:
-                output.append(embedder.vectors(encodings))
+                output.append(embedder.vectors(encodings, output.done))
                 bar.update(task, completed=output.done)
     output.finish()
     print(f"wrote {config.out}: {total:,} vectors of {embedder.width}")

@@ -10,10 +10,10 @@ from typing import Any
 
 from bert_jax.corpus.prepare import prepare
 from bert_jax.corpus.shards import read_manifest
+from bert_jax.corpus.vocabulary import read_vocabulary
 from bert_jax.errors import InputError
 from bert_jax.files import writing
 from bert_jax.study.progress import progress_bar
-from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.tokenizers.unknown import describe_unknown
 from experiments.cli import run
 from experiments.settings.corpus import PrepareCorpus
@@ -22,7 +22,7 @@ from experiments.settings.corpus import PrepareCorpus
 def main(config: PrepareCorpus) -> None:
     """Prepare a corpus and print its counts."""
     if config.vocab is not None:
-        print(f"{config.vocab}: {load_tokenizer(config.vocab).casing}", file=sys.stderr)
+        print(f"{config.vocab}: {read_vocabulary(config.vocab).casing}", file=sys.stderr)
     with writing(Path(config.out)):
         manifest = _prepare_here(config) if config.beam is None else _prepare_on_beam(config, config.beam)
     for split, counts in manifest["totals"].items():
@@ -37,7 +37,7 @@ def main(config: PrepareCorpus) -> None:
     unknown, tokens = manifest["unknown_share"]["train"], manifest["totals"]["train"]["tokens"]
     if unknown is not None and (text := describe_unknown(unknown * tokens, tokens, config.out)):
         print(text)
-    print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {config.out}")
+    print(f"wrote {config.out}; try: python -m experiments.pretrain CONFIG --corpus {shlex.quote(config.out)}")
 
 
 def _prepare_here(config: PrepareCorpus) -> dict[str, Any]:

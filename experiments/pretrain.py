@@ -1,17 +1,25 @@
 """Pretrain a BERT and write it as a Hugging Face model directory; an interrupted run continues where it was.
 
+With several seeds, as many runs train as one program, each in a run folder of its own.
+
 With several hosts, each runs the same command and computes its own part of each batch; only the first host writes the
 run folder.
 """
 
+import itertools
+import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import Signals
 from types import TracebackType
 from typing import Any
+
+from rich.progress import Progress
 
 from bert_jax.checkpoints.card import pretraining_card
 from bert_jax.corpus.prepare import prepare_documents
@@ -25,9 +33,10 @@ from bert_jax.study.run import MODEL
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train.log import Log, read_log
-from bert_jax.train.loop import Diverged, Metrics, Watch
+from bert_jax.train.loop import Diverged, Metrics, Watch, require_finite
 from bert_jax.train.prefetch import Prefetch
 from bert_jax.train.pretrain import Pretraining, check
+from bert_jax.train.pretrain_together import Pretrainings
 from bert_jax.train.signals import Interruption
 from bert_jax.train.state_checkpoints import Checkpoints
 from bert_jax.train.step import TrainState
@@ -47,44 +56,78 @@ def main(config: PretrainRun) -> None:
     elif config.coordinator is not None:
         devices.join_hosts(config.coordinator, config.num_hosts, config.host)
     devices.prepare_process()
-    model = pretrain_encoder(config)
-    if devices.is_first_host():
-        print(f"{model} is complete; try: python -m experiments.ablate_pooling synthetic --encoder {model}")
+    suite = "synthetic" if config.corpus is None else "glue"
+    for model in pretrain_encoders(config.runs()):
+        if devices.is_first_host():
+            command = f"python -m experiments.ablate_pooling {suite} --encoder {shlex.quote(str(model))}"
+            print(f"{model} is complete; try: {command}")
 
 
 def pretrain_encoder(config: PretrainRun) -> Path:
-    """Start or continue a run, unless it is finished already, and return its model directory.
+    """Start or continue a run, unless it is finished, and return its model directory; see `pretrain_encoders`."""
+    (model,) = pretrain_encoders([config])
+    return model
+
+
+def pretrain_encoders(configs: Sequence[PretrainRun]) -> list[Path]:
+    """Start or continue runs that differ in their seed, unless they are finished already, and return their models.
 
     Raises:
-        InputError: the settings or the text are invalid; the run folder belongs to another run, is in use by another
-            process or cannot be written; or the training diverges.
-        SystemExit: SIGTERM or Ctrl-C was received; the state is saved.
+        InputError: the settings or the text are invalid; a run folder belongs to another run, is in use by another
+            process or cannot be written; or a training diverges, after the others have ended.
+        SystemExit: SIGTERM or Ctrl-C was received; the states are saved.
     """
-    model, first = config.out / MODEL, devices.is_first_host()
     with ExitStack() as stack:
         with devices.together():
-            check(config.pretrain)
-            if first:
-                if not model.exists():
-                    with writing(config.out):
-                        stack.enter_context(locked(config.out))
-                _claim(config)
-        if devices.first_host_says(model.exists()):
-            return model
-        if first:
-            print(f"pretraining in {config.out}: reading the corpus ...", file=sys.stderr, flush=True)
-        with devices.together():
-            job = _load(config)
-            keeper = stack.enter_context(Keeper(config, job)) if first else None
-        state, stopped_by = _train(config, job, _begin(job, keeper), keeper)
-        with devices.together():
-            if keeper is not None and stopped_by is None:
-                keeper.write_model(state, model)
+            for config in configs:
+                check(config.pretrain)
+                if devices.is_first_host():
+                    if not _model(config).exists():
+                        with writing(config.out):
+                            stack.enter_context(locked(config.out))
+                    _claim(config)
+        left = [config for config in configs if not devices.first_host_says(_model(config).exists())]
+        stopped_by = _pretrain(left, stack) if left else None
     if stopped_by is not None:
-        if first:
+        if devices.is_first_host():
             print(f"stopped by {stopped_by.name}; the state is saved, the same command continues", file=sys.stderr)
         sys.exit(128 + stopped_by)
-    return model
+    return [_model(config) for config in configs]
+
+
+def _model(config: PretrainRun) -> Path:
+    return config.out / MODEL
+
+
+def _pretrain(configs: Sequence[PretrainRun], stack: ExitStack) -> Signals | None:
+    """Carry out runs, those that begin at the same step as one program; see `pretrain_encoders`."""
+    first = devices.is_first_host()
+    if first:
+        print(
+            f"pretraining in {', '.join(str(c.out) for c in configs)}: reading the corpus ...",
+            file=sys.stderr,
+            flush=True,
+        )
+    with devices.together():
+        jobs = [_load(config) for config in configs]
+        bar = stack.enter_context(progress_bar()) if first else None
+        keepers = [
+            None if bar is None else stack.enter_context(Keeper(*run, bar)) for run in zip(configs, jobs, strict=True)
+        ]
+    runs = [Run(*parts, _begin(*parts[1:])) for parts in zip(configs, jobs, keepers, strict=True)]
+    runs.sort(key=lambda run: int(run.state.step))
+    for _, alike in itertools.groupby(runs, key=lambda run: int(run.state.step)):
+        group = list(alike)
+        stopped_by = _train(group)
+        if stopped_by is not None:
+            return stopped_by
+        with devices.together():
+            for run in group:
+                if run.keeper is not None and run.failed is None:
+                    run.keeper.write_model(run.state, _model(run.config))
+    if failed := [run.why_failed() for run in runs if run.failed is not None]:
+        raise InputError("; ".join(failed) + ". Try a lower --pretrain.optim.learning-rate in another --out")
+    return None
 
 
 def _claim(config: PretrainRun) -> None:
@@ -136,40 +179,102 @@ def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
     return job.initial_state() if found is None else devices.replicate(found)
 
 
-def _train(
-    config: PretrainRun, job: Pretraining, begin: TrainState, keeper: "Keeper | None"
-) -> tuple[TrainState, Signals | None]:
-    """Take the remaining steps. Returns the last state, and the signal that ended the run early, if any."""
-    state, start, last = begin, int(begin.step), config.pretrain.steps
-    compiling = {start + 1, *(phase.first + 1 for phase in job.phases)}
-    meter = Meter(*devices.device_kind())
+@dataclass
+class Run:
+    """A run in progress: its parts on this host, its latest state, and how it diverged, if it did."""
+
+    config: PretrainRun
+    job: Pretraining
+    keeper: "Keeper | None"
+    state: TrainState
+    failed: Diverged | None = None
+
+    def see(self, watch: Callable[[int, Metrics], None], step: int, metrics: Metrics) -> None:
+        """Check a step; after a divergence nothing more is looked at."""
+        if self.failed is None:
+            try:
+                watch(step, metrics)
+            except Diverged as error:
+                self.failed = error
+
+    def keep(self, step: int, state_of: Callable[[], TrainState], metrics: Metrics, stopped: bool) -> None:
+        """Evaluate and write whatever is due at a step; nothing after a divergence.
+
+        Args:
+            step: number of the step, from 1.
+            state_of: returns the state after it.
+            metrics: of the step, with its rates.
+            stopped: True if no step follows.
+        """
+        if self.failed is not None:
+            return
+        last = step == self.config.pretrain.steps
+        if last or stopped or step % self.config.eval_every == 0 or step % self.config.save_every == 0:
+            self.state = state_of()
+        evaluated = self.job.evaluate(self.state.params) if step % self.config.eval_every == 0 or last else {}
+        try:
+            require_finite(step, evaluated)
+        except Diverged as error:
+            self.failed = error
+            return
+        if self.keeper is not None:
+            measured = self.job.measured(step, metrics)
+            self.keeper.keep(step, self.state, measured, evaluated, ends=last or stopped)
+
+    def why_failed(self) -> str:
+        """The divergence, and the last good checkpoint."""
+        return f"{self.failed}; {'see the first host' if self.keeper is None else self.keeper.last_good()}"
+
+
+def _train(runs: Sequence[Run]) -> Signals | None:
+    """Take the remaining steps of runs that have taken the same number. Returns the signal that ended them early, if
+    any."""
+    config, phases, start = runs[0].config, runs[0].job.phases, int(runs[0].state.step)
+    last, compiling = config.pretrain.steps, {start + 1, *(phase.first + 1 for phase in phases)}
+    meters = [Meter(*devices.device_kind()) for _ in runs]
+    watchers = [_watcher(run.config, run.job, meter, run.keeper) for run, meter in zip(runs, meters, strict=True)]
+    latest: list[Metrics] = []
 
     def pause(step: int) -> bool:
         due = any(step % every == 0 for every in (config.log_every, config.eval_every, config.save_every))
         return interruption.reached(step) or due or step in compiling
 
+    def seen(step: int, metrics: list[Metrics]) -> None:
+        latest[:] = metrics
+        for run, watch, values in zip(runs, watchers, metrics, strict=True):
+            run.see(watch, step, values)
+        if all(run.failed for run in runs):
+            raise Diverged(step, "every run has diverged")
+
+    together = Pretrainings([run.job for run in runs])
     try:
-        with Interruption() as interruption, Prefetch(job.batches(start)) as batches:
-            for step, state, metrics in job.fit(begin, batches, pause, _watcher(config, job, meter, keeper)):
-                rates = meter.read(batches.waited) if step % config.log_every == 0 or step in compiling else {}
-                measured = job.measured(step, metrics) | ({} if step in compiling else rates)
+        with Interruption() as interruption, Prefetch(together.batches(start)) as batches:
+            for step, state_of in together.fit([run.state for run in runs], batches, pause, seen):
                 stopped_by = interruption.stopped_by if step < last else None
-                with meter.stopped(), devices.together():
-                    evaluated = job.evaluate(state.params) if step % config.eval_every == 0 or step == last else {}
-                    if keeper is not None:
-                        keeper.keep(step, state, measured, evaluated, ends=step == last or stopped_by is not None)
+                reads = step % config.log_every == 0 or step in compiling
+                rates = [meter.read(batches.waited) if reads else {} for meter in meters]
+                with ExitStack() as stack, devices.together():
+                    for meter in meters:
+                        stack.enter_context(meter.stopped())
+                    for number, run in enumerate(runs):
+                        run.keep(
+                            step,
+                            partial(state_of, number),
+                            latest[number] | ({} if step in compiling else rates[number]),
+                            stopped_by is not None,
+                        )
                 if stopped_by is not None:
-                    return state, stopped_by
-    except Diverged as error:
-        saved = "see the first host" if keeper is None else keeper.last_good()
-        raise InputError(f"{error}; {saved}. Try a lower --pretrain.optim.learning-rate in another --out") from None
-    return state, None
+                    return stopped_by
+    except Diverged as error:  # of the last run that was left
+        for run in runs:
+            run.failed = run.failed or error
+    return None
 
 
 def _watcher(
     config: PretrainRun, job: Pretraining, meter: Meter, keeper: "Keeper | None"
 ) -> Callable[[int, Metrics], None]:
-    """Make the function that checks and counts every step: divergence, throughput and progress."""
+    """Make the function that checks and counts every step of a run: divergence, throughput and progress."""
     watch = Watch(config.spike)
 
     def watcher(step: int, metrics: Metrics) -> None:
@@ -190,17 +295,20 @@ class Keeper:
         InputError: the folder cannot be written, or none of its checkpoints can be read.
     """
 
-    def __init__(self, config: PretrainRun, job: Pretraining) -> None:
-        self._config, self._job, self._note = config, job, ""
+    def __init__(self, config: PretrainRun, job: Pretraining, bar: Progress) -> None:
+        self._config, self._job, self._bar, self._note = config, job, bar, ""
         with ExitStack() as stack:
             folder = config.out / CHECKPOINTS
             self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
             self._found = self._checkpoints.restore(job.state_shapes())
             step = 0 if self._found is None else int(self._found.step)
+            if step:
+                print(f"going on from step {step:,} of {config.pretrain.steps:,}", file=sys.stderr)
             self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
-            self._bar = stack.enter_context(progress_bar())
             self._stack = stack.pop_all()
-        self._task = self._bar.add_task("pretraining", total=config.pretrain.steps, completed=step, note="compiling")
+        self._task = bar.add_task(
+            f"pretraining, seed {config.pretrain.seed}", total=config.pretrain.steps, completed=step, note="compiling"
+        )
 
     def __enter__(self) -> "Keeper":
         return self

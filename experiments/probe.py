@@ -10,10 +10,10 @@ from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
-from bert_jax.tasks.suites import SUITES
 from experiments.cli import named, run
 from experiments.encoders import find_encoder
 from experiments.settings.frozen import ProbeRun
+from experiments.settings.shared import find_tasks
 
 
 def main(config: ProbeRun) -> None:
@@ -22,10 +22,8 @@ def main(config: ProbeRun) -> None:
     check_batch_sizes(config.probe)
     folder = find_encoder(config.encoder)
     bert = read_config(folder)
-    source = Source(
-        config.suite, config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows
-    )
-    tasks, absent = split_absent(source, [SUITES[config.suite][name] for name in config.tasks])
+    source = Source(config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
+    tasks, absent = split_absent(source, find_tasks(config.tasks, config.suite))
     grid = Grid(
         out=config.out,
         architecture=bert,
@@ -36,7 +34,7 @@ def main(config: ProbeRun) -> None:
         readouts=config.readouts(bert.num_layers),
         seeds=range(config.seeds),
         name=name_encoder(str(config.encoder)),
-        labels={"suite": config.suite, "train_rows": config.train_rows},
+        labels={"train_rows": config.train_rows},
         absent=absent,
     )
     run_grid(grid)

@@ -3,6 +3,7 @@
 Only folders of older versions, which did not record their data, can be in that state.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main(config: RepairConfig) -> None:
         print("give --out DIR to copy each group into a run folder of its own")
     else:
         for folder in write_groups(config.folder, groups, config.out):
-            print(f"wrote {folder}; python -m experiments.report '{folder}' reports it")
+            print(f"wrote {folder}; python -m experiments.report {shlex.quote(str(folder))} reports it")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from experiments.cells import (
     run_table,
     stand_in,
 )
-from experiments.cli import run
+from experiments.cli import reporting, run
 from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
 from experiments.tables import tables
 from experiments.tables.table import NONE, Column, Line, Table
@@ -134,6 +134,8 @@ def protocol(table: Table, config: Reproduce) -> str:
     others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
+    if any(column.regime == "probe" for column in table.columns):
+        parts.append(f"linear probes by protocol {config.probe.protocol}")
     if _is_random(table):
         parts.append("1 seed" if config.seeds == 1 else f"{config.seeds} seeds")
     text.append(f"Measured: scale {config.scale}, {SCALES[config.scale].title}; {'; '.join(parts)}.")
@@ -378,7 +380,8 @@ def named_tables(args: Sequence[str]) -> dict[str, tuple[str, Reproduce]]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["list"]:
-        print_list()
+        with reporting():
+            print_list()
     elif sys.argv[1:2] == [CLAIMS]:
         what_is_in_cls.start(sys.argv[2:])
     else:

@@ -8,12 +8,19 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from tyro.conf import Suppress
 
-from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig, SiameseConfig, StsConfig, preset
+from bert_jax.config import FinetuneConfig, OptimConfig, ProbeConfig, SiameseConfig, StsConfig, Together, preset
 from bert_jax.data.objectives import make_objectives
 from bert_jax.errors import InputError
 from bert_jax.pretrain_config import LongPhase, PretrainConfig, VocabConfig
 from bert_jax.train.throughput import flops_per_sequence
-from experiments.settings.shared import GlueFolder, SentEvalFolder, StsFolder, check_counts, check_lists
+from experiments.settings.shared import (
+    GlueFolder,
+    SentEvalFolder,
+    StsFolder,
+    check_counts,
+    check_lists,
+    check_together,
+)
 from experiments.tables.table import Encoder, Table
 
 Config = TypeVar("Config")
@@ -38,8 +45,8 @@ class Reproduce(StsFolder, SentEvalFolder, GlueFolder):
     """tiny: synthetic text and tasks, on a laptop; mini: a small BERT, real text and tasks; base: the source's size."""
     out: Path = Path("runs")
     """Run folder."""
-    pretrained: Path = Path("runs/pretrained")
-    """Folder of pretrained encoders, which tables share."""
+    pretrained: Path | None = None
+    """Folder of pretrained encoders, which tables can share; by default pretrained/ in --out."""
     encoder: tuple[str, ...] = ()
     """Model directory or hub id to use as the table's encoder; NAME=DIR if it has several (see reproduce list)."""
     same_encoder: bool = False
@@ -63,6 +70,9 @@ class Reproduce(StsFolder, SentEvalFolder, GlueFolder):
     """Learning rates to try in fine-tuning; one of them is reported."""
     select: Literal["heldout", "evaluation"] = "heldout"
     """Rows that choose among several learning rates: a tenth of the training rows, or those scored, as in papers."""
+    together: Together = "auto"
+    """Number of runs of a cell, which differ in seed and learning rate, to train as one program. auto: as many as fit
+    into memory, and 1 on a CPU, where it gains nothing."""
     train_rows: int | None = None
     """Number of training rows to use: the first, or evenly spread ones of a task scored by folds; by default all."""
     finetune: FinetuneConfig = FinetuneConfig()
@@ -77,6 +87,7 @@ class Reproduce(StsFolder, SentEvalFolder, GlueFolder):
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
+        check_together(self.together)
         check_lists(self, "learning_rates", "rows", "columns", may_be_empty=True)
         if not 1 <= self.pretrain_seeds <= self.seeds:
             raise InputError(f"--pretrain-seeds {self.pretrain_seeds}: it must be from 1 to the number of seeds")

@@ -37,6 +37,7 @@ def main(config: SiameseRun) -> None:
         seeds=range(config.seeds),
         name=name_encoder(config.encoder),
         labels={"train_rows": config.train_rows},
+        together=config.together,
         model_of=(lambda run: _model_of(config, run)) if config.save else None,
     )
     run_grid(grid)

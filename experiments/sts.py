@@ -11,10 +11,10 @@ from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
-from bert_jax.tasks.suites import SUITES
 from experiments.cli import named, run
 from experiments.encoders import find_encoder
 from experiments.settings.frozen import StsRun
+from experiments.settings.shared import find_tasks
 
 
 def main(config: StsRun) -> None:
@@ -23,8 +23,8 @@ def main(config: StsRun) -> None:
     check_batch_sizes(config.sts)
     folder = find_encoder(config.encoder)
     bert = read_config(folder)
-    source = Source("sts", config.out / "data", sts_dir=config.sts_dir)
-    tasks, absent = split_absent(source, [SUITES["sts"][name] for name in config.sets])
+    source = Source(config.out / "data", sts_dir=config.sts_dir)
+    tasks, absent = split_absent(source, find_tasks(config.sets, "sts"))
     grid = Grid(
         out=config.out,
         architecture=bert,
@@ -34,7 +34,6 @@ def main(config: StsRun) -> None:
         read=lambda task: read_task(source, task),
         readouts=config.readouts(bert.num_layers),
         name=name_encoder(str(config.encoder)),
-        labels={"suite": "sts"},
         absent=absent,
     )
     run_grid(grid)

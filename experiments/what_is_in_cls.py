@@ -36,7 +36,7 @@ from bert_jax.study.sources import Source, TaskSplits, read_task, with_duplicate
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from experiments.cli import named, run
+from experiments.cli import named, reporting, run
 from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
@@ -60,14 +60,14 @@ def main(config: ClsRun) -> None:
         for readout in config.readouts("last"):
             check(readout, read_config(Path(place)))
         for task in _joined(config):
-            check_pairs(read_config(Path(place)), task.title)
+            check_pairs(Path(place), task.title)
     if "pairs" in config.parts:
         _follows(config)  # raises at once if there is too little text
     for name, place in encoders.items():
         encoder = place or str(_pretrained(config, name))
         _note(config, name)
         for part in config.parts:
-            print(f"{name}: {part}", flush=True)
+            print(f"{name}: {part}", file=sys.stderr, flush=True)
             PARTS[part](config, name, encoder)
     write_claims(config.out)
 
@@ -83,9 +83,9 @@ def start(args: Sequence[str]) -> None:
         at = args.index("--scale")
         scale = args[at + 1]
         del args[at : at + 2]
-    if scale not in CONFIGS:
-        print(f"error: {unknown('scale', scale, CONFIGS)}", file=sys.stderr)
-        sys.exit(2)
+    with reporting():
+        if scale not in CONFIGS:
+            raise unknown("scale", scale, CONFIGS)
     run(main, named(ClsRun), [CONFIGS[scale], *args])
 
 
@@ -105,7 +105,7 @@ def _pretrained(config: ClsRun, name: str) -> Path:
 def _joined(config: ClsRun) -> list[Task]:
     """The tasks whose two texts some part reads together."""
     parts = {"finetune", "attention"} | ({"layers", "knockout"} if config.probe.pairs == "joint" else set())
-    pairs = [task for task in _tasks(config) if len(task.texts) == 2] if parts & set(config.parts) else []
+    pairs = [task for task in config.read_tasks() if len(task.texts) == 2] if parts & set(config.parts) else []
     return [*pairs, FOLLOWS] if "pairs" in config.parts else pairs
 
 
@@ -114,7 +114,7 @@ def _note(config: ClsRun, name: str) -> None:
     path = config.out / ABOUT
     about = read_about(config.out) if path.exists() else {"encoders": [], "tasks": {}}
     about["encoders"] = list(dict.fromkeys([*about["encoders"], name]))
-    for task, _ in [*config.read_tasks(), (FOLLOWS, "")]:
+    for task in [*config.read_tasks(), FOLLOWS]:
         about["tasks"][task.name] = {"title": task.title, "texts": len(task.texts), "needs": task.needs}
     with writing(config.out):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         claim(folder / "experiment.json", plain(about))
     pretrained = load_encoder(encoder)
     limit = min(config.probe.max_length, pretrained.config.max_length)
-    for task in _tasks(config):
+    for task in config.read_tasks():
         path = folder / f"{task.name}.json"
         rows = next(iter(_read(config, task).evaluations.values())).head(config.texts)
         if path.exists():
@@ -183,7 +183,7 @@ def _attention(config: ClsRun, name: str, encoder: str) -> None:
         content = {"title": task.title, "texts": len(encodings), "data": rows.digest()} | {
             k: v.tolist() for k, v in found._asdict().items()
         }
-        text = json.dumps(content) + "\n"
+        text = json.dumps(content, allow_nan=False) + "\n"
         with writing(folder):
             write_whole(path, partial(_write_text, text))
 
@@ -218,22 +218,18 @@ def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, reado
         architecture=read_config(Path(encoder)),
         encoder=lambda: Path(encoder),
         settings={regime: settings},
-        tasks=[task for task in _tasks(config) if entry.why_not(task) is None],
+        tasks=[task for task in config.read_tasks() if entry.why_not(task) is None],
         read=lambda task: _read(config, task),
         readouts=readouts,
         name=name,
         labels={"train_rows": config.train_rows},
+        together=config.together,
     )
-
-
-def _tasks(config: ClsRun) -> list[Task]:
-    return [task for task, _ in config.read_tasks()]
 
 
 @lru_cache
 def _read(config: ClsRun, task: Task) -> TaskSplits:
-    suite = dict(config.read_tasks())[task]
-    source = Source(suite, config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
+    source = Source(config.out / "data", config.glue_dir, config.senteval_dir, train_rows=config.train_rows)
     return read_task(source, task)
 
 

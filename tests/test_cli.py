@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,22 @@ def test_a_mistyped_flag_gets_the_right_one(capsys, configs, name):
     ("flag", "value", "message"),
     [
         ("--seeds", "0", "seeds must be at least 1, not 0"),
-        ("--finetune.epochs", "0", "epochs must be at least 1, not 0"),
-        ("--finetune.optim.learning-rate", "-1", "learning_rate must be positive"),
-        ("--seeds", "five", "--seeds: invalid literal"),
+        ("--finetune.epochs", "0", "finetune: epochs must be at least 1, not 0"),
+        ("--finetune.optim.learning-rate", "-1", "finetune.optim: learning_rate must be positive, not -1.0"),
+        ("--seeds", "five", "--seeds: invalid literal for int() with base 10: 'five'\n--seeds INT Runs per readout."),
+        ("--glue-dir", "", "Missing value for argument '--glue-dir'."),
+        ("--finetune.optim.algorithm", "sgd", "invalid choice 'sgd' for argument '--finetune.optim.algorithm'."),
+        ("--finetune.dropout", "x", "--finetune.dropout: no type matching"),
     ],
 )
-def test_a_bad_value_is_explained(capsys, configs, name, flag, value, message):
-    status, error = failure(capsys, configs, *name, flag, value)
-    assert status == 2 and message in error
-    assert "Traceback" not in error and "tyro" not in error
+def test_a_bad_value_is_explained_in_two_lines_at_most(capsys, monkeypatch, configs, name, flag, value, message):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit) as exit_:
+        run(print, configs, [*name, flag, *([value] if value else [])])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.startswith(f"error: {message}") and error.count("\n") <= 2, error
+    assert "Traceback" not in error and "tyro" not in error and "class" not in error
+    assert os.environ["COLUMNS"] == "40"
 
 
 def test_an_unknown_configuration_gets_the_right_one():
@@ -104,6 +112,39 @@ def test_an_input_error_is_one_line_and_status_2(capsys):
         raise InputError("train.tsv, row 3: no label")
 
     assert failure(capsys, ONE, "glue", main=main) == (2, "error: train.tsv, row 3: no label")
+
+
+@pytest.mark.parametrize("line", ["experiments.report --help", "experiments.reproduce list"])
+def test_output_that_nobody_reads_ends_quietly(line):
+    root = Path(__file__).parents[1]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", *line.split()],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert done.returncode and done.stderr in ("", "reproduce: loading JAX and other libraries ...\n")
+
+
+def test_a_broken_pipe_of_another_kind_keeps_its_traceback():
+    def main(config):
+        raise BrokenPipeError("a worker has died")
+
+    with pytest.raises(BrokenPipeError, match="a worker has died"):
+        run(main, Settings, [])
+
+
+def test_a_warning_of_a_command_is_one_line_without_its_source(capsys):
+    where = UserWarning, "library.py", 3, "code()"
+    run(lambda config: print(warnings.formatwarning("a row was left out", *where), end=""), Settings, [])
+    assert capsys.readouterr().out == "warning: a row was left out\n"
+    assert "library.py:3" in warnings.formatwarning("outside", *where)
 
 
 def test_an_interruption_says_how_to_go_on(capsys):

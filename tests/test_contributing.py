@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 from worlds import write_encoder, write_glue
 
-import bert_jax
+import bert_jax.checkpoints.architectures
+import bert_jax.model.architectures
 import experiments.tables
+from bert_jax.checkpoints.architectures import SCHEMAS
+from bert_jax.checkpoints.directory import load_checkpoint
 from bert_jax.evaluate import metrics
+from bert_jax.model.encoder import Encoder
 from bert_jax.model.pooling import POOLERS
 from bert_jax.study.store import read_rows
+from bert_jax.types import Tokens
 from experiments import reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +118,28 @@ def test_the_table_is_listed_and_made(save, tmp_path, monkeypatch, capsys):
     assert rows[0][2:] == ["CoLA probe"]
     for row, title in zip(rows[1:3], ("cls", "mean"), strict=True):
         assert row[:2] == [title, "measured"] and re.match(r"-?\d+\.\d", row[2])
+
+
+def test_the_architecture_has_the_hidden_states_of_transformers(tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers", reason="the reference needs it: pip install '.[parity]'")
+    torch = pytest.importorskip("torch", reason="the reference needs torch: pip install '.[parity]'")
+    section = TEXT[TEXT.index("### An architecture") :]
+    packages = (bert_jax.model.architectures, bert_jax.checkpoints.architectures)
+    for code, package in zip(re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)[:2], packages, strict=True):
+        place = tmp_path / code.splitlines()[0].removeprefix("# ")
+        place.parent.mkdir(parents=True)
+        place.write_text(code, encoding="utf-8")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
+    (schema,) = importlib.import_module("bert_jax.checkpoints.architectures.data2vec").schemas
+    monkeypatch.setitem(SCHEMAS, schema.model_type, schema)
+    sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
+    config = transformers.Data2VecTextConfig(vocab_size=30, max_position_embeddings=20, initializer_range=0.3, **sizes)
+    model = transformers.Data2VecTextForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    checkpoint, ids = load_checkpoint(tmp_path / "model"), np.arange(3, 11, dtype=np.int32)[None]
+    tokens = Tokens(ids, np.zeros_like(ids), ids > 0, ids < 0)
+    states = Encoder(checkpoint.config).apply({"params": checkpoint.encoder}, tokens)
+    with torch.no_grad():
+        expected = model(torch.tensor(ids).long(), output_hidden_states=True).hidden_states
+    for ours, theirs in zip(states, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-4)

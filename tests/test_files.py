@@ -89,6 +89,13 @@ def test_json_is_read(tmp_path):
 # Writing ----------------------------------------------------------------------------------------------------------
 
 
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands():
+    for text in ('{"a": ["\\ud83d"]}', b'{"\\ud83d": 1}'):
+        with pytest.raises(InputError, match=r"here holds \\ud83d, half of a surrogate pair; mend it"):
+            parse_json(text, "here", remedy="mend it")
+    assert parse_json('{"a": "\\ud83d\\ude00"}', "here") == {"a": "\U0001f600"}
+
+
 def test_a_file_whose_writing_fails_is_what_it_was(tmp_path):
     path = tmp_path / "file"
     write_whole(path, lambda file: file.write(b"before"))

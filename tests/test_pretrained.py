@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import bert_jax
 from bert_jax.checkpoints.checkpoint import Checkpoint
@@ -171,6 +172,53 @@ def test_settings_that_cannot_be(settings: dict[str, object], reason: str, bert:
 
 def test_one_text_is_not_a_list_of_letters(bert: Pretrained) -> None:
     assert "write embed([text])" in refused(bert.embed, "ba de")
+    assert "embed takes a list of texts, not None" in refused(bert.embed, None)
+
+
+def test_texts_may_come_from_any_iterable(bert: Pretrained) -> None:
+    np.testing.assert_array_equal(bert.embed(text for text in TEXTS[:3]), bert.embed(TEXTS[:3]))
+
+
+@pytest.mark.parametrize(
+    ("item", "found"),
+    [
+        (None, "is None"),
+        (("ba", "de"), "is a tuple of 2"),
+        (["ba"], "is a list of 1"),
+        (float("nan"), "is nan"),
+        (b"ba", "is b'ba'"),
+        ("ba \ud800", "holds \\ud800, half of a surrogate pair"),
+    ],
+)
+def test_an_item_that_is_no_text_is_named_by_its_place(item: object, found: str, bert: Pretrained) -> None:
+    assert f"item 2 (counted from 0) {found}" in refused(bert.embed, ["ba", "de", item, "gi"])
+
+
+def test_a_vector_that_is_not_finite_is_an_error_that_names_its_text(bert: Pretrained) -> None:
+    encoder = jax.tree.map(np.array, bert.checkpoint.encoder)
+    (word,) = bert.tokenizer.pieces(["gi"])[0]
+    encoder["embeddings"]["token"]["embedding"][word] = 3e38
+    large = dataclasses.replace(bert, checkpoint=bert.checkpoint._replace(encoder=encoder))
+    assert np.isfinite(large.embed(["ba", "de"])).all()
+    assert "the encoder's output for text 2 is not finite" in refused(large.embed, ["ba", "gi", "de"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(
+    value: float, bert: Pretrained, tmp_path: Path
+) -> None:
+    bert.save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tensors["bert.embeddings.LayerNorm.bias"][3] = value
+    save_file(tensors, path)
+    assert "not finite bert.embeddings.LayerNorm.bias: 1 of its 24 numbers" in refused(bert_jax.load, tmp_path)
+    before = path.read_bytes()
+    encoder = jax.tree.map(np.array, bert.checkpoint.encoder)
+    encoder["embeddings"]["norm"]["bias"][3] = value
+    broken = dataclasses.replace(bert, checkpoint=bert.checkpoint._replace(encoder=encoder))
+    assert "bert.embeddings.LayerNorm.bias is not finite" in refused(broken.save, tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_saved_and_loaded_is_the_same(bert: Pretrained, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """A small encoder and a few rows of GLUE, as they are published: what an experiment needs to run in seconds."""
 
+import csv
 import json
 import shutil
 
 import jax
 import numpy as np
+import pyarrow
+from pyarrow import parquet
 
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig
@@ -56,3 +59,20 @@ def write_one_segment(source, folder):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"type_vocab_size": 1}))
     return folder
+
+
+def write_table(path, rows, encoding="utf-8"):
+    """Write rows as the ending of a file's name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = list(rows[0])
+    if path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding=encoding)
+    elif path.suffix == ".csv":
+        with open(path, "w", newline="", encoding=encoding) as file:
+            csv.writer(file).writerows([names, *(row.values() for row in rows)])
+    else:
+        lines = ["\t".join(map(str, values)) for values in (names, *(row.values() for row in rows))]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding=encoding)
+    return path

@@ -25,7 +25,8 @@ from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import unknown
 from bert_jax.files import Json
 from bert_jax.spec import split_outside_brackets
-from bert_jax.study.store import HELD_OUT, Row
+from bert_jax.study.regimes import has_seeds
+from bert_jax.study.store import HELD_OUT, SEEDLESS, Row
 
 SUFFIXES = {"validation_mismatched": "mm", "test_mismatched": "mm"}
 """Suffix of the task's title for a second evaluation set; the suffix of any other set is its own name."""
@@ -78,10 +79,11 @@ def summarise(rows: list[Row], where: Where, method: Method = DEFAULT) -> pd.Dat
     """One line per regime, task, evaluation set and readout.
 
     Over the runs that finished: seeds (their number), mean, sd (between seeds, n - 1; NaN with one), low and high (the
-    95% interval of the mean), over (what the interval is over: pretrainings, seeds or examples) and degenerate (number
-    of runs). With several pretrainings, seeds counts the runs of all of them. Over all runs: failed (their number),
-    majority (the baseline), learning_rate (chosen among rates_tried, on selected_on) and seconds (mean wall time of a
-    run). anisotropy is NaN if the rows lack it. readout is the name of a row, made of reading and blind.
+    95% interval of the mean), over (what the interval is over: pretrainings, seeds or examples), seeded (False if no
+    seed can change the result) and degenerate (number of runs). With several pretrainings, seeds counts the runs of all
+    of them. Over all runs: failed (their number), majority (the baseline), learning_rate (chosen among rates_tried, on
+    selected_on) and seconds (mean wall time of a run). anisotropy is NaN if the rows lack it. readout is the name of a
+    row, made of reading and blind.
     """
     lines = []
     for of_regime in by_regime(rows).values():
@@ -120,8 +122,8 @@ def differences(
     """Each other readout minus its reference on every task and evaluation set: columns `IDENTITY`, `FIGURES`, `KEPT`.
 
     Only seeds that finished on both sides are compared, and `pairs` says how many; with none the figures are NaN.
-    p_adjusted is that of `correct`. `over` is what the interval is over, and
-    `components` the `Components` of the difference, not times 100.
+    p_adjusted is that of `correct`. `over` is what the interval is over, `components`
+    the `Components` of the difference, not times 100, and `seeded` is False if no seed can change the difference.
 
     Args:
         where: the folders of the rows.
@@ -144,7 +146,7 @@ def differences(
             compare.append(([(cells[to[readout]], cells[readout]) for readout in others], evaluation))
     resamples = num_resamples(max(together, sum(len(pairs) for pairs, _ in compare)))
     lines = [_difference(a, b, evaluation, where, method, resamples) for pairs, evaluation in compare for a, b in pairs]
-    frame = pd.DataFrame(lines, columns=[*IDENTITY, *FIGURES, *KEPT, "over", "components", "verdict"])
+    frame = pd.DataFrame(lines, columns=[*IDENTITY, *FIGURES, *KEPT, "over", "components", "verdict", "seeded"])
     return correct(frame)
 
 
@@ -215,6 +217,7 @@ def _summary(cell: Cell, found: Estimate | None, evaluation: str) -> Json:
         "low": found.in_points().low if found else math.nan,
         "high": found.in_points().high if found else math.nan,
         "over": found.level if found else "",
+        "seeded": is_seeded(first),
         "majority": 100 * first.majority[evaluation][first.metric],
         "degenerate": sum(row.is_degenerate(evaluation) for row in ok),
         "failed": len(cell.rows) - len(ok),
@@ -237,7 +240,12 @@ def _difference(a: Cell, b: Cell, evaluation: str, where: Where, method: Method,
     shared = [key for key in a.ok if key in b.ok]
     verdict = bool(shared) and may_judge(([cell.ok[key] for key in shared] for cell in (a, b)), evaluation)
     details = {"over": found.level, "components": found.components} if found else {"over": "", "components": None}
-    return line | details | {"verdict": verdict}
+    return line | details | {"verdict": verdict, "seeded": is_seeded(first)}
+
+
+def is_seeded(row: Row) -> bool:
+    """True if another seed can give another result."""
+    return has_seeds(row.regime) and SEEDLESS not in row.details
 
 
 def short_names(readouts: list[str]) -> dict[str, str]:

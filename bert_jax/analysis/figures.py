@@ -1,5 +1,7 @@
 """The figure of an ablation: a point for every run, and means and differences with their intervals."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,6 +22,8 @@ from bert_jax.study.store import Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of Okabe and Ito 2008, which colour-blind readers can tell apart too."""
+_CHARACTER = 0.065
+"""Width in inches of a character of a caption, on average and with some room."""
 SIGNIFICANT = 0.05
 """Corrected p below which a difference is marked."""
 
@@ -106,7 +110,10 @@ def draw_heat_maps(summary: pd.DataFrame, compared: pd.DataFrame) -> Figure:
         axes.set_title(f"{name} ({here['metric'].iloc[0]}{regime})", loc="left", fontsize=9, weight="bold")
     for axes in panels[len(maps) :]:
         axes.axis("off")
-    figure.supxlabel("frame: best; dot: differs from the first pooling at the same layers", fontsize=8)
+    for axes in panels[::columns]:
+        axes.set_ylabel("layer", fontsize=8)
+    caption = "frame: best; dot: differs from the first pooling at the same layers"
+    figure.supxlabel(textwrap.fill(caption, int(size[0] / _CHARACTER)), fontsize=8)
     return figure
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bert_jax.analysis import power
+from bert_jax.analysis.circumstances import describe_missing, describe_seeds, describe_training
 from bert_jax.analysis.comparison import (
     differences,
     is_grid,
@@ -30,9 +31,11 @@ from bert_jax.analysis.figures import (
     draw_heat_maps,
     draw_regimes,
 )
+from bert_jax.analysis.findings import describe_findings
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
-from bert_jax.study.regimes import has_seeds, is_trained, regime_title
+from bert_jax.study.plan import missing_runs
+from bert_jax.study.regimes import is_trained, regime_title
 from bert_jax.study.store import (
     Absent,
     Row,
@@ -78,7 +81,8 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
     regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
     several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
     make = _side_by_side if several else _map if mapped else _table
-    notes = [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
+    notes = [describe_missing(missing_runs(folder, rows), len(rows)), *describe_findings(rows, compared)]
+    notes += [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
     table, notes = make(summary, compared, absent), list(filter(None, notes))
     protocol = _protocol(rows, experiment)
     if several or mapped:
@@ -235,7 +239,7 @@ def _protocol(rows: list[Row], experiment: Json) -> str:
         everywhere = len(titles) == len({row.title for row in rows if row.regime == regime})
         where = "" if everywhere else f" ({', '.join(titles)})"
         parts.append(f"{regime_title(regime).lower()}: {phrase}{where}")
-    parts.append(_plural(len({row.seed for row in rows}), "seed"))
+    parts += list(filter(None, [describe_training(rows), describe_seeds(rows)]))
     parts.append(f"readouts {_list_readouts(list(dict.fromkeys(row.name for row in rows)))}")
     sizes = {label(row, name): (size, name) for row in rows for name, size in row.evaluation_examples.items()}
     scored = ", ".join(f"{label} {name} ({size:,})" for label, (size, name) in sizes.items())
@@ -300,8 +304,7 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
 
 def _level_notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> list[str]:
     """Notes on intervals: the method, what they are over, and what they do not cover."""
-    # Results without training do not depend on a seed.
-    seeded = [frame[frame["regime"].map(has_seeds).astype(bool)] for frame in (summary, compared)]
+    seeded = [frame[frame["seeded"].astype(bool)] for frame in (summary, compared)]
     levels = {level for frame in seeded for level in frame["over"] if level}
     over = [level for level in ("pretrainings", "seeds") if level in levels]
     text = f"Intervals: {METHODS[method]}, over {' or '.join(over)}{' and ' * bool(over)}examples"

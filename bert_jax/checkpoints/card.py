@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_jax.checkpoints.architectures import schema_of
 from bert_jax.config import BertConfig
 from bert_jax.files import Json, Settings, plain
 
@@ -56,7 +57,9 @@ def make_card(
 
     library, code = _USES[use]
     more: Json = {"model_name": name, "eval_results": list(results)} if results else {}
-    data = ModelCardData(library_name=library, pipeline_tag=use, tags=["bert", "jax", "bert_jax"], **more)
+    data = ModelCardData(
+        library_name=library, pipeline_tag=use, tags=[schema_of(config).model_type, "jax", "bert_jax"], **more
+    )
     architecture = {key: value for key, value in plain(config).items() if key != "compute"}
     parts = [f"---\n{data.to_yaml()}\n---", f"# {name}", summary, f"```python\n{code.format(name=name)}```"]
     for title, content in {**sections, "Architecture": architecture}.items():

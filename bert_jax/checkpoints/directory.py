@@ -13,7 +13,7 @@ from bert_jax.config import BertConfig
 from bert_jax.errors import InputError
 
 _SETTINGS = ("config.json", "bert_config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-_TOKENIZER = ("vocab.txt", "tokenizer.json", "spiece.model")
+_TOKENIZER = ("vocab.txt", "tokenizer.json", "spiece.model", "vocab.json", "merges.txt")
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"),

@@ -50,7 +50,7 @@ def save_tuned(
             save_huggingface(partial, tuned)
         else:
             save_sentence_transformers(partial, tuned, max_length)
-        save_for_transformers(tokenizer, partial, max_length)
+        save_for_transformers(tokenizer, partial, max_length, tuned.checkpoint.config.num_segments > 0)
         (partial / CARD).write_text(card(USES[library]), encoding="utf-8")
 
     write_folder(folder, write)

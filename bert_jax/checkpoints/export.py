@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from bert_jax.checkpoints.architectures import schema_of
 from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.checkpoints.sentence_transformers import ACTIVATIONS
+from bert_jax.checkpoints.weights import write_weights
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.files import Json
@@ -84,7 +85,7 @@ def target_of(readout: ReadoutConfig, config: BertConfig) -> Literal["huggingfac
 
 
 def save_huggingface(folder: Path, tuned: Tuned) -> None:
-    """Write a classifier as a `BertForSequenceClassification`.
+    """Write a classifier as a `BertForSequenceClassification`, or the class of its architecture.
 
     Raises:
         InputError: this class cannot express the readout.
@@ -93,8 +94,13 @@ def save_huggingface(folder: Path, tuned: Tuned) -> None:
     if why_not := _why_not_huggingface(tuned.readout, tuned.checkpoint.config):
         raise InputError(f"readout {tuned.readout} cannot be saved for transformers: {why_not}")
     _, last = _layers(tuned.readout, tuned.checkpoint.config)
-    encoder = _cut(tuned.checkpoint, last)._replace(mlm=None, nsp=None)
-    checkpoint = encoder._replace(pooler=tuned.reader["projection"]["dense"], classifier=tuned.classifier)
+    encoder = _cut(tuned.checkpoint, last).headless
+    if hasattr(encoder.config, "classifier_pooling"):
+        changes: Json = {"classifier_pooling": tuned.readout.pooling}
+        encoder = encoder._replace(config=dataclasses.replace(encoder.config, **changes))
+    projection = tuned.reader["projection"]
+    pooler = projection if "norm" in projection else projection["dense"]
+    checkpoint = encoder._replace(pooler=pooler, classifier=tuned.classifier)
     save_checkpoint(folder, checkpoint, label_settings(tuned.labels))
 
 
@@ -139,7 +145,7 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
         path.mkdir(exist_ok=True)
         _write_json(path / "config.json", settings)
         if weights:
-            save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+            write_weights(path / "model.safetensors", weights)
         listed.append({"idx": n, "name": str(n), "path": path.name, "type": f"sentence_transformers.models.{kind}"})
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     _write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})
@@ -173,7 +179,7 @@ def express(tuned: Tuned) -> Expressed:
     if order != modes:
         denses = _permuted(readout, denses, [modes.index(mode) for mode in order])
     checkpoint = _cut(tuned.checkpoint, last) if weights is None else tuned.checkpoint
-    return Expressed(checkpoint._replace(mlm=None, nsp=None, classifier=None), weights, order, denses)
+    return Expressed(checkpoint.headless, weights, order, denses)
 
 
 def resize_vocabulary(checkpoint: Checkpoint, used: int, multiple: int) -> Checkpoint:
@@ -206,20 +212,39 @@ def _resized(rows: np.ndarray, used: int, size: int, fill: float) -> np.ndarray:
 
 
 def _why_not_huggingface(readout: ReadoutConfig, config: BertConfig) -> str | None:
-    if [_pooling(term) for term in parse_sum(readout.pooling)] != ["cls"]:
-        return f"BertForSequenceClassification reads [CLS], not {readout.pooling}"
+    schema = schema_of(config)
+    name, own = f"{schema.stem}ForSequenceClassification", schema.readout(config)
+    poolings = ("cls", "mean") if hasattr(config, "classifier_pooling") else (own.pooling,)
+    found = [_pooling(term) for term in parse_sum(readout.pooling)]
+    if len(found) > 1 or found[0] not in poolings:
+        return f"{name} reads {' or '.join(poolings).replace('cls', '[CLS]')}, not {readout.pooling}"
     if _layers(readout, config)[0] is not None:
-        return f"BertForSequenceClassification reads one layer, not {readout.layers}"
-    name, args, settings = parse_spec(readout.projection)
-    if name not in ("tanh", "mlp") or args or set(settings) - {"pretrained"}:
-        return "BertForSequenceClassification has a dense layer with tanh before the classifier: projection tanh or mlp"
+        return f"{name} reads one layer, not {readout.layers}"
+    if _form(readout.projection) != _form(own.projection):
+        form = _form(own.projection)
+        needed = "tanh or mlp" if form == ("mlp", "tanh") else own.projection
+        before = f"a dense layer with {form[1]}" if form[0] == "mlp" else "a dense layer, GELU and a normalisation"
+        return f"{name} has {before} before the classifier: projection {needed}"
     return None
+
+
+def _form(projection: str) -> tuple[str, ...]:
+    """Equal for projections of the same form: ("mlp", activation) for one dense layer of the encoder's width."""
+    name, args, settings = parse_spec(projection)
+    rest = dict(settings)
+    if name in ("tanh", "mlp"):
+        activation = rest.pop("activation", "tanh")
+        rest.pop("pretrained", None)
+        if not args and not rest:
+            return "mlp", str(activation)
+    return name, *(str(value) for value in (*args, *settings.items()))
 
 
 def _layers(readout: ReadoutConfig, config: BertConfig) -> tuple[np.ndarray | None, int]:
     """Return (weights of the hidden states, or None for a single one; index of the last layer needed).
 
-    A single state is exported as the last one of a truncated encoder. A mix gets weight 1 for every layer in it.
+    A single state is exported as the last one of a truncated encoder, if that computes it. A mix gets weight 1 for
+    every layer in it.
     """
     name, args, _ = parse_spec(readout.layers)
     count = config.num_layers + 1
@@ -227,7 +252,8 @@ def _layers(readout: ReadoutConfig, config: BertConfig) -> tuple[np.ndarray | No
     if name not in ("last", "index", "avg", "mix"):
         raise InputError(f"layers {readout.layers} cannot be saved: sentence-transformers can average layers, not more")
     times = Counter(index % count for index in indices)
-    if name != "mix" and len(times) == 1 and 0 not in times:
+    is_last = set(times) == {config.num_layers}
+    if name != "mix" and len(times) == 1 and 0 not in times and (is_last or schema_of(config).can_be_cut(config)):
         return None, next(iter(times))
     if name == "mix" and max(times.values()) > 1:
         raise InputError(f"layers {readout.layers} cannot be saved: it has a layer twice")

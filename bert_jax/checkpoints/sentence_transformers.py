@@ -268,7 +268,10 @@ def _tensors(folder: Path) -> Tensors:
     file = find_weights(folder)
     if file is None:
         raise InputError(f"{folder} has no model.safetensors and no pytorch_model.bin")
-    return read_weights(file)
+    tensors = read_weights(file)
+    if strange := [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]:
+        raise InputError(f"{file}: {strange[0]} is not finite; get the file again")
+    return tensors
 
 
 def _input(folder: Path) -> tuple[int | None, bool]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bert_jax.checkpoints.architectures import SCHEMAS
 from bert_jax.checkpoints.checkpoint import Checkpoint, Labels, canonical, from_tensors
 from bert_jax.checkpoints.huggingface import CONFIG_FILES, parse_config
 from bert_jax.checkpoints.tensor_bundle import checkpoint_files, find_checkpoint, read_bundle
@@ -41,7 +42,7 @@ def read_config(folder: Path) -> BertConfig:
     found = [folder / name for name in reversed(CONFIG_FILES) if (folder / name).is_file()]
     if not found:
         raise InputError(f"{folder} has a TensorFlow checkpoint but no bert_config.json, which describes its layers")
-    return parse_config(found[0], _ACTIVATIONS)
+    return parse_config(found[0], _ACTIVATIONS, {"bert": SCHEMAS["bert"]})
 
 
 def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
@@ -64,7 +65,7 @@ def load_checkpoint(folder: Path, encoder_only: bool = False) -> Checkpoint:
     variables = read_bundle(prefix, lambda names: _weights(names, prefix))
     if any(name.endswith(".ATTRIBUTES/VARIABLE_VALUE") for name in variables):
         raise InputError(f"{prefix} is an object checkpoint of TensorFlow 2; only those of TensorFlow 1 can be loaded")
-    tensors = canonical(dict(_renamed(*item) for item in variables.items()), prefix)
+    tensors = canonical(dict(_renamed(*item) for item in variables.items()), prefix, SCHEMAS["bert"])
     return from_tensors(config, tensors, prefix, Labels(), encoder_only)
 
 

@@ -8,9 +8,11 @@ formats of torch are supported: the zip archive since torch 1.6, and the sequenc
 import io
 import math
 import pickletools
+import re
 import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,11 @@ _DTYPES = {
     "torch ByteStorage": np.uint8,
     "torch BoolStorage": np.bool_,
 }
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError),
+    *(struct.error, zipfile.BadZipFile, NotImplementedError, zlib.error),
+)
+"""Errors that a damaged file leads to."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _Stream = io.BytesIO | io.BufferedReader
 _Value = Any
@@ -38,9 +45,9 @@ _Value = Any
 
 
 class _Storage(NamedTuple):
-    """A flat array of numbers. key: its key in the file. length: in numbers."""
+    """A flat array of numbers. dtype: its name in torch if it is unsupported. key: in the file. length: in numbers."""
 
-    dtype: np.dtype | type
+    dtype: np.dtype | type | str
     key: str
     length: int
 
@@ -59,9 +66,15 @@ _REBUILD: dict[str, Callable[..., _Value]] = {
     "torch Size": tuple,
     "torch._utils _rebuild_tensor": _Tensor,
     "torch._utils _rebuild_tensor_v2": lambda *args: _Tensor(*args[:4]),
+    "torch._utils _rebuild_tensor_v3": lambda storage, offset, size, stride, grad, hooks, dtype: _Tensor(
+        storage._replace(dtype=dtype), offset, size, stride
+    ),
     "torch._utils _rebuild_parameter": lambda *args: args[0],
 }
 """Name in the pickle of a tensor file -> function that replaces it."""
+
+_UNSUPPORTED = re.compile(r"torch (\w+Storage|[a-z]+\d\w*)|torch\.storage UntypedStorage")
+"""Names of types in the pickle that are not in `_DTYPES`. The last one is replaced by the type of the tensor."""
 
 _LITERALS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -95,7 +108,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             return _from_pickles(path, file)
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} is damaged or no torch file ({error}); fetch or save it again") from error
 
 
@@ -108,7 +121,10 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     if order in archive.namelist() and archive.read(order) != b"little":
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
     tensors = _state_dict(path, _follow(path, io.BytesIO(archive.read(names[0]))))
-    storages = {key: archive.read(f"{root}data/{key}") for key in {t.storage.key for t in tensors.values()}}
+    keys = {f"{root}data/{tensor.storage.key}": tensor.storage.key for tensor in tensors.values()}
+    if any(archive.getinfo(name).compress_type != zipfile.ZIP_STORED for name in keys):
+        raise ValueError("it is compressed, which torch does not do")
+    storages = {key: archive.read(name) for name, key in keys.items()}
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
@@ -122,8 +138,11 @@ def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:
     tensors = _state_dict(path, content)
     dtypes = {tensor.storage.key: np.dtype(tensor.storage.dtype) for tensor in tensors.values()}
     storages = {}
+    left = path.stat().st_size
     for key in keys:
         (length,) = struct.unpack("<q", file.read(8))
+        if not 0 <= length * dtypes[key].itemsize <= left:
+            raise ValueError(f"storage {key} of {length} numbers is longer than the file")
         storages[key] = file.read(length * dtypes[key].itemsize)
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
 
@@ -134,7 +153,26 @@ def _state_dict(path: Path, content: object) -> dict[str, _Tensor]:
     others = [repr(name) for name, value in content.items() if not isinstance(value, _Tensor)]
     if others:
         raise InputError(f"{path} holds things other than tensors: {', '.join(others)}; save model.state_dict() alone")
+    types = {name: tensor.storage.dtype for name, tensor in content.items()}
+    refuse_types(path, {name: dtype.removeprefix("torch ") for name, dtype in types.items() if isinstance(dtype, str)})
     return content
+
+
+def refuse_types(path: Path, unsupported: Mapping[str, str]) -> None:
+    """Refuse a file with tensors that NumPy cannot hold, such as the 8-bit floats of quantised models.
+
+    Args:
+        path: the file.
+        unsupported: name of such a tensor -> its type.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, dtype in unsupported.items():
+        raise InputError(
+            f"{path}: {name} is of type {dtype}, which cannot be read ({len(unsupported)} such tensors in all); save "
+            "the model in float32, float16 or bfloat16"
+        )
 
 
 def _array(tensor: _Tensor, data: bytes) -> np.ndarray:
@@ -203,7 +241,7 @@ def _follow(path: Path, file: _Stream) -> _Value:
                 _kind, storage, key, _location, length, *view = stack.pop()
                 if any(view):
                     raise ValueError("it has views of storages")
-                stack.append(_Storage(_DTYPES[storage], key, length))
+                stack.append(_Storage(_DTYPES.get(storage, storage), key, length))
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_REBUILD[stack.pop()](*arguments))
@@ -215,7 +253,7 @@ def _follow(path: Path, file: _Stream) -> _Value:
 
 
 def _known(path: Path, name: str) -> str:
-    if name in _REBUILD or name in _DTYPES:
+    if name in _REBUILD or name in _DTYPES or _UNSUPPORTED.fullmatch(name):
         return name
     raise InputError(
         f"{path} names {name.replace(' ', '.')}, which tensors do not need: a pickle can run code; not loaded"

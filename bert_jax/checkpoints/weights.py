@@ -1,15 +1,15 @@
-"""Read the weight files of a Hugging Face model directory: safetensors or torch, in one file or in shards."""
+"""The weight files of a Hugging Face model directory: safetensors or torch, in one file or in shards."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from bert_jax.checkpoints.torch_file import read_torch_file
+from bert_jax.checkpoints.torch_file import read_torch_file, refuse_types
 from bert_jax.errors import InputError
-from bert_jax.files import read_json
+from bert_jax.files import PARTIAL, read_json
 
 Tensors = dict[str, np.ndarray]
 
@@ -57,6 +57,22 @@ def read_weights(path: Path) -> Tensors:
     return tensors
 
 
+def write_weights(path: Path, tensors: Tensors) -> None:
+    """Write tensors to a safetensors file, whole or not at all.
+
+    Raises:
+        InputError: a number is not finite.
+    """
+    if strange := [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]:
+        raise InputError(
+            f"{path} is not written: {strange[0]} is not finite ({len(strange)} of {len(tensors)} tensors are such); "
+            "train again with a lower learning rate"
+        )
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(path)
+
+
 def _read(path: Path) -> Tensors:
     reader: Callable[[Path], Tensors] = _read_safetensors if path.suffix == ".safetensors" else read_torch_file
     return reader(path)
@@ -73,15 +89,9 @@ def _read_safetensors(path: Path) -> Tensors:
 
 
 def _check_types(path: Path) -> None:
-    """Refuse types that NumPy does not support, such as the 8-bit floats of quantised models."""
     with safe_open(path, framework="np") as file:
         types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
-    strange = [name for name, dtype in types.items() if dtype not in _TYPES]
-    if strange:
-        raise InputError(
-            f"{path}: {strange[0]} is of type {types[strange[0]]}, which cannot be read "
-            f"({len(strange)} of {len(types)} tensors are such); save it in float32, float16 or bfloat16"
-        )
+    refuse_types(path, {name: dtype for name, dtype in types.items() if dtype not in _TYPES})
 
 
 def _shards(index: Path) -> dict[str, Path]:

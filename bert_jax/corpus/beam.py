@@ -146,7 +146,7 @@ def _tokenizer(
 ) -> beam.pvalue.PCollection:
     """Collection of one element: the files of the tokenizer, given or trained on the sample that `prepare` draws."""
     if isinstance(vocab, Path):
-        return pipeline | "tokenizer" >> beam.Create([_files(load_tokenizer(vocab))])
+        return pipeline | "tokenizer" >> beam.Create([_files(vocabulary.read_vocabulary(vocab))])
     return (
         blocks
         | "draw" >> beam.Map(draw_sample, config=config, wanted=vocab.sentences, highest=vocabulary.HIGHEST)

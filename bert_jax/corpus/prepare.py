@@ -164,7 +164,7 @@ def _make_tokenizer(
     """Train or copy the tokenizer; yields the position in the sources that the sample has reached."""
     if isinstance(vocab, Path):
         with reading(str(vocab)):
-            tokenizer = load_tokenizer(vocab)
+            tokenizer = vocabulary.read_vocabulary(vocab)
         _save_tokenizer(tokenizer, out)
         return
     path = out / f"sentences{PARTIAL}"

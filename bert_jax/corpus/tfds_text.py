@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def _source(folder: str) -> Any:
         script = "tensorflow_datasets.scripts.convert_format"
         raise InputError(
             f"{folder} holds {builder.info.file_format.value}, which has no random access: convert it with "
-            f"python -m {script} --out_file_format=array_record --dataset_dir={folder}"
+            f"python -m {script} --out_file_format=array_record --dataset_dir={shlex.quote(str(folder))}"
         ) from error
 
 

@@ -1,12 +1,14 @@
-"""Train a vocabulary on a sample that does not depend on how the corpus is distributed over processes."""
+"""Read a given vocabulary, or train one on a sample that does not depend on how the corpus is distributed."""
 
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bert_jax.corpus.sentences import clean, split_sentences
+from bert_jax.errors import InputError
 from bert_jax.pretrain_config import VocabConfig
-from bert_jax.tokenizers.tokenizer import train_sentencepiece
+from bert_jax.tokenizers.template import Template
+from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
 
 COVERAGE = 0.9998
 """Share of the characters of a text that the vocabulary covers. Full coverage would add thousands of pieces that each
@@ -16,6 +18,21 @@ Paragraph = tuple[int, tuple[str, ...]]
 """The checksum of a line of text, which determines whether it is drawn, and its sentences."""
 HIGHEST = (1 << 32) - 1
 """Highest possible checksum."""
+
+
+def read_vocabulary(path: Path) -> Tokenizer:
+    """Load the tokenizer of a pretraining, whose examples are `[CLS] A [SEP] B [SEP]`.
+
+    Raises:
+        InputError: see `load_tokenizer`; or the tokenizer puts other tokens around two texts.
+    """
+    tokenizer = load_tokenizer(path)
+    if tokenizer.template != Template.of_bert(tokenizer.special):
+        raise InputError(
+            f"{path}: only a BERT can be pretrained here, on [CLS] A [SEP] B [SEP]; this tokenizer has other tokens "
+            "around two texts: train a vocabulary (leave --vocab out), or name one of BERT"
+        )
+    return tokenizer
 
 
 def draw_paragraphs(documents: Iterable[str], split: bool, wanted: int, highest: int) -> list[Paragraph]:

@@ -2,7 +2,8 @@
 
 Every batch has one of a few lengths, so that each program is compiled a few times only, and an
 example is padded to its bucket and not to the longest one. An epoch is a pure function of
-(seed, epoch): the same batches on any number of devices.
+(seed, epoch): the same batches on any number of devices. The lengths of its batches are a function of
+the epoch alone.
 """
 
 import warnings
@@ -11,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.errors import InputError
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer, assemble
+from bert_jax.tokenizers.template import Encoding, SpecialIds, assemble
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.tokenizers.unknown import describe_unknown
 from bert_jax.types import TaskBatch, Tokens
 
@@ -60,12 +63,31 @@ def encode_texts(
         a: the first texts.
         b: the second ones, or None.
         max_length: limit of tokens for a text or a pair, special ones included.
-        data: name of the texts in the warning.
+        data: name of the texts in the warning and in errors.
+
+    Raises:
+        InputError: an item is not a string, or holds half of a surrogate pair.
     """
+    for side in (a, b or ()):
+        _check_texts(side, data)
     first = tokenizer.pieces(a)
     second = [None] * len(first) if b is None else tokenizer.pieces(b)
     _warn_of_unknown(tokenizer.special.unk, [*first, *(ids for ids in second if ids is not None)], data)
-    return [assemble(tokenizer.special, x, y, max_length) for x, y in zip(first, second, strict=True)]
+    return [assemble(tokenizer.template, x, y, max_length) for x, y in zip(first, second, strict=True)]
+
+
+def _check_texts(texts: Sequence[object], data: str) -> None:
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            found = f"a {type(text).__name__} of {len(text)}" if isinstance(text, tuple | list) else repr(text)[:40]
+            raise InputError(f"{data}: item {place} (counted from 0) is {found}; each must be one text, a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(text[error.start]):04x}"
+            raise InputError(
+                f"{data}: item {place} (counted from 0) holds {half}, half of a surrogate pair; correct or remove it"
+            ) from None
 
 
 def _warn_of_unknown(unk: int, pieces: Sequence[list[int]], data: str) -> None:
@@ -147,16 +169,37 @@ def pack_rows(
         first += size
 
 
+class Shuffle(NamedTuple):
+    """Shuffling of an epoch: the rows by seed and epoch, the order of the batches by the epoch alone.
+
+    So the batches of all seeds have the same lengths and numbers of rows at each step, and one program can train them
+    side by side.
+    """
+
+    seed: int
+    epoch: int
+
+    @property
+    def rows(self) -> np.random.Generator:
+        """Deals rows to batches."""
+        return np.random.default_rng([self.seed, self.epoch])
+
+    @property
+    def order(self) -> np.random.Generator:
+        """Orders the batches. The third word keeps its draws apart from those of any seed's `rows`."""
+        return np.random.default_rng([0, self.epoch, 1])
+
+
 def epoch_plan(
-    lengths: np.ndarray, buckets: Sequence[int], batch_size: int, rng: np.random.Generator | None = None
+    lengths: np.ndarray, buckets: Sequence[int], batch_size: int, shuffle: Shuffle | None = None
 ) -> list[Plan]:
     """Batches that hold every row exactly once, in ceil(rows / batch_size) steps.
 
     Rows are shuffled and dealt to the buckets that they fit. The rows left in each bucket after its full
     batches are joined, shortest first, so that only one batch of the epoch is short. The batches are
-    shuffled. Without `rng`, as for an evaluation, rows are ordered by length.
+    shuffled. Without `shuffle`, as for an evaluation, rows are ordered by length.
     """
-    order = np.argsort(lengths, kind="stable") if rng is None else rng.permutation(len(lengths))
+    order = np.argsort(lengths, kind="stable") if shuffle is None else shuffle.rows.permutation(len(lengths))
     bucket_of = np.searchsorted(buckets, np.minimum(lengths, buckets[-1]))
     full: list[np.ndarray] = []
     rest: list[np.ndarray] = []
@@ -168,7 +211,7 @@ def epoch_plan(
     left = np.concatenate(rest)
     full += [left[i : i + batch_size] for i in range(0, len(left), batch_size)]
     plans = [Plan(rows, int(buckets[bucket_of[rows].max()])) for rows in full]
-    return plans if rng is None else [plans[i] for i in rng.permutation(len(plans))]
+    return plans if shuffle is None else [plans[i] for i in shuffle.order.permutation(len(plans))]
 
 
 def pad_tokens(encodings: Sequence[Encoding], special: SpecialIds, batch_size: int, length: int) -> Tokens:
@@ -200,8 +243,8 @@ def task_batch(examples: Examples, plan: Plan, batch_size: int) -> TaskBatch:
 def task_batches(
     examples: Examples, buckets: Sequence[int], batch_size: int, seed: int, epochs: int
 ) -> Iterator[TaskBatch]:
-    """The training batches of several epochs; epoch e is shuffled by (seed, e) alone."""
+    """The training batches of several epochs; see `Shuffle`."""
     lengths = examples.lengths
     for epoch in range(epochs):
-        for plan in epoch_plan(lengths, buckets, batch_size, np.random.default_rng([seed, epoch])):
+        for plan in epoch_plan(lengths, buckets, batch_size, Shuffle(seed, epoch)):
             yield task_batch(examples, plan, batch_size)

@@ -17,7 +17,7 @@ from bert_jax.data.objectives import (
 )
 from bert_jax.data.segments import NUM_DRAWS, Pairs
 from bert_jax.pretrain_config import ObjectiveConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.tokenizers.template import SpecialIds
 from bert_jax.types import PretrainBatch, Tokens
 
 _PAIRS, _MASKS, _ORDER = 0, 1, 2  # streams of random numbers

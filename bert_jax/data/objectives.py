@@ -24,7 +24,7 @@ from bert_jax.data.masking import Masked, mask_tokens, next_tokens, num_slots
 from bert_jax.data.segments import Pairs, in_order_or_not, next_or_random, single, truncated
 from bert_jax.errors import InputError, unknown
 from bert_jax.pretrain_config import ObjectiveConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.tokenizers.template import SpecialIds
 from bert_jax.types import Array, PretrainBatch, Tokens, Tree
 
 TOKEN_OBJECTIVES: dict[str, type["TokenObjective"]] = {}

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bert_jax.data.batching import Plan, encode_texts, epoch_plan, pad_tokens
+from bert_jax.data.batching import Plan, Shuffle, encode_texts, epoch_plan, pad_tokens
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, Tokenizer
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.types import PairBatch
 
 
@@ -47,8 +48,8 @@ def pair_batch(examples: PairExamples, plan: Plan, batch_size: int) -> PairBatch
 def pair_batches(
     examples: PairExamples, buckets: Sequence[int], batch_size: int, seed: int, epochs: int
 ) -> Iterator[PairBatch]:
-    """The training batches of several epochs; epoch e is shuffled by (seed, e) alone."""
+    """The training batches of several epochs; see `Shuffle`."""
     lengths = examples.lengths
     for epoch in range(epochs):
-        for plan in epoch_plan(lengths, buckets, batch_size, np.random.default_rng([seed, epoch])):
+        for plan in epoch_plan(lengths, buckets, batch_size, Shuffle(seed, epoch)):
             yield pair_batch(examples, plan, batch_size)

@@ -11,9 +11,9 @@ from bert_jax.config import BertConfig
 from bert_jax.data.batching import choose_buckets
 from bert_jax.model.attention import attention_maps
 from bert_jax.parallel.devices import map_predict_step, replicate
-from bert_jax.parallel.inference import predict_rows
+from bert_jax.parallel.inference import check_finite, predict_rows
 from bert_jax.pretrained import Pretrained, check_segments
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens
 
 TARGETS = ("[CLS]", "[SEP]", "words")
@@ -40,7 +40,7 @@ def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch
         batch_size: texts in a step, all devices together.
 
     Raises:
-        InputError: pairs of texts for an encoder with one segment.
+        InputError: pairs of texts for an encoder with one segment, or attention that is not finite.
     """
     check_segments(pretrained.config, encodings)
     lengths = np.array([len(encoding.ids) for encoding in encodings])
@@ -49,6 +49,7 @@ def first_attention(pretrained: Pretrained, encodings: Sequence[Encoding], batch
     special = pretrained.tokenizer.special
     params = replicate(pretrained.checkpoint.encoder)
     rows = predict_rows(step, params, encodings, special, batch_size, buckets)
+    check_finite(rows, np.arange(len(rows)))
     shares, entropy = rows[..., :3].mean(0, dtype=np.float64), rows[..., 3]
     evenness = entropy / np.log(lengths)[:, None, None]
     return FirstAttention(shares, entropy.mean(0, dtype=np.float64), evenness.mean(0, dtype=np.float64))

@@ -13,9 +13,9 @@ from bert_jax.model.attention import without_attention_of_first
 from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
 from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate, target
-from bert_jax.parallel.inference import predict_batches
+from bert_jax.parallel.inference import check_finite, predict_batches
 from bert_jax.pretrained import Pretrained, check_segments
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens, Tree
 
 Features = dict[ReadoutConfig, np.ndarray]
@@ -49,8 +49,8 @@ def extract_features(
         blind: [N] True for the blocks in which [CLS] attends only to itself.
 
     Raises:
-        InputError: a readout is unknown or has untrained weights, the batch size is impossible, or pairs of texts are
-            given to an encoder with one segment.
+        InputError: a readout is unknown or has untrained weights, the batch size is impossible, pairs of texts are
+            given to an encoder with one segment, or a vector is not finite.
     """
     readouts = tuple(readouts)
     check_batch_size(batch_size, "batch_size")
@@ -67,6 +67,7 @@ def extract_features(
     step = _step(pretrained.config, readouts)
     special, cuts = pretrained.tokenizer.special, np.cumsum(widths)[:-1]
     for rows, values in predict_batches(step, replicate((params, blind)), encodings, special, batch_size, buckets):
+        check_finite(values, rows)
         for array, part in zip(features.values(), np.split(values, cuts, -1), strict=True):
             array[rows] = part
         on_rows(len(rows))

@@ -9,7 +9,7 @@ import numpy as np
 import sklearn.metrics
 from scipy import stats
 
-from bert_jax.errors import unknown
+from bert_jax.errors import InputError, unknown
 from bert_jax.rounding import is_constant
 from bert_jax.tasks.task import Task
 
@@ -57,6 +57,28 @@ METRICS: dict[str, Metric] = {
 }
 
 
+OF_SCORES = ("pearson", "spearman")
+"""Metrics that compare scores; the others compare classes."""
+
+
+def check_metrics(task: Task) -> None:
+    """Raise for metrics of a task that do not exist or do not fit its labels.
+
+    Raises:
+        InputError: a metric is not in `METRICS`, is for scores where the task has classes or the reverse, or is F1 for
+            other than two classes.
+    """
+    for name in task.metrics:
+        if name not in METRICS:
+            raise unknown(f"metric of {task.title}", name, METRICS)
+        if (name in OF_SCORES) != task.is_regression:
+            fits = [other for other in METRICS if (other in OF_SCORES) == task.is_regression]
+            kind = "scores" if task.is_regression else "classes"
+            raise InputError(f"{task.title}: {name} does not fit labels that are {kind}; take {', '.join(fits)}")
+        if name == "f1" and len(task.classes) != 2:
+            raise InputError(f"{task.title}: f1 is for two classes, not {len(task.classes)}; take accuracy or mcc")
+
+
 def predict(logits: np.ndarray, task: Task) -> np.ndarray:
     """Predictions from a head's outputs.
 
@@ -67,7 +89,8 @@ def predict(logits: np.ndarray, task: Task) -> np.ndarray:
         [rows]: the class with the largest logit (the first in a tie) as int32, or the score as float32.
 
     Raises:
-        ValueError: the shape is not [rows, `task.num_outputs`], or a logit is not finite.
+        ValueError: the shape is not [rows, `task.num_outputs`].
+        InputError: a logit is not finite.
     """
     logits = np.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] != task.num_outputs:
@@ -84,8 +107,8 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
         labels: [rows] classes or scores.
 
     Raises:
-        ValueError: there are no rows, the lengths differ, or a prediction is not finite.
-        InputError: a metric of the task is not in `METRICS`.
+        ValueError: there are no rows, or the lengths differ.
+        InputError: a prediction is not finite, or a metric of the task is not in `METRICS`.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if predictions.shape != labels.shape or predictions.ndim != 1 or not predictions.size:
@@ -110,7 +133,7 @@ def majority(task: Task, labels: np.ndarray) -> dict[str, float]:
 def _check_finite(values: np.ndarray, what: str) -> None:
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
-        raise ValueError(f"{bad} of {values.size} {what} are not finite")
+        raise InputError(f"{bad} of {values.size} {what} are not finite: the weights or vectors are too large")
 
 
 def is_degenerate(value: float, majority: float) -> bool:

@@ -12,7 +12,8 @@ from bert_jax.evaluate.metrics import OVER_GROUPS, spearman
 from bert_jax.rounding import RESOLUTION, merge_angles
 from bert_jax.spec import parse_spec
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
+from bert_jax.tokenizers.template import Encoding
+from bert_jax.tokenizers.tokenizer import Tokenizer
 
 
 class SimilarityData(NamedTuple):
@@ -41,15 +42,15 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return merge_angles(np.einsum("nd,nd->n", a, b))
 
 
-def anisotropy(vectors: np.ndarray) -> float:
-    """Mean cosine over all pairs of different rows of vectors [N D]: `(|sum u|^2 - N) / (N (N - 1))`.
+def anisotropy(vectors: np.ndarray) -> float | None:
+    """Mean cosine over all pairs of different rows of vectors [N D], None without any: `(|sum u|^2 - N) / (N (N - 1))`.
 
     0 if directions are spread evenly, 1 if all vectors point one way (Ethayarajh 2019, arXiv 1909.00512).
     """
     directions = _directions(vectors)
     number = len(directions)
     if number < 2:
-        return float("nan")
+        return None
     total = np.square(directions.sum(0)).sum() - np.square(directions).sum()
     return float(total / (number * (number - 1)))
 

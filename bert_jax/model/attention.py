@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from bert_jax.config import BertConfig
-from bert_jax.model.encoder import Block, Embeddings
-from bert_jax.types import Array, Params, Tokens
+from bert_jax.model.encoder import architecture
+from bert_jax.types import Array, Params, Target, Tokens
 
 
 def attention_maps(
@@ -26,12 +26,15 @@ def attention_maps(
     """
     compute = dataclasses.replace(config.compute, attention="plain")
     config = dataclasses.replace(config, compute=compute)
-    x = Embeddings(config, parent=None).apply({"params": params["embeddings"]}, tokens.ids, tokens.segments)
+    parts = architecture(config)
+    embeddings = parts.embeddings(config)
+    x = embeddings.apply({"params": params["embeddings"]}, tokens.ids, tokens.segments)
     maps = []
-    for i in range(config.num_layers):
-        block = {"params": params[f"blocks_{i}"]}
-        allowed = None if seen is None else seen[i]
-        x, kept = Block(config, parent=None).apply(block, x, tokens.mask, False, allowed, mutable=["intermediates"])
+    for n, layer in enumerate(parts.layers(config)):
+        block = parts.block(config, Target(), layer.kind, parent=None)
+        variables = {"params": params[f"blocks_{layer.block}"]}
+        allowed = None if seen is None else seen[n]
+        x, kept = block.apply(variables, x, tokens.mask, False, allowed, mutable=["intermediates"])
         maps.append(kept["intermediates"]["attention"]["probabilities"][0])
     return jnp.stack(maps)
 

@@ -7,8 +7,8 @@ from flax import linen as nn
 from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig, ReadoutConfig
-from bert_jax.model.encoder import Encoder
-from bert_jax.model.heads import Classifier, MaskedLanguageModel
+from bert_jax.model.encoder import Encoder, architecture
+from bert_jax.model.heads import Classifier
 from bert_jax.model.readout import Readout, reads_first_only
 from bert_jax.types import Array, Target, Tokens
 
@@ -88,7 +88,7 @@ class BertForPretraining(nn.Module):
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.target)
         self.reader = Readout(self.readout, self.config)
-        self.mlm = MaskedLanguageModel(self.config)
+        self.mlm = architecture(self.config).mlm(self.config)
         self.nsp = Classifier(self.config, 2)
 
     def __call__(self, tokens: Tokens, positions: Int[Array, "B M"], train: bool = False) -> PretrainLogits:

@@ -10,17 +10,23 @@ from bert_jax.types import Array
 
 
 class MaskedLanguageModel(nn.Module):
-    """Token logits at the masked slots only; the output matrix is tied to the token embedding."""
+    """Token logits at the masked slots only; the output matrix is tied to the token embedding.
+
+    `activation` is the config's by default. Without `use_bias`, only the logits have a bias.
+    """
 
     config: BertConfig
+    activation: str | None = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], positions: Int[Array, "B M"], embedding: Float[Array, "V D"]
+        self, x: Float[Array, "B L D"], positions: Int[Array, "B M"], embedding: Float[Array, "V E"]
     ) -> Float[Array, "B M V"]:
         slots = jnp.take_along_axis(x, positions[..., None], axis=1)
-        hidden = ACTIVATIONS[self.config.activation](dense(self.config, self.config.hidden_size, "dense")(slots))
-        hidden = layer_norm(self.config, "norm")(hidden)
+        activate = ACTIVATIONS[self.activation or self.config.activation]
+        hidden = activate(dense(self.config, embedding.shape[1], "dense", self.use_bias)(slots))
+        hidden = layer_norm(self.config, "norm", self.use_bias)(hidden)
         bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
         flat = hidden.reshape(-1, hidden.shape[-1])
         logits = jnp.einsum("RD,VD->RV", flat, embedding.astype(flat.dtype), preferred_element_type=jnp.float32)

@@ -29,18 +29,19 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def dense(config: BertConfig, features: int, name: str | None = None) -> "Dense":
+def dense(config: BertConfig, features: int, name: str | None = None, use_bias: bool = True) -> "Dense":
     """A `Dense` with the config's initialisation and precision."""
-    return Dense(features, config.initializer_range, config.compute.dtype, name=name)
+    return Dense(features, config.initializer_range, config.compute.dtype, use_bias, name=name)
 
 
-def layer_norm(config: BertConfig, name: str | None = None) -> nn.LayerNorm:
-    """Layer normalisation with BERT's epsilon, 1e-12 (most libraries use 1e-5 or 1e-6), and float32 sums."""
-    return nn.LayerNorm(config.layer_norm_eps, config.compute.dtype, use_fast_variance=False, name=name)
+def layer_norm(config: BertConfig, name: str | None = None, use_bias: bool = True) -> nn.LayerNorm:
+    """Layer normalisation with the config's epsilon (BERT's is 1e-12, not the usual 1e-5) and float32 sums."""
+    dtype = config.compute.dtype
+    return nn.LayerNorm(config.layer_norm_eps, dtype, use_bias=use_bias, use_fast_variance=False, name=name)
 
 
 class Dense(nn.Module):
-    """`x @ kernel + bias` over the last axis, with BERT's initialisation: truncated normal, zero bias.
+    """`x @ kernel + bias` over the last axis, with BERT's initialisation: truncated normal, zero bias if there is one.
 
     Batch and length are flattened into one axis first. On a CPU this halves the time of a layer with
     its gradients: XLA contracts the two axes of `einsum("BLD,BLF->DF")` far more slowly than one.
@@ -49,13 +50,15 @@ class Dense(nn.Module):
     features: int
     stddev: float
     dtype: str = "float32"
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows F"]:
         init = nn.initializers.truncated_normal(self.stddev)
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        flat = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None]
+        flat = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            flat += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)[None]
         return flat.reshape(*x.shape[:-1], self.features)
 
 

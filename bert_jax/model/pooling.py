@@ -179,3 +179,57 @@ class MultiheadAttentionPooling(nn.Module):
         hidden = jax.nn.gelu(nn.Dense(4 * width)(nn.LayerNorm()(pooled)))
         vector: Array = pooled + nn.Dense(width)(hidden)
         return vector
+
+
+@pooler("cls_attention")
+class FirstTokenAttention(nn.Module):
+    """The first token plus its multi-head attention over all tokens, `cls + Attention(cls, x)`.
+
+    The added layer of MaxPoolBERT (arXiv 2505.15696); with layers `max(-1,-2,-3)` its query is [CLS] of all three.
+    """
+
+    num_heads: int = 4
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        x = masked(x, mask)
+        first = masked(x, mask & (jnp.cumsum(mask, 1) == 1)).sum(1, keepdims=True)
+        attend = nn.MultiHeadDotProductAttention(self.num_heads)
+        vector: Array = (first + attend(first, x, mask=mask[:, None, None, :]))[:, 0]
+        return vector
+
+
+@pooler("latent_attention")
+class LatentAttention(nn.Module):
+    """Average over tokens that have each attended to a learned dictionary, then through a feed-forward layer.
+
+    `mean MLP(softmax(x K^T) K)` with `num_latents` keys K, which are the values, too (NV-Embed, arXiv 2405.17428, 3.1).
+    """
+
+    num_latents: int = 32
+    num_heads: int = 4
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        width = x.shape[-1]
+        latents = self.param("latents", nn.initializers.truncated_normal(0.02), (self.num_latents, width))
+        keys = jnp.broadcast_to(latents[None], (x.shape[0], *latents.shape))
+        attended = nn.MultiHeadDotProductAttention(self.num_heads)(masked(x, mask), keys)
+        hidden = nn.Dense(width)(jax.nn.gelu(nn.Dense(4 * width)(attended)))
+        return masked(hidden, mask).sum(1) / count(mask)
+
+
+@pooler("landmark")
+class Landmark(nn.Module):
+    """Average over the last token of each chunk of `every` tokens.
+
+    There landmark pooling (arXiv 2601.21525) inserts tokens of its own, which need training; none are inserted here.
+    """
+
+    every: int = 32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> Float[Array, "B D"]:
+        place = jnp.cumsum(mask, 1)
+        chosen = mask & ((place % self.every == 0) | (place == mask.sum(1, keepdims=True)))
+        return masked(x, chosen).sum(1) / count(chosen)

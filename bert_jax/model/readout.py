@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.errors import InputError, unknown
-from bert_jax.model.layers import ACTIVATIONS, dense
+from bert_jax.model.layers import ACTIVATIONS, dense, gelu, layer_norm
 from bert_jax.model.pooling import POOLERS
 from bert_jax.spec import Spec, parse_spec, parse_sum
 from bert_jax.types import Array, Tokens
@@ -24,15 +24,27 @@ States = tuple[Array, ...]
 
 
 class Layers(nn.Module):
-    """One of the hidden states, or their average or concatenation. Index 0 is the embedding layer."""
+    """One of the hidden states, or several joined to one. Index 0 is the embedding layer."""
 
     indices: tuple[int, ...]
-    concatenate: bool = False
+    join: Callable[[list[Array]], Array]
 
     @nn.compact
     def __call__(self, states: States) -> Float[Array, "B L E"]:
-        chosen = [states[index] for index in self.indices]
-        return jnp.concatenate(chosen, -1) if self.concatenate else functools.reduce(operator.add, chosen) / len(chosen)
+        return self.join([states[index] for index in self.indices])
+
+
+def _average(states: list[Array]) -> Array:
+    return functools.reduce(operator.add, states) / len(states)
+
+
+def _concatenation(states: list[Array]) -> Array:
+    return jnp.concatenate(states, -1)
+
+
+def _maximum(states: list[Array]) -> Array:
+    """The largest value of each feature, as MaxPoolBERT takes it over layers (arXiv 2505.15696)."""
+    return functools.reduce(jnp.maximum, states)
 
 
 class Mix(nn.Module):
@@ -50,10 +62,11 @@ class Mix(nn.Module):
 
 
 LAYERS: dict[str, Callable[..., nn.Module]] = {
-    "last": lambda: Layers((-1,)),
-    "index": lambda index: Layers((index,)),
-    "avg": lambda *indices: Layers(indices),
-    "concat": lambda *indices: Layers(indices, concatenate=True),
+    "last": lambda: Layers((-1,), _average),
+    "index": lambda index: Layers((index,), _average),
+    "avg": lambda *indices: Layers(indices, _average),
+    "max": lambda *indices: Layers(indices, _maximum),
+    "concat": lambda *indices: Layers(indices, _concatenation),
     "mix": lambda *indices: Mix(indices),
 }
 
@@ -94,6 +107,18 @@ class Projection(nn.Module):
         return x
 
 
+class PredictionHead(nn.Module):
+    """A fresh dense layer without bias, GELU and layer normalisation: what ModernBERT's classifier reads."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B D"]:
+        hidden = gelu(dense(self.config, self.config.hidden_size, "dense", use_bias=False)(x))
+        vectors: Array = layer_norm(self.config, "norm", use_bias=False)(hidden)
+        return vectors
+
+
 def dense_name(n: int) -> str:
     """Parameter name of a projection's n-th dense layer.
 
@@ -112,6 +137,7 @@ PROJECTIONS: dict[str, Callable[..., nn.Module]] = {
     "none": NoProjection,
     "tanh": Projection,
     "mlp": partial(Projection, pretrained=False),
+    "head": PredictionHead,
 }
 
 

@@ -35,10 +35,11 @@ class Mapped:
     """A step over a whole batch [B ...], which is cut into equal parts for the devices.
 
     Attributes:
-        program: the same step over parts [devices B ...], from `jax.pmap`, to be lowered.
+        program: the same step over parts [devices B ...], from `jax.pmap`, to be lowered; over a whole batch if
+            `batch_place` is None.
     """
 
-    def __init__(self, program: Tree, batch_place: int, wrap: Step = lambda result: result) -> None:
+    def __init__(self, program: Tree, batch_place: int | None, wrap: Step = lambda result: result) -> None:
         self.program = program
         self._place = batch_place
         self._wrap = wrap
@@ -50,6 +51,8 @@ class Mapped:
     def split(self, *args: Tree) -> tuple[Tree, ...]:
         """The arguments of `program`."""
         place = self._place
+        if place is None:
+            return args
         return (*args[:place], split_batch(args[place]), *args[place + 1 :])
 
 
@@ -113,7 +116,7 @@ def add_devices(tree: Tree) -> Tree:
 
 
 def device_index() -> jax.Array:
-    """This device's number among those of all hosts, inside a step."""
+    """This device's number among those that share a batch, inside a step."""
     return jax.lax.axis_index(AXIS)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from bert_jax.data.batching import Pack, epoch_plan, pad_tokens
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.errors import InputError
+from bert_jax.tokenizers.template import Encoding, SpecialIds
 from bert_jax.types import Params, Step, Tree
 
 
@@ -70,3 +71,17 @@ def predict_packs(
         while pending and (pack is None or len(pending) > 1):
             rows, result = pending.pop(0)
             yield rows, np.asarray(result)[: len(rows)]
+
+
+def check_finite(values: np.ndarray, rows: np.ndarray) -> None:
+    """Raise for outputs [n ...] of an encoder that are not finite; `rows` [n] are the numbers of their texts from 0.
+
+    Raises:
+        InputError: an output is NaN or infinite.
+    """
+    bad = rows[~np.isfinite(values.reshape(len(values), -1)).all(1)]
+    if len(bad):
+        raise InputError(
+            f"the encoder's output for text {bad.min() + 1} is not finite: its weights are damaged, or too large for "
+            "float32; get its files again"
+        )

@@ -29,6 +29,6 @@ def finetuning_card(name: str, use: str, config: BertConfig, row: Row) -> str:
         "Data": f"{row.title}: {row.train_examples:,} training examples; evaluated on "
         + ", ".join(f"{count:,} of {split}" for split, count in row.evaluation_examples.items())
         + ".",
-        "Training": {**row.config, "seconds": row.seconds},
+        "Training": {**row.config, "protocol": row.protocol, "seconds": row.seconds},
     }
     return make_card(name, use, summary, config, sections, results)

@@ -3,20 +3,24 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.files import Json, Settings
+from bert_jax.parallel.population import Devices, local_devices
 from bert_jax.pretrained import load
-from bert_jax.study.progress import progress_bar
+from bert_jax.study.examples import note_examples
+from bert_jax.study.plan import note_plan
+from bert_jax.study.progress import duration, progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.run import Blind, EncoderId, Run, identify_encoder
 from bert_jax.study.sources import TaskSplits
-from bert_jax.study.store import DATA, Absent, ResultStore, read_rows
+from bert_jax.study.store import DATA, Absent, ResultStore, Row, read_rows
 from bert_jax.tasks.task import Task
+from bert_jax.train.trainer import with_learning_rate
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class Grid:
     """Further entries of `run.LABELS` for rows and `experiment.json`."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Title -> reason, for requested tasks without data."""
+    together: Together = "auto"
+    """Largest number of runs that train as one program."""
+    devices: Devices = field(default_factory=local_devices)
+    """Devices to train on."""
     model_of: ModelOf = None
     """Folder for the model of a run, if models are kept; a run whose model is missing is repeated."""
 
@@ -59,22 +67,24 @@ def run_grid(grid: Grid) -> list[Run]:
         InputError: readouts, settings or data are invalid, or the run folder holds another experiment or cannot be
             written.
     """
-    check_grid(grid)
+    check_readouts(grid)
     splits = {task.name: grid.read(task) for task in grid.tasks if _regimes_for(grid, task)}
     folder = grid.encoder()
+    for (name, settings), task in itertools.product(grid.settings.items(), grid.tasks):
+        REGIMES[name].check_task(task, folder, settings)
     encoder = identify_encoder(folder, grid.name)
     runs = list(make_runs(grid, encoder, splits))
     store = ResultStore(grid.out, _experiment(grid, encoder, splits), [regime.settings for regime in REGIMES.values()])
+    note_plan(grid.out, runs)
+    note_examples(grid.out, splits)
     if absent := _absent(grid):
         store.note_absent(absent)
     run_missing(grid, store, folder, runs, splits)
     return runs
 
 
-def check_grid(grid: Grid) -> None:
-    """Raise for tasks or readouts that the encoder cannot compute, or, if models are kept, that cannot be saved."""
-    for (name, settings), task in itertools.product(grid.settings.items(), grid.tasks):
-        REGIMES[name].check_task(task, grid.architecture, settings)
+def check_readouts(grid: Grid) -> None:
+    """Raise for readouts that the encoder cannot compute, or, if models are kept, whose models cannot be saved."""
     for (name, settings), readout in itertools.product(grid.settings.items(), grid.readouts):
         REGIMES[name].check(readout, grid.architecture, settings)
         if grid.model_of is not None:
@@ -87,7 +97,7 @@ def make_runs(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) 
     for task, regime in ((task, regime) for name in grid.settings for task in grid.tasks for regime in [REGIMES[name]]):
         if regime.why_not(task) is not None:
             continue
-        seeds = grid.seeds if regime.has_seeds else grid.seeds[:1]
+        seeds = grid.seeds if regime.has_seeds and regime.is_random(task) else grid.seeds[:1]
         for seed, settings, blind, readout in itertools.product(
             seeds, _with_rates(grid, regime), grid.blinds, grid.readouts
         ):
@@ -114,19 +124,34 @@ def run_missing(
     finished = store.finished()
     pending = [run for run in runs if _lacks_model(grid, run) or run.id not in finished]
     if not pending:
+        print(f"nothing to run: all {len(runs)} runs are in {grid.out}", file=sys.stderr)
         return
+    print(_announce(pending, len(runs), read_rows(grid.out)), file=sys.stderr)
     pretrained = load(folder, encoder_only=True)
     print(f"{folder}: {pretrained.tokenizer.casing}", file=sys.stderr)
     for regime, readout in dict.fromkeys((run.regime, run.readout) for run in pending):
         REGIMES[regime].check_weights(pretrained, readout)
     with progress_bar() as bar:
         total = bar.add_task("runs", total=len(runs), completed=len(runs) - len(pending), note="")
-        bench = Bench(pretrained, folder, bar, grid.out, grid.model_of)
+        bench = Bench(pretrained, folder, bar, grid.out, grid.devices, grid.together, grid.model_of)
         for (name, task), alike in itertools.groupby(pending, key=lambda run: (run.regime, run.task.name)):
             for made in REGIMES[name].run(bench, splits[task], list(alike)):
                 if made[0].id not in finished:
                     store.append(*made)
                 bar.advance(total)
+                bar.update(total, note=f"{made[0].title} {made[0].name} seed {made[0].seed}")
+
+
+def _announce(pending: Sequence[Run], total: int, rows: Sequence[Row]) -> str:
+    """The number of runs to do, and the time they take if there are rows like each of them."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        seconds.setdefault((row.regime, row.task), []).append(row.seconds)
+    known = [seconds.get((run.regime, run.task.name)) for run in pending]
+    times = [sum(found) / len(found) for found in known if found]
+    about = f", about {duration(sum(times))}" if len(times) == len(pending) else ""
+    there = f" of {total}" if total > len(pending) else ""
+    return f"{len(pending)}{there} runs to do{about}"
 
 
 def _regimes_for(grid: Grid, task: Task) -> list[str]:
@@ -139,24 +164,25 @@ def _with_rates(grid: Grid, regime: Regime) -> list[Any]:
     if not regime.trains:
         return [settings]
     rates = grid.learning_rates or (settings.optim.learning_rate,)
-    return [replace(settings, optim=replace(settings.optim, learning_rate=rate)) for rate in rates]
+    return [with_learning_rate(settings, rate) for rate in rates]
 
 
 def _labels(grid: Grid, splits: TaskSplits) -> Json:
-    return {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
+    suite = {"suite": splits.task.suite} if splits.task.suite else {}
+    return suite | {**grid.labels} | ({"train": splits.train_names} if splits.train_names else {})
 
 
 def _experiment(grid: Grid, encoder: EncoderId, splits: Mapping[str, TaskSplits]) -> Json:
     """The contents of `experiment.json`. Tasks, seeds, readouts and regimes can be added to a run folder later."""
     # The suite is part of the key because suites share task names: STS-B is in GLUE and in the similarity sets.
-    prefix = f"{grid.labels['suite']}/" if "suite" in grid.labels else ""
+    prefix = {name: f"{found.task.suite}/" if found.task.suite else "" for name, found in splits.items()}
     return {
         "encoder": encoder.name,
         "encoder_weights": encoder.weights,
         "tokenizer": encoder.tokenizer,
         "tuned_before": encoder.tuned_before,
-        **{name: value for name, value in grid.labels.items() if name != "suite"},
-        DATA: {prefix + name: found.digests() for name, found in splits.items()},
+        **grid.labels,
+        DATA: {prefix[name] + name: found.digests() for name, found in splits.items()},
         **{REGIMES[name].settings: settings for name, settings in grid.settings.items()},
     }
 

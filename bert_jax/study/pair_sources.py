@@ -35,7 +35,7 @@ def objective_task(objective: str, synthetic_suite: bool) -> Task:
     """A training objective as a task scored on the STS benchmark, or on the synthetic similarity task."""
     base = synthetic.TASKS["similarity"] if synthetic_suite else sts.SETS["stsb"]
     return dataclasses.replace(
-        base, name=objective, title=f"{base.title} ({objective})", metrics=("spearman", "pearson")
+        base, name=objective, title=f"{base.title} ({objective})", metrics=("spearman", "pearson"), suite=""
     )
 
 

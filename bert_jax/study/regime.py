@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import Progress
 
-from bert_jax.config import BertConfig, ReadoutConfig
+from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
+from bert_jax.parallel.population import Devices
 from bert_jax.pretrained import Pretrained, check_pairs
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import Predictions, Row
 from bert_jax.tasks.task import Task
-from bert_jax.tokenizers.tokenizer import Encoding
+from bert_jax.tokenizers.template import Encoding
 
 Made = Iterator[tuple[Row, Predictions]]
 """Rows of finished runs with their predictions."""
@@ -31,17 +32,24 @@ ModelOf = Callable[[Run], Path] | None
 
 
 class Bench(NamedTuple):
-    """Resources shared by runs: the encoder and its folder, the progress bar, and a folder for temporary files."""
+    """Resources shared by runs: the encoder and its folder, the progress bar, a folder for temporary files, devices."""
 
     pretrained: Pretrained
     encoder: Path
     bar: Progress
     scratch: Path
+    devices: Devices
+    together: Together = 1
     model_of: ModelOf = None
 
 
 def _fits_every_task(task: Task) -> str | None:
     return None
+
+
+def lacks_training(task: Task) -> str | None:
+    """Reason why a regime that learns from a task's rows does not apply to it, or None."""
+    return None if task.train or task.trained_on else "it has no training rows"
 
 
 def _joins_no_pairs(settings: object) -> bool:
@@ -50,6 +58,10 @@ def _joins_no_pairs(settings: object) -> bool:
 
 def joins_all_pairs(settings: object) -> bool:
     """Every pair is read together, whatever the settings."""
+    return True
+
+
+def _always(task: Task) -> bool:
     return True
 
 
@@ -69,9 +81,10 @@ class Regime:
         name: name on the command line, in rows and in `experiment.json`.
         title: name in tables and figures.
         config: class of the settings, a frozen dataclass with defaults.
-        run: `(bench, splits, runs)` to rows. All runs are of one task; rows are yielded in their order.
+        run: `(bench, splits, runs)` to rows. All runs are of one task.
         why_not: `task` to the reason why the regime does not apply to it, or None.
         has_seeds: False if nothing is random, so that each cell has one run.
+        is_random: `task` to False if nothing is random there, although the regime has seeds.
         trains: True if weights are trained by steps: the regime has learning rates, and models that can be kept.
         holds_out: True if it can hold a tenth of the training rows out to choose a learning rate.
         suite: default suite of its tasks in tables.
@@ -89,6 +102,7 @@ class Regime:
     run: Callable[[Bench, TaskSplits, Sequence[Run]], Made]
     why_not: Callable[[Task], str | None] = _fits_every_task
     has_seeds: bool = True
+    is_random: Callable[[Task], bool] = _always
     trains: bool = False
     holds_out: bool = False
     suite: str = "glue"
@@ -104,14 +118,14 @@ class Regime:
         """Name of its settings."""
         return self.section or self.name
 
-    def check_task(self, task: Task, bert: BertConfig, settings: Any) -> None:
-        """Raise if the regime applies to a task of pairs that the encoder cannot read.
+    def check_task(self, task: Task, encoder: Path, settings: Any) -> None:
+        """Raise if the regime applies to a task of pairs that the encoder in a folder cannot read.
 
         Raises:
-            InputError: the regime reads pairs together, and the encoder has one segment.
+            InputError: see `check_pairs`; only if the regime reads pairs together.
         """
         if len(task.texts) == 2 and self.why_not(task) is None and self.joins_pairs(settings):
-            check_pairs(bert, task.title)
+            check_pairs(encoder, task.title)
 
 
 def read_once(

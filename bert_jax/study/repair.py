@@ -65,10 +65,10 @@ def _copy(folder: Path, rows: Sequence[Row], target: Path) -> None:
     (target / PREDICTIONS).mkdir()
     shutil.copy(folder / EXPERIMENT, target / EXPERIMENT)
     write_rows(target / RESULTS, rows)
-    for row in rows:
-        source = folder / PREDICTIONS / f"{row.id}.npz"
-        if source.exists():
-            shutil.copy(source, target / PREDICTIONS / source.name)
+    examples = {f"{row.task}-{digest}.jsonl" for row in rows for digest in (row.config.get("data") or {}).values()}
+    for name in [*(f"{row.id}.npz" for row in rows), *sorted(examples)]:
+        if (folder / PREDICTIONS / name).exists():
+            shutil.copy(folder / PREDICTIONS / name, target / PREDICTIONS / name)
 
 
 def _describe(folder: Path, row: Row) -> str:

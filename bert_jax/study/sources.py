@@ -1,22 +1,23 @@
 """Readers of a task's splits from folders or data sets."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_jax.errors import InputError
-from bert_jax.tasks import glue, senteval, sts
+from bert_jax.evaluate.metrics import check_metrics
+from bert_jax.files import digest
+from bert_jax.tasks import glue, own, senteval, sts
 from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Split, Task, count_duplicates
 
 
 class Source(NamedTuple):
-    """A suite of tasks and the folders that it is read from. data: folder that the synthetic suite is written to."""
+    """The folders that tasks are read from. data: folder that the synthetic suite is written to."""
 
-    suite: str
     data: Path
     glue_dir: Path | None = None
     senteval_dir: Path | None = None
@@ -44,23 +45,19 @@ class TaskSplits(NamedTuple):
     def digests(self) -> dict[str, str]:
         """Split -> digest of its texts and labels, for every split that can decide a result."""
         splits = {"train": self.train, "validation": self.validation, **self.evaluations}
-        return {name: split.digest() for name, split in splits.items() if split is not None}
+        found = {name: split.digest() for name, split in splits.items() if split is not None}
+        return found | ({"definition": _definition(self.task)} if self.task.files else {})
 
 
 def why_absent(source: Source, task: Task) -> str | None:
     """Reason why a source's folder lacks a task, with flags in place of paths, or None if it has the task.
 
-    Suites that can be fetched or generated are never absent.
+    Tasks that can be fetched or generated, and those of one's own, are never absent.
 
     Raises:
         InputError: a required folder is not given or does not exist.
     """
-    if source.suite == "senteval":
-        why = senteval.why_absent(task, _senteval_dir(source))
-        return why and why.replace(str(source.senteval_dir), "--senteval-dir")
-    if source.suite == "sts" and sts.find_set(task, _sts_dir(source)) is None:
-        return "its folder is not there"
-    return None
+    return READERS[task.suite].why_absent(source, task)
 
 
 def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dict[str, str]]:
@@ -72,7 +69,7 @@ def split_absent(source: Source, tasks: Sequence[Task]) -> tuple[list[Task], dic
     absent = {task.title: why for task in tasks if (why := why_absent(source, task))}
     if len(absent) == len(tasks):
         reasons = "; ".join(f"{title}: {why}" for title, why in absent.items())
-        raise InputError(f"--{source.suite}-dir has none of the tasks: {reasons}")
+        raise InputError(f"--{tasks[0].suite}-dir has none of the tasks: {reasons}")
     return [task for task in tasks if task.title not in absent], absent
 
 
@@ -82,38 +79,38 @@ def read_task(source: Source, task: Task) -> TaskSplits:
     Raises:
         InputError: a file is missing or damaged, or its labels are not published.
     """
-    if source.suite == "sts":
-        return _read_similarity(source, task)
-    trained = SUITES[source.suite][task.trained_on or task.name]
-    train = _read_split(source, trained, trained.train)
-    if source.train_rows is not None:
+    check_metrics(task)
+    trained = SUITES[task.suite][task.trained_on] if task.trained_on else task
+    train = _whole(_read_split(source, trained, trained.train)) if trained.train else None
+    if train is not None and source.train_rows is not None:
         train = _spread(train, source.train_rows) if task.folds else train.head(source.train_rows)
-    validation = _read_split(source, task, task.validation) if task.validation else None
-    evaluations = {name: train if task.folds else _read_split(source, task, name) for name in task.evaluations}
-    return with_duplicates(TaskSplits(task, train, validation, evaluations))
+    validation = _whole(_read_split(source, task, task.validation)) if task.validation else None
+    if task.folds:
+        assert train is not None, "folds divide training rows"
+        return with_duplicates(TaskSplits(task, train, validation, dict.fromkeys(task.evaluations, train)))
+    parts = {name: _read_split(source, task, name) for name in task.evaluations}
+    subsets = {name: len(part.a) for found in parts.values() for name, part in found.items() if name}
+    return with_duplicates(TaskSplits(task, train, validation, {k: _whole(v) for k, v in parts.items()}, subsets))
 
 
 def with_duplicates(splits: TaskSplits) -> TaskSplits:
     """Count the evaluation rows whose texts are in the training split too, and warn if there are any."""
     task, train, evaluations = splits.task, splits.train, splits.evaluations
-    assert train is not None, "rows that are only scored have no duplicates in a training split"
+    if train is None:
+        return splits
     duplicates = {name: count_duplicates(task, train, split) for name, split in evaluations.items()}
     found = [f"{count:,} of {len(evaluations[name].a):,} ({name})" for name, count in duplicates.items() if count]
     if found:
         where = "another row, which may be in another fold" if task.folds else "the training split"
-        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}", stacklevel=3)
+        every = all(duplicates[name] == len(split.a) for name, split in evaluations.items())
+        memory = "; such a score shows what was memorised" if every else ""
+        warnings.warn(f"{task.title}: rows with the same texts as {where}: {', '.join(found)}{memory}", stacklevel=3)
     return splits._replace(duplicates=duplicates)
 
 
-def _read_similarity(source: Source, task: Task) -> TaskSplits:
-    """Read a similarity set, its subsets concatenated."""
-    home = sts.find_set(task, _sts_dir(source))
-    if home is None:
-        raise InputError(f"--sts-dir does not have {task.title}")
-    parts = sts.read_sts(home)
-    a, b = ([text for part in parts.values() for text in getattr(part, side)] for side in "ab")
-    whole = Split(a, b, np.concatenate([part.labels for part in parts.values()]))
-    return TaskSplits(task, None, None, {"test": whole}, {name: len(part.a) for name, part in parts.items()})
+def _definition(task: Task) -> str:
+    """Digest of whatever decides the results of a task of one's own, apart from its rows."""
+    return digest([task.classes, task.metrics, task.directed, task.folds, task.validation])
 
 
 def _senteval_dir(source: Source) -> Path:
@@ -130,26 +127,75 @@ def _sts_dir(source: Source) -> Path:
 
 def _spread(split: Split, rows: int) -> Split:
     """`rows` evenly spread rows, because files that are scored by folds are sorted by class."""
-    places = np.unique(np.linspace(0, len(split.a) - 1, min(rows, len(split.a))).astype(int))
-    second = None if split.b is None else [split.b[i] for i in places]
-    return Split([split.a[i] for i in places], second, None if split.labels is None else split.labels[places])
+    return split.take(np.unique(np.linspace(0, len(split.a) - 1, min(rows, len(split.a))).astype(int)))
 
 
-def _read_split(source: Source, task: Task, name: str) -> Split:
-    split = _find_split(source, task, name)
-    if split.labels is None:
+_Parts = Mapping[str, Split]
+"""Subset -> its rows; the name of the only part of a split without subsets is empty."""
+
+
+def _whole(parts: _Parts) -> Split:
+    """The rows of all parts."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    a, b = ([text for part in parts.values() for text in getattr(part, side)] for side in "ab")
+    return Split(a, b, np.concatenate([part.gold for part in parts.values()]))
+
+
+def _read_split(source: Source, task: Task, name: str) -> _Parts:
+    parts = READERS[task.suite].read(source, task, name)
+    if any(part.labels is None for part in parts.values()):
         raise InputError(f"{task.title}: the labels of its {name} split are not published here, so it cannot be scored")
-    return split
+    return parts
 
 
-def _find_split(source: Source, task: Task, name: str) -> Split:
-    if source.suite == "senteval":
-        return senteval.read_senteval(task, _senteval_dir(source), name)
-    if source.suite == "glue" and source.glue_dir is not None:
-        return glue.read_tsv(task, source.glue_dir, name)
+def _read_glue(source: Source, task: Task, name: str) -> _Parts:
+    if source.glue_dir is not None:
+        return {"": glue.read_tsv(task, source.glue_dir, name)}
     from bert_jax.tasks import tfds  # slow to import, and not needed for published folders
+
+    return {"": tfds.read(tfds.glue_builder(task), task, name)}
+
+
+def _read_synthetic(source: Source, task: Task, name: str) -> _Parts:
+    from bert_jax.tasks import tfds  # slow to import
     from bert_jax.tasks.synthetic.builder import prepared
 
-    if source.suite == "glue":
-        return tfds.read(tfds.glue_builder(task), task, name)
-    return tfds.read(prepared(task, source.data), task, name)
+    return {"": tfds.read(prepared(task, source.data), task, name)}
+
+
+def _read_senteval(source: Source, task: Task, name: str) -> _Parts:
+    return {"": senteval.read_senteval(task, _senteval_dir(source), name)}
+
+
+def _senteval_lacks(source: Source, task: Task) -> str | None:
+    why = senteval.why_absent(task, _senteval_dir(source))
+    return why and why.replace(str(source.senteval_dir), "--senteval-dir")
+
+
+def _read_sts(source: Source, task: Task, name: str) -> _Parts:
+    home = sts.find_set(task, _sts_dir(source))
+    if home is None:
+        raise InputError(f"--sts-dir does not have {task.title}")
+    return sts.read_sts(home, name)
+
+
+def _sts_lacks(source: Source, task: Task) -> str | None:
+    return None if sts.find_set(task, _sts_dir(source)) else "its folder is not there"
+
+
+class Reader(NamedTuple):
+    """The reader of a suite. why_absent: reason why its folder lacks a task, or None."""
+
+    read: Callable[[Source, Task, str], _Parts]
+    why_absent: Callable[[Source, Task], str | None] = lambda source, task: None
+
+
+READERS: dict[str, Reader] = {
+    "glue": Reader(_read_glue),
+    "senteval": Reader(_read_senteval, _senteval_lacks),
+    "sts": Reader(_read_sts, _sts_lacks),
+    "synthetic": Reader(_read_synthetic),
+    own.SUITE: Reader(lambda source, task, name: {"": own.read_own(task, name)}),
+}
+"""Suite -> its reader."""

@@ -43,6 +43,8 @@ Absent = dict[str, dict[str, str]]
 EXPERIMENT, RESULTS, PREDICTIONS, ABSENT = "experiment.json", "results.jsonl", "predictions", "absent.json"
 LABELS = ("encoder", "suite", "train", "train_rows", "tuned_before")
 """Entries of a run's config that do not enter its id: the digests already cover what they describe."""
+SEEDLESS = "seedless"
+"""Entry in the details of a row whose result no seed can change, although its regime has seeds."""
 HELD_OUT = "heldout"
 """Training rows that choose a learning rate: as an evaluation set, and in the details of a row."""
 DATA = "data"
@@ -95,7 +97,8 @@ class Row:
     """Further results. `subsets`: name -> number of examples, in order, for an evaluation set with subsets.
     `anisotropy`: mean cosine of two vectors. `c`: the C of each head of a probe. `probability`: for the next-sentence
     head, kind of pair -> histogram of probabilities in ten bins. `duplicates`: evaluation -> number of rows whose texts
-    are in the training split too. `heldout`: metric -> value on training rows that were held out to choose a rate."""
+    are in the training split too. `seedless`: true if no seed changes the result. `heldout`: metric -> value on
+    training rows that were held out to choose a rate."""
     pretraining: int = 0
     """Index of the pretraining among several of one kind; pairs of runs share it and the seed."""
 
@@ -167,13 +170,14 @@ class ResultStore:
         """Write the predictions, then the row; both are on the disk when this returns.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: a metric or prediction is not finite, or the folder cannot be written.
             ValueError: the row exists already, or its predictions do not match its metrics.
         """
         if row.id in self._finished:
             raise ValueError(f"row {row.id} is in {self.folder / RESULTS} already")
         if list(predictions) != list(row.metrics):
             raise ValueError(f"predictions for {list(predictions)}, metrics for {list(row.metrics)}")
+        _require_finite(row, predictions)
         line = _line(row)
         with writing(self.folder):
             if predictions:
@@ -292,6 +296,16 @@ def _claim(folder: Path, experiment: Json, sections: Collection[str]) -> None:
         write_settings(path, merged)
 
 
+def _require_finite(row: Row, predictions: Predictions) -> None:
+    values: list[tuple[str, Any]] = [
+        (f"{name} on {evaluation}", value) for evaluation, name, value in _flat(row.metrics)
+    ]
+    values += [(f"a prediction on {name}", np.asarray(found)) for name, (found, _) in predictions.items()]
+    for name, value in values:
+        if not np.isfinite(value).all():
+            raise InputError(f"{row.title}, {row.name}, seed {row.seed}: {name} is not finite, so the run is not kept")
+
+
 def _savez(file: IO[bytes], predictions: Predictions) -> None:
     arrays: dict[str, Any] = {}
     for name, (answers, labels) in predictions.items():
@@ -338,13 +352,13 @@ def _parse(line: bytes, where: str) -> Row:
     try:
         row = Row(**json.loads(line))
         blind = None if row.blind is None else (int(row.blind[0]), int(row.blind[1]))
-        return dataclasses.replace(row, metrics=_with_nan(row.metrics), majority=_with_nan(row.majority), blind=blind)
+        for evaluation, name, value in (*_flat(row.metrics), *_flat(row.majority)):
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} on {evaluation} is {json.dumps(value)}, not a finite number")
+        return dataclasses.replace(row, blind=blind)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{where} is not a result ({error}); correct or delete that line") from None
 
 
-def _with_nan(scores: Json) -> Scores:
-    return {
-        evaluation: {name: math.nan if value is None else value for name, value in metrics.items()}
-        for evaluation, metrics in scores.items()
-    }
+def _flat(scores: Scores) -> list[tuple[str, str, float]]:
+    return [(evaluation, name, value) for evaluation, metrics in scores.items() for name, value in metrics.items()]

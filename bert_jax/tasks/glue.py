@@ -5,6 +5,7 @@ Class orders are those of `tensorflow_datasets.text.glue`; tasks and metrics tho
 treats as line breaks, so rows are split at "\\n" only and fields at tabs only.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,7 +117,7 @@ _ROWS = (
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+TASKS: dict[str, Task] = {task.name: replace(task, suite="glue") for task in _ROWS}
 """GLUE tasks by TFDS name. AX has `train == ""`: it scores models trained on MNLI."""
 
 

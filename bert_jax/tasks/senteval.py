@@ -5,12 +5,14 @@ on the validation set of a task, or else on inner folds. The files of MR, CR, SU
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.tasks.nli import read_nli
+from bert_jax.tasks.sts import BENCHMARK, read_sts
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tasks.tsv import (
     parse_classes,
@@ -110,9 +112,18 @@ _ROWS = (
         "How much of the meaning two plain sentences share, as a grade from 1 to 5.",
         "validation",
     ),
+    _split(
+        "stsb",
+        "STS-B",
+        _TWO,
+        (),
+        ("pearson", "spearman"),
+        "How much of the meaning two sentences of news, captions or forums share, as a grade from 0 to 5.",
+        "validation",
+    ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
+TASKS: dict[str, Task] = {task.name: replace(task, suite="senteval") for task in _ROWS}
 """SentEval's tasks by name. SICK-E's pair has no direction, as in SentEval."""
 
 _FOLDERS = {
@@ -127,13 +138,22 @@ _FOLDERS = {
     "snli": ("SNLI", ()),
     "sicke": ("SICK", ()),
     "sickr": ("SICK", ()),
+    "stsb": ("STS/STSBenchmark", ()),
 }
 _SST = {"train": "sentiment-train", "validation": "sentiment-dev", "test": "sentiment-test"}
 _TREC = {"train": "train_5500.label", "test": "TREC_10.label"}
 _MRPC = {"train": "msr_paraphrase_train.txt", "test": "msr_paraphrase_test.txt"}
 _SNLI = {"train": "train", "validation": "dev", "test": "test"}
 _SICK = {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"}
-_FILES = {"SST/binary": _SST, "SST/fine": _SST, "TREC": _TREC, "MRPC": _MRPC, "SNLI": _SNLI, "SICK": _SICK}
+_FILES = {
+    "SST/binary": _SST,
+    "SST/fine": _SST,
+    "TREC": _TREC,
+    "MRPC": _MRPC,
+    "SNLI": _SNLI,
+    "SICK": _SICK,
+    "STS/STSBenchmark": BENCHMARK,
+}
 
 
 def read_senteval(task: Task, folder: Path, split: str) -> Split:
@@ -242,6 +262,11 @@ def _read_sick(task: Task, home: Path, split: str) -> Split:
     return Split(list(a.values()), list(b.values()), labels)
 
 
+def _read_stsb(task: Task, home: Path, split: str) -> Split:
+    (rows,) = read_sts(home, split).values()
+    return rows
+
+
 _READERS: dict[str, Callable[[Task, Path, str], Split]] = {
     "trec": _read_trec,
     "sst2": _read_sst2,
@@ -250,4 +275,5 @@ _READERS: dict[str, Callable[[Task, Path, str], Split]] = {
     "snli": _read_snli,
     "sicke": _read_sick,
     "sickr": _read_sick,
+    "stsb": _read_stsb,
 }

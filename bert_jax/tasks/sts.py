@@ -14,7 +14,8 @@ from bert_jax.tasks.tsv import Columns, parse_scores, read_columns
 
 
 def _set(name: str, title: str, needs: str) -> Task:
-    return Task(name, title, ("sentence1", "sentence2"), (), ("spearman",), ("test",), train="", needs=needs)
+    texts = ("sentence1", "sentence2")
+    return Task(name, title, texts, (), ("spearman",), ("test",), train="", needs=needs, suite="sts")
 
 
 SETS: dict[str, Task] = {
@@ -60,9 +61,11 @@ class _Layout(NamedTuple):
 
 _SCORES = (0.0, 5.0)
 """Range of the scores of all sets but SICK."""
+BENCHMARK = {"train": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv"}
+"""Split -> file of the STS benchmark."""
 _LAYOUTS = (
     # In the original release, rows taken from the web end with two source fields.
-    _Layout({"train": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv"}, (5, 6, 4), _SCORES, True),
+    _Layout(BENCHMARK, (5, 6, 4), _SCORES, True),
     _Layout(
         {"train": "SICK_train.txt", "validation": "SICK_trial.txt", "test": "SICK_test_annotated.txt"},
         ("sentence_A", "sentence_B", "relatedness_score"),

@@ -5,11 +5,27 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_jax.errors import InputError
+from bert_jax.tasks.table_files import Form
+
+
+class OwnFiles(NamedTuple):
+    """The files of a task of one's own.
+
+    splits: (name, file) of each split. label, group: names of columns; group is empty without one. scores: lowest and
+    highest score of a regression task.
+    """
+
+    splits: tuple[tuple[str, Path], ...]
+    label: str
+    group: str = ""
+    scores: tuple[float, float] = (0.0, 0.0)
+    form: Form = Form()
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,13 @@ class Task:
     """True if swapping the two texts may change the label, as with premise and hypothesis."""
     needs: str = ""
     """The information in the text that the task requires; one sentence."""
+    favours: tuple[tuple[str, str], ...] = ()
+    """Pooling -> why it can be ahead of others on this task; one sentence each, printed where it is."""
+    suite: str = ""
+    """Name of its suite in `bert_jax.tasks.suites.SUITES`, own for a task of one's own, or empty for a task whose rows
+    are made by an experiment."""
+    files: OwnFiles | None = None
+    """The files of a task of one's own."""
 
     @property
     def is_regression(self) -> bool:
@@ -56,12 +79,14 @@ class Split(NamedTuple):
     """The rows of one split of a task, in file order.
 
     a: first texts. b: second texts, or None for a single-sentence task.
-    labels [rows]: int32 classes, float32 scores, or None for a test set with hidden labels.
+    labels [rows]: int32 classes, float32 scores, or None for a test set with hidden labels. groups: for each row the
+    name of a group that it belongs to, or None.
     """
 
     a: list[str]
     b: list[str] | None
     labels: np.ndarray | None
+    groups: list[str] | None = None
 
     @property
     def gold(self) -> np.ndarray:
@@ -80,17 +105,13 @@ class Split(NamedTuple):
 
     def head(self, rows: int) -> "Split":
         """Return the first `rows` rows."""
-        return Split(
-            self.a[:rows],
-            None if self.b is None else self.b[:rows],
-            None if self.labels is None else self.labels[:rows],
-        )
+        return self.take(np.arange(min(rows, len(self.a))))
 
     def take(self, places: np.ndarray) -> "Split":
         """The rows at some places."""
-        a, b = ([side[i] for i in places] if side is not None else None for side in (self.a, self.b))
+        a, b, groups = (None if side is None else [side[i] for i in places] for side in (self.a, self.b, self.groups))
         assert a is not None, "every row has a first text"
-        return Split(a, b, None if self.labels is None else self.labels[places])
+        return Split(a, b, None if self.labels is None else self.labels[places], groups)
 
 
 def hold_out(split: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:

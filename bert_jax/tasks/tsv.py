@@ -5,6 +5,7 @@ another annotator's label, into the column that is read.
 """
 
 import re
+import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
     if text.count("\r") - text.count("\r\n") >= len(lines):
         raise InputError(
             f"{path}: its lines end with a carriage return alone, as on old Macs; convert it:\n"
-            f"tr '\\r' '\\n' < {path.name} > NEW"
+            f"tr '\\r' '\\n' < {shlex.quote(path.name)} > NEW"
         )
     return lines
 
@@ -98,7 +99,7 @@ def _wrong_width(path: Path, wrong: list[int], found: int, widths: tuple[int, ..
     needed = " or ".join(map(str, widths))
     fields = f"{found} tab-separated field{'' if found == 1 else 's'}"
     whole = " || ".join(f"NF == {width}" for width in widths)
-    remedy = "" if parallel else f", or keep its whole rows with: awk -F'\\t' '{whole}' {path.name}"
+    remedy = "" if parallel else f", or keep its whole rows with: awk -F'\\t' '{whole}' {shlex.quote(path.name)}"
     return InputError(
         f"{path}, row {wrong[0]}: {fields} where {needed} {'is' if needed == '1' else 'are'} needed{more}.\n"
         f"Get the file again, or replace a tab within a text by a space{remedy}"

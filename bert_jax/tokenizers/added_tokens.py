@@ -9,11 +9,14 @@ from tokenizers import AddedToken
 
 from bert_jax.errors import InputError
 from bert_jax.files import Json, Settings, read_json
+from bert_jax.json_object import JsonObject
 
 NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 """Names of BERT's special tokens in tokenizer files, in the order of `SpecialIds`."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Default text of the special tokens, in the same order."""
+USUAL = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
+"""The special tokens of a BertTokenizer by name, unless a file names others."""
 _ORDER = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Names in the order in which transformers adds the tokens that the vocabulary lacks."""
 _EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
@@ -75,7 +78,7 @@ def special_names(added: Added | None) -> tuple[str, ...]:
     return tuple(_content(named.get(name, usual)) for name, usual in zip(NAMES, SPECIAL_TOKENS, strict=True))
 
 
-def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
+def read_added(file: Path, content: Settings, usual: Settings = USUAL) -> Added:
     """Read the added tokens of a model directory.
 
     If tokenizer_config.json has an added_tokens_decoder, it alone defines them. Otherwise they come from
@@ -84,27 +87,28 @@ def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
     Args:
         file: the vocabulary or tokenizer.json of the directory.
         content: parsed tokenizer.json; empty for a vocabulary.
-        usual: treat [CLS] and so on as special by default.
+        usual: special tokens that no file need name.
 
     Raises:
         InputError: a file cannot be read, or a token in it is malformed.
     """
-    path = file.with_name("tokenizer_config.json")
-    settings = read_json(path) if path.is_file() else {}
+    config = JsonObject.read(file.with_name("tokenizer_config.json"), optional=True)
+    path, settings = config.path, dict(config.content)
+    _check_kinds(config)
     extra = settings.pop(_EXTRA, None)
     if _ADDITIONAL in settings and not extra:
         extra = settings.pop(_ADDITIONAL)
     stated: dict[int, AddedToken] = {}
-    decoder = settings.get("added_tokens_decoder")
+    decoder: Json | None = config.field("added_tokens_decoder", dict, None)
     if decoder is not None:
-        stated = {_id(path, id_): _token(path, token) for id_, token in dict(decoder).items()}
+        stated = {_id(path, id_): _token(path, token) for id_, token in decoder.items()}
     else:
         extra = _merge_special_map(file.with_name("special_tokens_map.json"), settings, extra)
         stated = _listed(file.with_name("added_tokens.json"), settings, extra)
         stated |= {_id(file, row["id"]): _token(file, row) for row in content.get("added_tokens", [])}
     if extra is None:
         extra = settings.get(_ADDITIONAL)
-    named = (dict(zip(NAMES, SPECIAL_TOKENS, strict=True)) if usual else {}) | _named(settings)
+    named = dict(usual) | _named(settings)
     if isinstance(extra, dict):
         named |= extra
         extra = None
@@ -118,16 +122,23 @@ def read_added(file: Path, content: Settings, usual: bool = True) -> Added:
 
 def _merge_special_map(path: Path, settings: Json, extra: Any) -> Any:
     """Merge special_tokens_map.json into the settings; returns the special tokens without a name."""
-    if not path.is_file():
-        return extra
-    for name, value in read_json(path).items():
-        if name == _EXTRA and isinstance(value, list):
+    found = JsonObject.read(path, optional=True)
+    _check_kinds(found)
+    for name, value in found.content.items():
+        if name == _EXTRA and isinstance(value, list) and not isinstance(extra, dict):
             extra = [*(extra or ()), *(token for token in _as_special(value) if token not in (extra or ()))]
         elif name == _EXTRA:
             extra = value
         else:
             settings[name] = _as_special(value)
     return extra
+
+
+def _check_kinds(file: JsonObject) -> None:
+    """Refuse special tokens without a name that are not in a list; extra ones may have names, in an object."""
+    file.field(_ADDITIONAL, list, None)
+    if not isinstance(file.content.get(_EXTRA), dict):
+        file.field(_EXTRA, list, None)
 
 
 def _as_special(value: Any) -> Any:

@@ -7,45 +7,33 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import sentencepiece
 import tokenizers
+from tokenizers import models
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from bert_jax.errors import InputError
+from bert_jax.errors import InputError, within
 from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS, read_added
 from bert_jax.tokenizers.long_sentences import cut_long
-from bert_jax.tokenizers.wordpiece_files import CONFIG, differences, read_parts, write_vocabulary
+from bert_jax.tokenizers.subword_files import CONFIG, MERGES
+from bert_jax.tokenizers.template import SpecialIds, Template, assemble
+from bert_jax.tokenizers.wordpiece_files import differences, is_foreign, read_parts, write_vocabulary
 
 SPACE = "\u2581"
 """The character that stands for a space in SentencePiece."""
 SENTENCEPIECE_FILE = "spiece.model"
-TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt")
-"""Tokenizer files of a model directory; the first that exists is read."""
+TOKENIZER_FILES = (SENTENCEPIECE_FILE, "tokenizer.json", "vocab.txt", "vocab.json")
+"""Tokenizer files of a model directory; the first that exists is read, and merges.txt beside vocab.json."""
+_BYTE_OF_SPACE = "\u0120"
+"""The character that stands for a space in byte-level BPE."""
 SETTINGS_FILES = (CONFIG, "added_tokens.json", "special_tokens_map.json")
 """Files beside a WordPiece tokenizer that also affect its ids."""
-
-
-class SpecialIds(NamedTuple):
-    """Ids of the special tokens."""
-
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int
-
-
-class Encoding(NamedTuple):
-    """An input with its special tokens: ids, and segments (0 up to the first [SEP], then 1)."""
-
-    ids: list[int]
-    segments: list[int]
 
 
 class Tokenizer(Protocol):
@@ -54,6 +42,7 @@ class Tokenizer(Protocol):
     vocab_size: int
     """The highest id plus one."""
     special: SpecialIds
+    template: Template
     casing: str
     """Case handling and its reason, in words: `cased (as asked)`."""
 
@@ -76,7 +65,7 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
-        """Return the ids of `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`."""
+        """Return the ids of a text or a pair between special tokens: `[CLS] text [SEP] pair [SEP]` in BERT's."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -85,9 +74,9 @@ class Tokenizer(Protocol):
 
 
 class _Assembling:
-    """Implementation of `encode` on top of `pieces` and `special`."""
+    """Implementation of `encode` on top of `pieces` and `template`."""
 
-    special: SpecialIds
+    template: Template
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         raise AssertionError("each tokenizer has its own")
@@ -95,44 +84,17 @@ class _Assembling:
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> list[int]:
         first = self.pieces([text])[0]
         second = None if pair is None else self.pieces([pair])[0]
-        return assemble(self.special, first, second, max_length).ids
+        return assemble(self.template, first, second, max_length).ids
 
 
-def assemble(special: SpecialIds, a: list[int], b: list[int] | None = None, max_length: int | None = None) -> Encoding:
-    """Add special tokens to one or two texts; a pair is truncated longest first until it fits `max_length`."""
-    if b is None:
-        a = a if max_length is None else a[: max(max_length - 2, 0)]
-        ids = [special.cls, *a, special.sep]
-        return Encoding(ids, [0] * len(ids))
-    if max_length is not None:
-        keep_a, keep_b = longest_first(len(a), len(b), max(max_length - 3, 0))
-        a, b = a[:keep_a], b[:keep_b]
-    ids = [special.cls, *a, special.sep, *b, special.sep]
-    return Encoding(ids, [0] * (len(a) + 2) + [1] * (len(b) + 1))
-
-
-def longest_first(a: int, b: int, budget: int) -> tuple[int, int]:
-    """Return the lengths after removing tokens from the longer of two texts, one at a time, until both fit.
-
-    >>> longest_first(10, 3, 8), longest_first(10, 9, 7), longest_first(2, 1, 8)
-    ((5, 3), (4, 3), (2, 1))
-    """
-    if a + b <= budget:
-        return a, b
-    if min(a, b) <= budget // 2:
-        return (a, budget - a) if a < b else (budget - b, b)
-    # The odd token of a budget goes to the longer text, or to the second of equals, as in the Rust tokenizers.
-    half = budget // 2
-    return (budget - half, half) if a > b else (half, budget - half)
-
-
-class WordPiece(_Assembling):
-    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`; a wrapper of the `tokenizers` library.
+class LibraryTokenizer(_Assembling):
+    """A tokenizer of the `tokenizers` library.
 
     Args:
         tokenizer: a tokenizer of the library.
         names: its special tokens, in the order of `SpecialIds`.
         casing: case handling and its reason, in words.
+        template: what it puts around texts; by default BERT's.
     """
 
     def __init__(
@@ -140,20 +102,23 @@ class WordPiece(_Assembling):
         tokenizer: tokenizers.Tokenizer,
         names: Sequence[str] = SPECIAL_TOKENS,
         casing: str = "case as its tokenizer.json says",
+        template: Template | None = None,
     ) -> None:
         ids = {name: tokenizer.token_to_id(name) for name in names}
         if missing := [name for name, id_ in ids.items() if id_ is None]:
             raise InputError(f"the vocabulary has no {', '.join(missing)}: a BERT tokenizer needs them")
-        self.special = SpecialIds(*(id_ for id_ in ids.values() if id_ is not None))
+        self.special = SpecialIds(*(ids[name] or 0 for name in names))
+        self.template = template or Template.of_bert(self.special)
         self.tokenizer, self.names, self.casing = tokenizer, tuple(names), casing
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        _, _, cls, sep, _ = names
-        self.tokenizer.post_processor = TemplateProcessing(
-            single=f"{cls}:0 $A:0 {sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-            special_tokens=[(cls, self.special.cls), (sep, self.special.sep)],
-        )
+        if template is None:
+            _, _, cls, sep, _ = names
+            self.tokenizer.post_processor = TemplateProcessing(
+                single=f"{cls}:0 $A:0 {sep}:0",
+                pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+                special_tokens=[(cls, self.special.cls), (sep, self.special.sep)],
+            )
         self.vocab_size = max(tokenizer.get_vocab().values()) + 1
 
     @functools.cached_property
@@ -167,8 +132,10 @@ class WordPiece(_Assembling):
 
     @property
     def starts_word(self) -> np.ndarray:
-        names = (self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size))
-        return np.array([not name.startswith("##") for name in names])
+        names = [self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
+        if isinstance(self.tokenizer.model, models.WordPiece):
+            return np.array([not name.startswith("##") for name in names])
+        return np.array([name.startswith((SPACE, _BYTE_OF_SPACE)) for name in names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
@@ -195,9 +162,16 @@ class WordPiece(_Assembling):
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))
-        write_vocabulary(folder / "vocab.txt", self.tokenizer.get_vocab(with_added_tokens=False))
         text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
         (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+class WordPiece(LibraryTokenizer):
+    """BERT's own tokenizer, from `tokenizer.json` or `vocab.txt`."""
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        write_vocabulary(folder / "vocab.txt", self.tokenizer.get_vocab(with_added_tokens=False))
 
     @classmethod
     def from_vocabulary(cls, path: Path, lowercase: bool = True) -> "WordPiece":
@@ -227,6 +201,7 @@ class SentencePiece(_Assembling):
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
         self.special = SpecialIds(*ids)
+        self.template = Template.of_bert(self.special)
 
     @functools.cached_property
     def wordwise(self) -> bool:
@@ -331,8 +306,12 @@ def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None)
         if cased is not None:
             raise InputError(f"{file}: a SentencePiece model treats case as it was trained to; leave the setting out")
         _refuse_added(file)
-        return SentencePiece(file.read_bytes(), num_threads)
-    tokenizer = WordPiece(*read_parts(file, cased))
+        with within(file):
+            return SentencePiece(file.read_bytes(), num_threads)
+    parts = read_parts(file, cased)
+    make = WordPiece if isinstance(parts.tokenizer.model, models.WordPiece) else LibraryTokenizer
+    with within(file):
+        tokenizer = make(*parts)
     if file.suffix != ".json" and tokenizer.starts_word.all():
         warnings.warn(
             f"{file}: no piece continues a word (##), so a word that is not in it whole becomes [UNK]; if it belongs "
@@ -363,13 +342,14 @@ def tokenizer_file(path: Path) -> Path:
     found = [file for file in (path, *(path / name for name in TOKENIZER_FILES)) if file.is_file()]
     if not found:
         raise InputError(f"{path} has no tokenizer: one of {', '.join(TOKENIZER_FILES)} is needed")
-    return found[0]
+    is_foreign_model = len(found) > 1 and found[0].name == SENTENCEPIECE_FILE and is_foreign(found[0])
+    return found[is_foreign_model]
 
 
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of the file that `load_tokenizer` reads, for a WordPiece including the settings beside it."""
     file = tokenizer_file(path)
-    found = [file, *(other for other in map(file.with_name, SETTINGS_FILES) if other.is_file())]
+    found = [file, *(other for other in map(file.with_name, (*SETTINGS_FILES, MERGES)) if other.is_file())]
     return digest_files({one.name: one.read_bytes() for one in found}, file.name)
 
 
@@ -382,7 +362,8 @@ def digest_files(files: Mapping[str, bytes], first: str | None = None) -> str:
     """
     first = first or next(name for name in TOKENIZER_FILES if name in files)
     digest = hashlib.sha256(files[first])
-    for name in SETTINGS_FILES if not first.endswith(".model") else ():
+    merges = (MERGES,) if first.endswith("vocab.json") else ()
+    for name in (*SETTINGS_FILES, *merges) if not first.endswith(".model") else ():
         if name in files:
             digest.update(name.encode() + files[name])
     return digest.hexdigest()

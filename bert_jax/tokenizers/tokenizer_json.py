@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from bert_jax.errors import InputError
 from bert_jax.files import Json
 from bert_jax.tokenizers.added_tokens import NAMES, SPECIAL_TOKENS
-from bert_jax.tokenizers.tokenizer import SPACE, SentencePiece, Tokenizer, WordPiece
-from bert_jax.tokenizers.wordpiece_files import CONFIG
+from bert_jax.tokenizers.subword_files import CONFIG
+from bert_jax.tokenizers.tokenizer import SPACE, LibraryTokenizer, SentencePiece, Tokenizer
 
 _PROTOS: ModuleType = sentencepiece_model_pb2  # its classes are created on import, unseen by type checkers
 _Proto = Any
@@ -74,7 +74,10 @@ def _normalizer(proto: _Proto) -> normalizers.Normalizer:
     spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
-        charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
+        try:
+            charsmap = normalizers.Precompiled(spec.precompiled_charsmap)
+        except Exception as error:  # the library raises plain Exception
+            raise InputError(f"this SentencePiece model has normalisation rules that are damaged: {error}") from None
         # When a rule of the library matches a letter, it drops the marks on it. A control character between them
         # prevents that; the rules delete it.
         apart = normalizers.Replace(Regex(r"(?=[\p{M}\x{200C}\x{200D}])"), "\x01")
@@ -104,13 +107,14 @@ def _merges(proto: _Proto) -> Iterator[tuple[str, str]]:
                 yield left, right
 
 
-def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
+def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int, has_segments: bool = True) -> None:
     """Write the tokenizer's own files, and files from which `transformers` builds an equal tokenizer.
 
     Args:
         tokenizer: a SentencePiece or a WordPiece.
         folder: an existing model directory.
         max_length: length in tokens to which texts are truncated, special tokens included.
+        has_segments: does the encoder have segment embeddings?
     """
     tokenizer.save(folder)
     names = dict(zip(NAMES, SPECIAL_TOKENS, strict=True))
@@ -120,10 +124,11 @@ def save_for_transformers(tokenizer: Tokenizer, folder: Path, max_length: int) -
             to_fast(tokenizer.model).save(str(folder / "tokenizer.json"))
         except InputError as error:
             warnings.warn(f"{folder} is saved without a tokenizer.json: {error}", stacklevel=2)
-    elif isinstance(tokenizer, WordPiece):
+    elif isinstance(tokenizer, LibraryTokenizer):
         settings |= tokenizer.settings()
         names = {name: settings[name] for name in NAMES if name in settings}
-    settings |= {**names, "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+    inputs = ["input_ids", *(["token_type_ids"] if has_segments else []), "attention_mask"]
+    settings |= {**names, "model_input_names": inputs}
     write_json(folder / CONFIG, settings)
     write_json(folder / "special_tokens_map.json", names)
 

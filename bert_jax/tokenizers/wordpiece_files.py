@@ -1,4 +1,4 @@
-"""Build a WordPiece tokenizer from the files of a model directory, with the ids of `transformers.AutoTokenizer`.
+"""Build a tokenizer from the files of a model directory, with the ids of `transformers.AutoTokenizer`.
 
 The rules are those of transformers 5.23: its BertTokenizer reads only the vocabulary and the added tokens from
 tokenizer.json, and everything else from tokenizer_config.json; its PreTrainedTokenizerFast uses tokenizer.json as is.
@@ -18,14 +18,11 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
 from bert_jax.files import Json, Settings, read_json
-from bert_jax.tokenizers.added_tokens import (
-    NAMES,
-    Added,
-    read_added,
-    special_names,
-)
+from bert_jax.tokenizers.added_tokens import NAMES, USUAL, Added, read_added, special_names
+from bert_jax.tokenizers.subword_files import CONFIG, SUBWORDS
+from bert_jax.tokenizers.subword_files import build as build_subwords
+from bert_jax.tokenizers.template import Template, read_template
 
-CONFIG = "tokenizer_config.json"
 _WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """Unicode white space that the `tokenizers` library strips from the end of a line; `str.rstrip` strips more."""
 
@@ -33,6 +30,14 @@ _BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBert
 """Classes of transformers that equal BertTokenizer and are rebuilt from a vocabulary, also with the suffix Fast."""
 _USED_AS_IS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of transformers that use a tokenizer.json as is."""
+_CLASS_OF = {
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "camembert": "CamembertTokenizer",
+    "albert": "AlbertTokenizer",
+    "modernbert": "TokenizersBackend",
+}
+"""model_type in config.json -> class if no file names one; BertTokenizer for all others. ModernBERT has no other."""
 
 _HIGHEST = 1 << 24
 """Ids above this limit mean a damaged file; an embedding matrix of that many rows would exhaust memory."""
@@ -50,18 +55,22 @@ _FIXED: dict[str, tuple[object, ...]] = {
 
 
 class Parts(NamedTuple):
-    """A tokenizer of the library, its special tokens (in the order of `NAMES`), and its case handling in words."""
+    """A tokenizer of the library, its special tokens (in the order of `NAMES`), and its case handling in words.
+
+    template: what it puts around texts; None for BERT's.
+    """
 
     tokenizer: tokenizers.Tokenizer
     names: tuple[str, ...]
     casing: str
+    template: Template | None = None
 
 
 def read_parts(file: Path, cased: bool | None = None) -> Parts:
     """Read a tokenizer from a `tokenizer.json` or a vocabulary, with the settings in the files beside it.
 
     Args:
-        file: `*.json`, or a vocabulary with one token per line.
+        file: `tokenizer.json`, `vocab.json` with merges.txt beside it, or a vocabulary with one token per line.
         cased: True to keep capitals, False to lowercase, None to follow the files.
 
     Raises:
@@ -71,14 +80,20 @@ def read_parts(file: Path, cased: bool | None = None) -> Parts:
     settings = read_json(config) if config.is_file() else {}
     _refuse_unknown(config, settings)
     found = _class(file, settings)
-    if file.suffix != ".json":
+    if found in SUBWORDS and file.suffix == ".json":
+        casing = f"case as {file.name} says" if cased is None else f"{'cased' if cased else 'lowercased'} (as asked)"
+        tokenizer, more = build_subwords(found, file, settings, cased)
+        return _with_template(file, tokenizer, casing, more)
+    if file.suffix != ".json" or file.name == "vocab.json":
+        if file.name == "vocab.json" or found in SUBWORDS:
+            raise InputError(f"{config}: a {found} needs a tokenizer.json, and there is none")
         if found in _USED_AS_IS:
             raise InputError(f"{config}: tokenizer_class {found} needs a tokenizer.json, and there is none")
         return _build(file, read_vocabulary(file), settings, _decide_case(file, settings, cased), read_added(file, {}))
     library, content = _read_json(file)
     is_bare = not config.is_file() and not file.with_name("config.json").is_file()
     if found in _USED_AS_IS or is_bare:
-        added = None if is_bare else read_added(file, content, usual=found not in _USED_AS_IS)
+        added = None if is_bare else read_added(file, content, {} if found in _USED_AS_IS else USUAL)
         return _use_as_is(file, library, cased, added)
     described = json.loads(library.to_str())
     if other := differences(described):
@@ -181,17 +196,25 @@ def _refuse_unknown(config: Path, settings: Settings) -> None:
 
 
 def _class(file: Path, settings: Settings) -> str:
-    """Return the transformers class that a directory names, without the suffix Fast; BertTokenizer if it names none."""
-    config = file.with_name("config.json")
-    named = settings.get("tokenizer_class") or (read_json(config) if config.is_file() else {}).get("tokenizer_class")
-    name = str(named or "BertTokenizer")
+    """Return the transformers class that a directory names, without the suffix Fast, or that of its model_type."""
+    path = file.with_name("config.json")
+    config = read_json(path) if path.is_file() else {}
+    kind = str(config.get("model_type"))
+    named = settings.get("tokenizer_class") or config.get("tokenizer_class")
+    name = str(named or _CLASS_OF.get(kind, "BertTokenizer"))
     plain = name if name in _USED_AS_IS else name.removesuffix("Fast")
-    if plain not in (*_BERT, *_USED_AS_IS):
-        where = file.with_name(CONFIG) if settings.get("tokenizer_class") else config
-        raise InputError(
-            f"{where}: tokenizer_class {name} is not BERT's; known are {', '.join((*_BERT, *_USED_AS_IS))}"
-        )
+    if _CLASS_OF.get(kind) in _USED_AS_IS:
+        return _CLASS_OF[kind]
+    if plain not in (known := (*_BERT, *SUBWORDS, *_USED_AS_IS)):
+        where = file.with_name(CONFIG) if settings.get("tokenizer_class") else path
+        raise InputError(f"{where}: tokenizer_class {name} is not supported; known are {', '.join(known)}")
     return plain
+
+
+def is_foreign(file: Path) -> bool:
+    """True for the SentencePiece model of a class of transformers that reads its tokenizer.json."""
+    config = file.with_name(CONFIG)
+    return _class(file, read_json(config) if config.is_file() else {}) in SUBWORDS
 
 
 def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None) -> tuple[bool, str]:
@@ -287,14 +310,15 @@ def _use_as_is(file: Path, tokenizer: tokenizers.Tokenizer, cased: bool | None, 
     if added is None:
         return Parts(tokenizer, special_names(None), casing)
     added.add_to(tokenizer, file)
+    return _with_template(file, tokenizer, casing, added)
+
+
+def _with_template(file: Path, tokenizer: tokenizers.Tokenizer, casing: str, added: Added) -> Parts:
+    """Return a tokenizer with the template in its post-processor, which says what [CLS] and [SEP] are."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    a = tokenizer.encode("a", add_special_tokens=False).ids
-    one, two = tokenizer.encode("a"), tokenizer.encode("a", "a")
-    cls, sep = one.ids[:1], one.ids[-1:]
-    segments = [0] * (len(a) + 2) + [1] * (len(a) + 1)
-    if (one.ids, two.ids, two.type_ids) != (cls + a + sep, cls + a + sep + a + sep, segments):
-        raise InputError(f"{file}: its post_processor does not make [CLS] a [SEP] b [SEP] of two texts, as BERT does")
+    template = read_template(tokenizer, file)
     names = dict(zip(NAMES, special_names(added), strict=True))
-    names |= {"cls_token": one.tokens[0], "sep_token": one.tokens[-1]}
-    return Parts(tokenizer, tuple(names.values()), casing)
+    ends = {"cls_token": template.start[0], "sep_token": template.end[0]}
+    names |= {name: str(tokenizer.id_to_token(id_)) for name, id_ in ends.items()}
+    return Parts(tokenizer, tuple(names.values()), casing, template)

@@ -4,13 +4,16 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import jax
+import numpy as np
 
 from bert_jax.train.step import TrainState
 from bert_jax.types import Step, Tree
 
 Metrics = dict[str, float]
+Seen = TypeVar("Seen")
 
 _AHEAD = 2
 """Steps dispatched to the devices beyond the last one whose metrics have arrived."""
@@ -32,6 +35,16 @@ class Diverged(ArithmeticError):
         self.step = step
 
 
+def check_finite(step: int, metrics: Metrics) -> None:
+    """Check the loss of a step.
+
+    Raises:
+        Diverged: it is not finite.
+    """
+    if not math.isfinite(metrics["loss"]):
+        raise Diverged(step, f"the loss is {metrics['loss']}")
+
+
 class Watch:
     """Stop a run whose loss jumps, or whose gradient is not finite; called for every step, see `fit`.
 
@@ -51,12 +64,24 @@ class Watch:
             Diverged: its loss jumped, or its gradient is not finite.
         """
         loss, norm = metrics["loss"], metrics["grad_norm"]
+        check_finite(step, metrics)
         if not math.isfinite(norm):
             raise Diverged(step, f"the norm of the gradient is {norm}")
         median = statistics.median(self._losses) if len(self._losses) >= _ENOUGH else math.inf
         if self._spike and loss > self._spike * median:
             raise Diverged(step, f"the loss is {loss:.3g}, {loss / median:.1f} times its running median,")
         self._losses.append(loss)
+
+
+def require_finite(step: int, evaluated: Metrics) -> None:
+    """Check the metrics of held-out text: the update of a step can spoil the weights after its own loss.
+
+    Raises:
+        Diverged: one of them is not finite.
+    """
+    for name, value in evaluated.items():
+        if not math.isfinite(value):
+            raise Diverged(step, f"{name} of held-out text is {value} after the update")
 
 
 def fit(
@@ -84,12 +109,42 @@ def fit(
     Raises:
         Diverged: a step's loss is not finite.
     """
-    step = int(state.step)
+
+    def arrived(step: int, metrics: dict[str, np.ndarray]) -> Metrics:
+        values = {name: float(value) for name, value in metrics.items()}
+        check_finite(step, values)
+        watch(step, values)
+        return values
+
+    yield from dispatch(train_step, state, batches, (key,), arrived, int(state.step), pause)
+
+
+def dispatch(
+    train_step: Step,
+    state: Tree,
+    batches: Iterable[Tree],
+    drawn: tuple[Tree, ...],
+    arrived: Callable[[int, dict[str, np.ndarray]], Seen],
+    first: int = 0,
+    pause: Callable[[int], bool] = lambda step: False,
+) -> Iterator[tuple[int, Tree, Seen]]:
+    """The loop of `fit`, for the state and the metrics of one run or of a population.
+
+    Args:
+        train_step: `(state, batch, *drawn) -> (state, metrics)`.
+        state: initial state.
+        batches: a batch for each step.
+        drawn: further arguments of every step.
+        arrived: called with each step and its metrics in order; its result is yielded.
+        first: steps taken before.
+        pause: as for `fit`.
+    """
+    step = first
     iterator = iter(batches)
     batch = next(iterator, None)
     running: deque[tuple[int, dict[str, jax.Array]]] = deque()
     while batch is not None:
-        state, metrics = train_step(state, batch, key)
+        state, metrics = train_step(state, batch, *drawn)
         step += 1
         running.append((step, metrics))
         wanted = pause(step)
@@ -97,15 +152,6 @@ def fit(
         wanted |= batch is None
         while len(running) > (0 if wanted else _AHEAD):
             done, metrics = running.popleft()
-            values = _arrived(done, metrics)
-            watch(done, values)
+            seen = arrived(done, jax.device_get(metrics))
         if wanted:
-            yield step, state, values
-
-
-def _arrived(step: int, metrics: dict[str, jax.Array]) -> Metrics:
-    """Wait for the metrics of a step."""
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if not math.isfinite(values["loss"]):
-        raise Diverged(step, f"the loss is {values['loss']}")
-    return values
+            yield step, state, seen

@@ -8,8 +8,11 @@ from bert_jax.config import OptimConfig
 from bert_jax.types import Array, Params, Tree
 
 
-def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformationExtraArgs:
     """Clipping by global norm, Adam, decay of weight matrices, and a learning rate that rises and falls over `steps`.
+
+    `update(grads, state, params, rate=peak)` takes the peak of the learning rate, a number or a traced array, so that
+    one compiled program serves all rates; by default it is the config's.
 
     With `lamb`, each matrix's update is scaled to the norm of the matrix (You et al., arXiv 1904.00962,
     algorithm 2); as in the authors' code, biases and layer normalisations get Adam's update.
@@ -19,20 +22,23 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
         _clip_by_global_norm(config.clip_norm),
         adam if config.bias_correction else _uncorrected(config),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
-        optax.scale_by_learning_rate(schedule(config, steps)),
+        _scale_by_rate(config, steps),
     ]
     if config.algorithm == "lamb":
         parts.insert(3, optax.masked(optax.scale_by_trust_ratio(), decay_mask))
     return optax.chain(*parts)
 
 
-def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: from 0 to the peak in `warmup * steps` steps, then to 0 at `steps`."""
-    warmup = round(config.warmup * steps)
+def schedule(config: OptimConfig, steps: int, peak: Array | float | None = None) -> optax.Schedule:
+    """Learning rate by step: from 0 to the peak in `warmup * steps` steps, then to 0 at `steps`.
+
+    The peak is by default the config's.
+    """
+    warmup, peak = round(config.warmup * steps), config.learning_rate if peak is None else peak
     return optax.schedules.join_schedules(
         [
-            optax.schedules.linear_schedule(0.0, config.learning_rate, max(warmup, 1)),
-            optax.schedules.polynomial_schedule(config.learning_rate, 0.0, config.decay_power, max(steps - warmup, 1)),
+            optax.schedules.linear_schedule(0.0, peak, max(warmup, 1)),
+            optax.schedules.polynomial_schedule(peak, 0.0, config.decay_power, max(steps - warmup, 1)),
         ],
         [warmup],
     )
@@ -46,6 +52,22 @@ def decay_mask(params: Params) -> Params:
 
     mask: Params = jax.tree_util.tree_map_with_path(decays, params)
     return mask
+
+
+def _scale_by_rate(config: OptimConfig, steps: int) -> optax.GradientTransformationExtraArgs:
+    """`optax.scale_by_learning_rate` with the same state, whose peak is an argument of `update`."""
+
+    def at(peak: Array | None) -> optax.GradientTransformation:
+        rate = schedule(config, steps, peak)
+        return optax.scale_by_schedule(lambda count: -rate(count))
+
+    def update(
+        updates: Tree, state: Tree, params: Tree = None, *, rate: Array | None = None, **_: Tree
+    ) -> tuple[Tree, Tree]:
+        scaled: tuple[Tree, Tree] = at(rate).update(updates, state)
+        return scaled
+
+    return optax.GradientTransformationExtraArgs(at(None).init, update)
 
 
 def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -101,11 +102,11 @@ class Pretraining:
         self.model = BertForPretraining(self.bert, config.nsp_readout, target())
         self.optimizer = make_optimizer(config.optim, config.steps)
         self._schedule = jax.jit(schedule(config.optim, config.steps))
-        self._init_key, self._dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
+        self._init_key, self.dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
         objective = with_tokens(pretrain_objective(self.model, config.objective))
-        step = make_train_step(objective, self.optimizer, config.accumulate)
-        self._step = map_train_step(step, config.compute.precision)
-        self._eval_step = map_eval_step(_eval_step(self.bert, config), config.compute.evaluation_precision)
+        self.step = make_train_step(objective, self.optimizer, config.accumulate)
+        self._step = map_train_step(self.step, config.compute.precision)
+        self._eval_step = _mapped_eval_step(self.bert, dataclasses.replace(config, seed=0))
         self._eval_batches = [] if heldout is None else list(self._held_out(heldout, eval_examples))
 
     def initial_state(self) -> TrainState:
@@ -135,7 +136,7 @@ class Pretraining:
         watch: Callable[[int, Metrics], None] = lambda step, metrics: None,
     ) -> Iterator[tuple[int, TrainState, Metrics]]:
         """`loop.fit` over `batches`, the first of which is for the step after `state`."""
-        return fit(self._step, state, batches, self._dropout_key, pause, watch)
+        return fit(self._step, state, batches, self.dropout_key, pause, watch)
 
     def evaluate(self, params: Params) -> Metrics:
         """Losses and accuracies without dropout, over each held-out example once; empty if there are none."""
@@ -236,6 +237,12 @@ def with_tokens(objective: Objective) -> Objective:
         return terms._replace(measures=terms.measures | {"tokens": share})
 
     return measured
+
+
+@lru_cache(maxsize=8)
+def _mapped_eval_step(bert: BertConfig, config: PretrainConfig) -> Step:
+    """`_eval_step` over devices; runs that differ in their seed share it."""
+    return map_eval_step(_eval_step(bert, config), config.compute.evaluation_precision)
 
 
 def _eval_step(bert: BertConfig, config: PretrainConfig) -> Step:

@@ -34,8 +34,17 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     return state
 
 
+class Member(NamedTuple):
+    """A run of a population. alive: scalar bool, False once the loss of a step was not finite."""
+
+    state: TrainState
+    alive: Array
+
+
 def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1) -> Step:
-    """`(state, batch, key) -> (state, metrics)` for `parallel.map_train_step`.
+    """`(state, batch, key, rate=None) -> (state, metrics)` for `parallel.map_train_step`.
+
+    The peak of the learning rate is data, so that one compiled step serves all rates; by default it is the optimizer's.
 
     The gradient is that of the global mean: each loss's sum over all devices and pieces divided by its
     count over all of them. Means of means would be biased wherever counts differ (masked tokens, a short
@@ -49,7 +58,11 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
             batch gives the same step for any division into devices and pieces.
     """
 
-    def step(state: TrainState, batch: Tree, key: Array) -> tuple[TrainState, dict[str, Array]]:
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(
+        state: TrainState, batch: Tree, key: Array, rate: Array | None = None
+    ) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(key, state.step)
         # Counts do not depend on the parameters: XLA removes the rest of this evaluation.
         losses = objective(state.params, batch, key).losses
@@ -65,13 +78,30 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
 
         grads, terms = add_devices(_sum_of_parts(part, batch, accumulate))
         norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, rate=rate)
         params = optax.apply_updates(state.params, updates)
         means = {name: mean(ratio) for name, ratio in (terms.losses | terms.measures).items()}
         metrics = means | {"loss": _total(means[name] for name in terms.losses), "grad_norm": norm}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step
+
+
+def new_member(params: Params, optimizer: optax.GradientTransformation) -> Member:
+    """A run before its first step."""
+    return Member(TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params)), jnp.ones((), bool))
+
+
+def freeze_diverged(step: Step) -> Step:
+    """A `make_train_step` over `Member`s: a run whose loss is not finite keeps the state it had before that step."""
+
+    def guarded(member: Member, batch: Tree, key: Array, rate: Array) -> tuple[Member, dict[str, Array]]:
+        state, metrics = step(member.state, batch, key, rate)
+        alive = member.alive & jnp.isfinite(metrics["loss"])
+        kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), state, member.state)
+        return Member(kept, alive), metrics
+
+    return guarded
 
 
 def _total(values: Iterable[Array]) -> Array:

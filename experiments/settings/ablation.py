@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bert_jax.config import FinetuneConfig
-from bert_jax.errors import InputError, unknown
+from bert_jax.errors import InputError
 from bert_jax.study.regimes import REGIMES
-from bert_jax.tasks.suites import SUITES
+from bert_jax.tasks.own import is_own
+from bert_jax.tasks.suites import SUITES, check_name
 from experiments.settings.shared import (
     GlueFolder,
+    Populations,
     Readouts,
     Repeats,
     SyntheticEncoder,
     check_lists,
     check_tasks,
+    check_together,
 )
 
 _OFFERED = [regime for regime in REGIMES.values() if regime.offered]
@@ -31,17 +34,23 @@ RegimeSettings: Any = make_dataclass(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):  # type: ignore[misc]
+class _Usual:
+    """Settings of nearly every ablation; the rightmost base class comes first in --help."""
+
+    tasks: tuple[str, ...]
+    """Tasks of the suite, or paths of your own: NAME.toml, or a folder (docs/own-tasks.md)."""
+    encoder: str | None = None
+    """Model directory or hub id."""
+    out: Path
+    """Run folder: rows, predictions, tables and the figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(RegimeSettings, Populations, Repeats, Readouts, GlueFolder, _Usual):  # type: ignore[misc]
     """A grid of runs: regimes x tasks x readouts x seeds, and learning rates for regimes that train."""
 
     suite: Literal["synthetic", "glue"]
     """Suite of tasks: synthetic, which the package generates, or glue."""
-    tasks: tuple[str, ...]
-    """Tasks of the suite."""
-    out: Path
-    """Run folder: rows, predictions, tables and the figure."""
-    encoder: str | None = None
-    """Model directory or hub id. Without it (synthetic suite only) a tiny BERT is pretrained first."""
     layers: tuple[str, ...] = ("last",)
     """Layers specs. With several layers and several poolings, poolings are compared at the same layers."""
     regimes: tuple[RegimeName, ...] = ("finetune",)
@@ -60,14 +69,26 @@ class Ablation(SyntheticEncoder, RegimeSettings, Repeats, Readouts, GlueFolder):
         for rate in self.learning_rates:
             if not 0 < rate < math.inf:
                 raise InputError(f"--learning-rates {rate}: a rate must be a positive number")
+        check_together(self.together)
         check_lists(self, "regimes", "tasks")
         check_lists(self, "learning_rates", may_be_empty=True)
-        check_tasks(self.tasks, SUITES[self.suite])
+        check_tasks(self.tasks, self.suite)
+        own = [task for task in self.tasks if is_own(task)]
+        if self.suite == "synthetic" and own:
+            raise InputError(f"--tasks {own[0]}: the settings of synthetic are for its own encoder; begin with glue")
         self.readouts()
 
     def regime_settings(self) -> dict[str, Any]:
         """Regime -> its settings, for the requested regimes."""
         return {name: getattr(self, name) for name in self.regimes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticAblation(SyntheticEncoder, Ablation):
+    """An ablation on the synthetic suite, which can pretrain an encoder of its own."""
+
+    encoder: str | None = None
+    """Model directory or hub id. Without it a tiny BERT is pretrained first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +98,7 @@ class FinetuneRun(GlueFolder):
     encoder: str
     """Model directory or hub id."""
     task: str
-    """cola, mrpc, stsb, ... of GLUE, or a task of the synthetic suite."""
+    """cola, mrpc, stsb, ... of GLUE, a task of the synthetic suite, or the path of your own."""
     out: Path
     """Run folder: model, the result as a row, predictions."""
     pooling: str = "cls"
@@ -95,14 +116,12 @@ class FinetuneRun(GlueFolder):
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: it must not be negative")
-        known = [*SUITES["glue"], *SUITES["synthetic"]]
-        if self.task not in known:
-            raise unknown("task", self.task, known)
+        check_name(self.task, "glue", "synthetic")
 
     def ablation(self) -> Ablation:
         """The ablation with this run as its only cell."""
         return Ablation(
-            suite="glue" if self.task in SUITES["glue"] else "synthetic",
+            suite="synthetic" if self.task in SUITES["synthetic"] else "glue",
             tasks=(self.task,),
             out=self.out,
             encoder=self.encoder,

@@ -7,11 +7,18 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from bert_jax.config import FinetuneConfig, ProbeConfig, ReadoutConfig, StsConfig
-from bert_jax.errors import InputError, unknown
+from bert_jax.errors import InputError
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
-from bert_jax.tasks.suites import SUITES
+from bert_jax.tasks.suites import find_task
 from bert_jax.tasks.task import Task
-from experiments.settings.shared import GlueFolder, Repeats, SentEvalFolder, SyntheticEncoder
+from experiments.settings.shared import (
+    GlueFolder,
+    Populations,
+    Repeats,
+    SentEvalFolder,
+    SyntheticEncoder,
+    check_together,
+)
 
 _SUITES = ("synthetic", "glue", "senteval")
 PartName = Literal["layers", "attention", "knockout", "finetune", "cosine", "pairs"]
@@ -19,7 +26,7 @@ PretrainingKind = Literal["nsp", "nsp-mean", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
+class ClsRun(SyntheticEncoder, Repeats, Populations, SentEvalFolder, GlueFolder):
     """Test five claims of a question-and-answer thread about [CLS], each with a measurement and a figure.
 
     (a) [CLS] is the same token in every sentence, so its output must be gathered from the other tokens. (b) No other
@@ -28,7 +35,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     """
 
     tasks: tuple[str, ...]
-    """Tasks as SUITE/TASK: synthetic/keyword, glue/cola, senteval/trec, ..."""
+    """Tasks as SUITE/TASK: synthetic/keyword, glue/cola, senteval/trec, ...; or paths of your own."""
     out: Path
     """Run folder: a figure for each claim, claims.md, and below it the runs of each encoder."""
     encoders: tuple[str, ...] = ()
@@ -54,7 +61,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     """Poolings to compare. The first must be cls, the reference; by default also the mean, [SEP], the first word and a
     random word."""
     seeds: int = 3
-    """Seeds of every fine-tuning: 0, 1, ..."""
+    """Number of seeds of every fine-tuning: 0, 1, ..."""
     train_rows: int | None = None
     """Number of training rows to use: the first, or evenly spread ones of a task scored by folds; by default all."""
     corpus: Path | None = None
@@ -73,10 +80,11 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
     documents: int = 2000
     """Number of synthetic documents to pretrain them on."""
     vocab: VocabConfig = VocabConfig()
-    """Their vocabulary."""
+    """Vocabulary of these encoders."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_together(self.together)
         for field in ("seeds", "pretrain_seeds", "num_pairs", "texts"):
             if getattr(self, field) < 1:
                 raise InputError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least 1")
@@ -88,20 +96,19 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
             raise InputError("--positions must begin with cls, the reference, and include mean")
         for readout in self.readouts("last"):
             str(readout)
-        if len({task.name for task, _ in self.read_tasks()}) < len(self.tasks):
+        if len({task.name for task in self.read_tasks()}) < len(self.tasks):
             raise InputError("--tasks has two tasks with the same name; give each suite an --out of its own")
         self.named_encoders()
 
-    def read_tasks(self) -> list[tuple[Task, str]]:
-        """The tasks, each with its suite."""
+    def read_tasks(self) -> list[Task]:
+        """The tasks."""
         found = []
         for spec in self.tasks:
             suite, _, name = spec.partition("/")
-            if suite not in _SUITES:
-                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {', '.join(_SUITES)}")
-            if name not in SUITES[suite]:
-                raise unknown(f"task of {suite}", name, SUITES[suite])
-            found.append((SUITES[suite][name], suite))
+            if suite not in _SUITES and not Path(spec).exists():
+                suites = ", ".join(_SUITES)
+                raise InputError(f"--tasks {spec}: write SUITE/TASK with one of the suites {suites}, or a path")
+            found.append(find_task(name, suite) if suite in _SUITES else find_task(spec))
         return found
 
     def readouts(self, layers: str) -> list[ReadoutConfig]:
@@ -119,7 +126,7 @@ class ClsRun(SyntheticEncoder, Repeats, SentEvalFolder, GlueFolder):
         return {name: place for name, _, place in named}
 
     def own_encoders(self) -> list[str]:
-        """The names of the encoders that are pretrained where none were given: NAME, or NAME#0, NAME#1, ..."""
+        """Names of the encoders that are pretrained if none are given: NAME, or NAME#0, NAME#1, ..."""
         if self.pretrain_seeds == 1:
             return list(self.pretrainings)
         return [f"{kind}#{number}" for kind in self.pretrainings for number in range(self.pretrain_seeds)]

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from bert_jax.config import ProbeConfig, StsConfig
-from bert_jax.tasks.suites import SUITES
 from experiments.settings.shared import (
     GlueFolder,
     Readouts,
@@ -26,7 +25,8 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
     suite: Literal["senteval", "glue", "synthetic"]
     """Suite of tasks: senteval (SentEval's transfer sets), glue, or synthetic, which the package generates."""
     tasks: tuple[str, ...]
-    """Tasks of the suite. Tasks of SentEval that are not in the folder are marked absent."""
+    """Tasks of the suite, or paths of your own: NAME.toml, or a folder (docs/own-tasks.md). Tasks of SentEval that are
+    not in the folder are marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and the heat map."""
     encoder: str | None = None
@@ -46,7 +46,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_lists(self, "tasks")
-        check_tasks(self.tasks, SUITES[self.suite])
+        check_tasks(self.tasks, self.suite)
         self.readouts()
 
 
@@ -54,8 +54,9 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 class StsRun(Readouts, StsFolder):
     """Measure similarity without training: the rank correlation of cosines with human scores."""
 
-    sets: tuple[str, ...]
-    """Similarity sets: sts12 to sts16, stsb, sickr. Sets that are not in the folder are marked absent."""
+    sets: Annotated[tuple[str, ...], arg(aliases=("--tasks",))]
+    """Similarity sets: sts12 to sts16, stsb, sickr, or paths of your own pairs with scores. Sets that are not in the
+    folder are marked absent."""
     out: Path
     """Run folder: rows, predictions, tables and figures."""
     encoder: str | None = None
@@ -69,5 +70,5 @@ class StsRun(Readouts, StsFolder):
 
     def __post_init__(self) -> None:
         check_lists(self, "sets")
-        check_tasks(self.sets, SUITES["sts"])
+        check_tasks(self.sets, "sts")
         self.readouts()

@@ -1,7 +1,7 @@
 """Settings of `experiments.pretrain`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,9 @@ class PretrainRun(SyntheticEncoder):
     vocab: VocabConfig = VocabConfig()
     """Vocabulary of the synthetic language; a prepared corpus has its own."""
     pretrain: PretrainConfig = PretrainConfig()
+    seeds: int = 1
+    """Number of pretrainings to compute as one program, with the seeds from pretrain.seed on; several models must fit
+    into memory. Their run folders are then seed0, seed1, ... below --out, each like that of a single run."""
     log_every: int = 10
     """Steps between lines of metrics."""
     eval_every: int = 500
@@ -49,7 +52,16 @@ class PretrainRun(SyntheticEncoder):
     """Index of this process, from 0."""
 
     def __post_init__(self) -> None:
-        for field in ("documents", "log_every", "eval_every", "eval_examples", "save_every", "keep_last", "num_hosts"):
+        for field in (
+            "documents",
+            "seeds",
+            "log_every",
+            "eval_every",
+            "eval_examples",
+            "save_every",
+            "keep_last",
+            "num_hosts",
+        ):
             if getattr(self, field) < 1:
                 flag = field.replace("_", "-")
                 raise InputError(f"--{flag} {getattr(self, field)}: it must be at least 1")
@@ -59,7 +71,19 @@ class PretrainRun(SyntheticEncoder):
             raise InputError(f"--spike {self.spike}: it must be more than 1, or 0 to continue at any finite loss")
         self._check_hosts()
 
+    def runs(self) -> "list[PretrainRun]":
+        """The run of each seed, with a folder of its own."""
+        if self.seeds == 1:
+            return [self]
+        first = self.pretrain.seed
+        return [
+            replace(self, seeds=1, out=self.out / f"seed{seed}", pretrain=replace(self.pretrain, seed=seed))
+            for seed in range(first, first + self.seeds)
+        ]
+
     def _check_hosts(self) -> None:
+        if self.seeds > 1 and (self.num_hosts > 1 or self.distributed == "auto"):
+            raise InputError("--seeds trains on one host; give one seed to several hosts")
         if not 0 <= self.host < self.num_hosts:
             raise InputError(f"--host {self.host}: with --num-hosts {self.num_hosts} it is 0 to {self.num_hosts - 1}")
         if self.num_hosts > 1 and self.coordinator is None:

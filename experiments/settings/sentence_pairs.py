@@ -5,11 +5,19 @@ from pathlib import Path
 from typing import Literal
 
 from bert_jax.config import SiameseConfig
-from experiments.settings.shared import GlueFolder, Readouts, Repeats, StsFolder, check_lists
+from experiments.settings.shared import (
+    GlueFolder,
+    Populations,
+    Readouts,
+    Repeats,
+    StsFolder,
+    check_lists,
+    check_together,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiameseRun(Repeats, Readouts, StsFolder, GlueFolder):
+class SiameseRun(Repeats, Populations, Readouts, StsFolder, GlueFolder):
     """Train sentence vectors on pairs, one readout after the other, and score cosines on a similarity set."""
 
     objective: Literal["nli", "sts", "simcse"]
@@ -35,5 +43,6 @@ class SiameseRun(Repeats, Readouts, StsFolder, GlueFolder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_together(self.together)
         check_lists(self, "train")
         self.readouts()

@@ -1,13 +1,14 @@
 """Settings shared by several commands, as base classes, and their checks."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bert_jax.config import ReadoutConfig
-from bert_jax.errors import InputError, unknown
+from bert_jax.config import ReadoutConfig, Together
+from bert_jax.errors import InputError
 from bert_jax.pretrain_config import PretrainConfig, VocabConfig
+from bert_jax.tasks.suites import check_name, find_task
 from bert_jax.tasks.task import Task
 
 
@@ -46,6 +47,15 @@ class Repeats:
 
     def __post_init__(self) -> None:
         check_counts(self.seeds, self.train_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Populations:
+    """Number of runs that train as one program."""
+
+    together: Together = "auto"
+    """Number of runs of a task and readout, which differ in seed and learning rate, to train as one program; with
+    several devices, each run has its own. auto: as many as fit into memory, and 1 on a CPU, where it gains nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +114,12 @@ def check_counts(seeds: int, train_rows: int | None) -> None:
         raise InputError(f"--train-rows {train_rows}: at least one row is needed")
 
 
+def check_together(together: Together) -> None:
+    """Raise for populations of less than one run."""
+    if together != "auto" and together < 1:
+        raise InputError(f"--together {together}: it must be at least 1, or auto")
+
+
 def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> None:
     """Raise for empty lists and lists with duplicates."""
     for field in fields:
@@ -114,8 +130,21 @@ def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> N
             raise InputError(f"--{field.replace('_', '-')} has duplicates: {' '.join(map(str, values))}")
 
 
-def check_tasks(tasks: Sequence[str], known: Mapping[str, Task]) -> None:
-    """Raise for tasks that a suite does not have."""
-    for task in tasks:
-        if task not in known:
-            raise unknown("task", task, known)
+def check_tasks(specs: Sequence[str], *suites: str) -> None:
+    """Raise for tasks that are not in one of some suites, nor paths."""
+    for spec in specs:
+        check_name(spec, *suites)
+
+
+def find_tasks(specs: Sequence[str], *suites: str) -> list[Task]:
+    """Find tasks by their names in some suites, or by the paths of one's own.
+
+    Raises:
+        InputError: there is no such task, one's own is invalid, or two have one name.
+    """
+    tasks = [find_task(spec, *suites) for spec in specs]
+    names = [task.name for task in tasks]
+    for spec, name in zip(specs, names, strict=True):
+        if names.count(name) > 1:
+            raise InputError(f"{spec}: two tasks are called {name}; give one of them another name = ...")
+    return tasks

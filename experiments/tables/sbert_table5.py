@@ -17,5 +17,10 @@ table = Table(
         Line("Avg. BERT", "bert", ReadoutConfig("last", "mean"), "78.66 86.25 94.37 88.66 84.40 92.8 69.45 84.94"),
         Line("BERT CLS", "bert", ReadoutConfig("last", "cls"), "78.68 84.85 94.21 88.23 84.13 91.4 71.13 84.66"),
     ),
+    paper={"probe.protocol": "senteval"},
     plain=False,
+    notes=(
+        "The paper does not say whether SentEval fitted its heads by scikit-learn or by torch; protocol senteval uses "
+        "scikit-learn.",
+    ),
 )

@@ -16,7 +16,7 @@ from bert_jax.analysis.report import write_report
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError
 from bert_jax.files import digest
-from bert_jax.study.store import ResultStore, Row, read_rows
+from bert_jax.study.store import SEEDLESS, ResultStore, Row, read_rows
 
 CLS, MEAN, MAX = (f"last/{pooling}/none" for pooling in ("cls", "mean", "max"))
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1], [40, 60]))
@@ -180,6 +180,17 @@ def test_the_table_says_what_its_intervals_are_over_and_by_which_method(runs, ri
     assert (FEW in tables["obuchowski-rockette"]) == (over == "seeds") and FEW not in tables["multi-bootstrap"]
     intervals = [text.split("+5.0 ")[1][:12] for text in tables.values()]
     assert intervals[0] != intervals[1]
+
+
+def test_other_seeds_are_not_spoken_of_where_no_seed_changes_anything(runs):
+    runs.add(CLS, 70).add(MEAN, 75)
+    write_report(runs.folder, show=False)
+    assert "says nothing about other seeds" in (runs.folder / "table.md").read_text()
+    path = runs.folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line | {"details": {SEEDLESS: True}}) + "\n" for line in lines))
+    write_report(runs.folder, show=False)
+    assert "other seeds" not in (runs.folder / "table.md").read_text()
 
 
 def test_a_difference_is_also_given_without_degenerate_runs(runs):

@@ -207,7 +207,7 @@ def test_a_config_that_is_no_json_object(text: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_type": "roberta"}, "model_type is 'roberta'; only 'bert' can be loaded"),
+        ({"model_type": "xlnet"}, "model_type is 'xlnet'; 'albert', 'bert', 'distilbert', 'electra', "),
         ({"hidden_act": "swish"}, "hidden_act 'swish' is not one of gelu, gelu_python, gelu_new, gelu_pytorch_tanh"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not supported"),
         ({"num_attention_heads": 7}, "hidden_size 24 is not a multiple of num_heads 7"),

@@ -35,9 +35,12 @@ EXPORTED_PROJECTIONS = [
     "mlp(features=(7, 3), activation=('gelu', 'identity'))",
 ]
 REFUSED = {
-    "layers": ["concat(-2,-1)"],
-    "pooling": ["random_token", "lse", "gem", "attention", "map", "mean(special_tokens=False)"],
-    "projection": [],
+    "layers": ["concat(-2,-1)", "max(-2,-1)"],
+    "pooling": [
+        *("random_token", "lse", "gem", "attention", "map", "mean(special_tokens=False)"),
+        *("cls_attention", "latent_attention", "landmark(every=2)"),
+    ],
+    "projection": ["head"],
 }
 TO = ("--to", "sentence-transformers")
 PROJECTION_OF = itertools.cycle(EXPORTED_PROJECTIONS)

@@ -171,3 +171,32 @@ def test_another_byte_order(tmp_path: Path) -> None:
         for name, data in content.items():
             archive.writestr(name, b"big" if name.endswith("byteorder") else data)
     assert "big-endian" in refused(path)
+
+
+@FORMATS
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "complex64", "uint16"])
+def test_a_type_that_numpy_lacks_is_named_with_its_tensor(dtype: str, is_zip: bool, tmp_path: Path) -> None:
+    strange = torch.zeros(2, 3).to(getattr(torch, dtype))
+    message = refused(save({"a": torch.zeros(2), "b.weight": strange, "c": strange}, tmp_path / "x.bin", is_zip))
+    assert message.startswith(f"{tmp_path / 'x.bin'}: b.weight is of type ") and "(2 such tensors in all)" in message
+    assert (dtype in message or "ComplexFloat" in message) and "\n" not in message
+
+
+def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
+    """A small file could unpack to more than the memory holds."""
+    save({"a": torch.zeros(1000)}, tmp_path / "x.bin", True)
+    with (
+        zipfile.ZipFile(tmp_path / "x.bin") as old,
+        zipfile.ZipFile(tmp_path / "y.bin", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert "it is compressed, which torch does not do" in refused(tmp_path / "y.bin")
+
+
+@pytest.mark.parametrize("length", [-1, 10**9, 2**62])
+def test_a_storage_longer_than_its_file(length: int, tmp_path: Path) -> None:
+    path = save({"a": torch.arange(3.0)}, tmp_path / "x.bin", False)
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + length.to_bytes(8, "little", signed=True) + content[-12:])
+    assert f"of {length} numbers is longer than the file" in refused(path)

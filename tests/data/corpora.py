@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from bert_jax.corpus.corpus import Corpus
-from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.tokenizers.template import SpecialIds
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
 

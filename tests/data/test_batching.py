@@ -10,6 +10,7 @@ import pytest
 
 from bert_jax.data.batching import (
     Examples,
+    Shuffle,
     choose_buckets,
     encode_split,
     encode_texts,
@@ -21,7 +22,8 @@ from bert_jax.data.batching import (
     task_batches,
 )
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, load_tokenizer
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
 BUCKETS = (8, 16, 40)
@@ -73,7 +75,7 @@ def test_fewer_lengths_than_buckets_get_a_bucket_each():
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_an_epoch_holds_every_row_once_in_as_few_batches_as_possible(rows, shuffled):
     lengths = lengths_of(rows)
-    plans = epoch_plan(lengths, BUCKETS, 8, np.random.default_rng(0) if shuffled else None)
+    plans = epoch_plan(lengths, BUCKETS, 8, Shuffle(0, 0) if shuffled else None)
     assert sorted(np.concatenate([plan.rows for plan in plans])) == list(range(rows))
     assert len(plans) == math.ceil(rows / 8)
     assert sum(len(plan.rows) < 8 for plan in plans) == (rows % 8 > 0)
@@ -92,8 +94,21 @@ def test_an_epoch_is_a_function_of_seed_and_epoch():
     assert labels(3, 2) == twice and labels(4, 1) != once
 
 
+def test_all_seeds_have_batches_of_the_same_lengths_at_each_step_and_other_rows_in_them():
+    lengths, found = lengths_of(203), {}
+    for seed in range(3):
+        for epoch in range(2):
+            plans = epoch_plan(lengths, BUCKETS, 8, Shuffle(seed, epoch))
+            shapes = [(plan.length, len(plan.rows)) for plan in plans]
+            found[seed, epoch] = shapes, [sorted(plan.rows.tolist()) for plan in plans]
+            assert shapes == found[0, epoch][0]
+    assert found[0, 0][0] != found[0, 1][0], "another epoch has another order"
+    batches = [batches for _, batches in found.values()]
+    assert len({str(rows) for epoch in batches for rows in epoch}) == sum(map(len, batches)), "no batch occurs twice"
+
+
 def test_training_batches_are_not_in_the_order_of_their_lengths():
-    plans = epoch_plan(lengths_of(400), BUCKETS, 8, np.random.default_rng(0))
+    plans = epoch_plan(lengths_of(400), BUCKETS, 8, Shuffle(0, 0))
     steps = np.diff([plan.length for plan in plans])
     assert (steps < 0).sum() > 5 and (steps > 0).sum() > 5
 
@@ -131,7 +146,7 @@ def test_a_padding_id_is_no_special_token_even_where_the_ids_coincide():
 def test_a_batch_has_its_rows_labels_and_weights_of_zero_elsewhere(dtype):
     labels = np.array([1, 2.75, 3.5, 4], dtype)
     examples = examples_of([4, 6, 5, 3], labels)
-    (plan,) = epoch_plan(examples.lengths[:3], (8,), 8, np.random.default_rng(0))
+    (plan,) = epoch_plan(examples.lengths[:3], (8,), 8, Shuffle(0, 0))
     batch = task_batch(examples, plan, 8)
     assert batch.labels.dtype == dtype, "scores must stay fractions"
     np.testing.assert_array_equal(batch.labels, np.concatenate([labels[plan.rows], np.zeros(5, dtype)]))

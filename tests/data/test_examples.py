@@ -17,7 +17,8 @@ from bert_jax.data.objectives import make_pairs
 from bert_jax.data.segments import NUM_DRAWS
 from bert_jax.errors import InputError
 from bert_jax.pretrain_config import ObjectiveConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds, WordPiece, train_sentencepiece
+from bert_jax.tokenizers.template import SpecialIds
+from bert_jax.tokenizers.tokenizer import WordPiece, train_sentencepiece
 from bert_jax.types import PretrainBatch
 
 OBJECTIVES = {

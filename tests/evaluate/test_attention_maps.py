@@ -10,7 +10,7 @@ from bert_jax.evaluate.attention_maps import first_attention, measure
 from bert_jax.model.attention import attention_maps
 from bert_jax.model.encoder import Encoder
 from bert_jax.pretrained import Pretrained
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.tokenizers.template import Encoding, SpecialIds
 from bert_jax.types import Tokens
 
 

@@ -1,6 +1,7 @@
-"""A probe follows SentEval's protocol: what the head sees, on what C is chosen, and that no row answers for itself."""
+"""Probes: what the head sees, on what protocol scaled chooses C, and that no row answers for itself."""
 
 from itertools import product
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from bert_jax.config import ProbeConfig, ReadoutConfig
 from bert_jax.errors import InputError
 from bert_jax.evaluate.linear import unit
 from bert_jax.evaluate.probe import (
+    PROTOCOLS,
     Places,
     ProbeData,
     describe,
+    is_random,
     prepare_probe,
     probe,
 )
+from bert_jax.files import digest, plain
 from bert_jax.tasks.senteval import TASKS
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
@@ -29,7 +33,8 @@ LABELS = (VECTORS @ RNG.normal(size=10) + RNG.normal(size=160) > 0).astype(np.in
 
 
 def places(*rows):
-    return Places(np.arange(*rows), None, LABELS[slice(*rows)])
+    rows = np.arange(*rows)
+    return Places(rows, None, LABELS[rows], np.ones((len(rows), 1)))
 
 
 def make(evaluations, train, held=None, **task):
@@ -83,7 +88,7 @@ def test_without_one_folds_of_the_training_rows_choose_it_and_the_test_set_has_n
 def test_a_row_of_a_fold_never_answers_for_itself():
     """With labels that say nothing of the features, ten folds are right in half of the cases, whatever C."""
     coin = np.random.default_rng(0).permutation(np.repeat([0, 1], 80)).astype(np.int32)
-    rows = Places(np.arange(160), None, coin)
+    rows = Places(np.arange(160), None, coin, np.ones((160, 1)))
     wide = np.random.default_rng(2).normal(size=(160, 200)).astype(np.float32)
     config = ProbeConfig(c_values=(10.0,))
     answers = probe(make({"folds": rows}, rows, folds=10), {READOUT: wide}, READOUT, config, seed=0)
@@ -128,14 +133,39 @@ def test_a_pair_is_seen_as_the_protocol_says(tokenizer, pairs, directed):
 
 def test_the_protocol_of_each_task_is_in_words():
     config = ProbeConfig()
-    assert describe(TASKS["mr"], config) == "logistic regression on u, C chosen on 10 folds of the training rows"
+    assert describe(TASKS["mr"], config) == (
+        "logistic regression on u, C chosen on 10 folds of the training rows, protocol scaled"
+    )
     assert "on [|u-v|, u*v], C" in describe(TASKS["mrpc"], config)
     assert "[u, v, |u-v|, u*v], C chosen on the validation set" in describe(TASKS["snli"], config)
     assert describe(TASKS["sickr"], config).startswith("ridge")
 
 
+def test_the_protocol_belongs_to_the_id_of_a_run_and_the_default_leaves_older_ids_as_they_are():
+    assert "protocol" not in plain(ProbeConfig()) and digest(ProbeConfig()) == "89dae685a220"
+    assert plain(ProbeConfig(protocol="senteval"))["protocol"] == "senteval"
+    assert digest(ProbeConfig(protocol="senteval")) != digest(ProbeConfig())
+
+
+def test_every_protocol_is_offered_and_the_other_way_round():
+    assert set(PROTOCOLS) == set(get_args(get_type_hints(ProbeConfig)["protocol"]))
+
+
+def test_values_of_c_are_refused_where_the_protocol_has_its_own():
+    with pytest.raises(InputError, match="c_values: protocol senteval has its own; leave them out, or"):
+        ProbeConfig(protocol="senteval", c_values=(1.0,))
+
+
+def test_a_seed_counts_where_there_are_folds():
+    random = {name for name, task in TASKS.items() if is_random(task)}
+    assert random == {"mr", "cr", "subj", "mpqa", "trec", "mrpc"}
+
+
 def test_a_class_with_fewer_rows_than_folds_is_explained(tokenizer):
     split = Split(["a"] * 10, None, np.array([0] * 9 + [1], np.int32))
     task = Task("t", "T", ("sentence",), ("no", "yes"), ("accuracy",))
-    with pytest.raises(InputError, match="T: 4 folds need as many rows of each class, and one has 1"):
+    with pytest.raises(InputError, match="and one has 1; use more training rows, or fewer folds"):
         prepare_probe(task, tokenizer, split, None, {"validation": split}, CONFIG, 16)
+    fixed = "MPQA: 10 folds need .* use more training rows; its protocol fixes their number"
+    with pytest.raises(InputError, match=fixed):
+        prepare_probe(TASKS["mpqa"], tokenizer, split, None, {"10 folds": split}, CONFIG, 16)

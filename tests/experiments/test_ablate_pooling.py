@@ -74,6 +74,7 @@ def test_every_run_has_a_row_with_its_predictions_and_the_report_is_written(whol
             assert labels.tolist() == [0, 1] * (DEV // 2)
         assert row.seconds > 0 and row.config["seed"] == row.seed and row.metric in row.metrics["validation"]
     table = (whole / "table.md").read_text()
+    assert "at most 32 tokens" in table, "the encoder's limit, not the 128 of the settings"
     assert all(word in table for word in ("CoLA", "STS-B", "MRPC", "cls", "mean", "2 seeds"))
     assert r"\begin{tabular}" in (whole / "table.tex").read_text()
     assert (whole / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -94,7 +95,7 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
     def forbidden(*args):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(regimes.finetune, "finetune", forbidden)
+    monkeypatch.setattr(regimes.finetune, "finetune_together", forbidden)
     before = contents(whole)
     (whole / "table.md").unlink()
     ablate(world, whole)
@@ -112,7 +113,7 @@ def test_a_grid_that_grows_runs_what_is_new_and_ends_as_if_run_at_once(world, wh
 
 
 def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world, whole, tmp_path, monkeypatch, capsys):
-    real, calls = regimes.finetune.finetune, []
+    real, calls = regimes.finetune.finetune_together, []
 
     def interrupted(*args):
         calls.append(args)
@@ -120,7 +121,7 @@ def test_an_interruption_keeps_finished_rows_and_the_same_command_goes_on(world,
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(regimes.finetune, "finetune", interrupted)
+    monkeypatch.setattr(regimes.finetune, "finetune_together", interrupted)
     with pytest.raises(SystemExit) as exit_:
         ablate(world, tmp_path / "out")
     assert exit_.value.code == 130 and "the same command goes on" in capsys.readouterr().err
@@ -188,6 +189,40 @@ def test_a_rate_is_chosen_on_rows_that_are_neither_trained_on_nor_scored(world, 
     assert "chosen on the evaluation set" in (tmp_path / "evaluation" / "table.md").read_text()
 
 
+def assert_same_up_to_rounding(one, other):
+    """Two outcomes have the same runs, of which the same failed at the same step, and the same predictions."""
+    assert one.keys() == other.keys()
+    for id_, (*cell, _, failed, arrays) in one.items():
+        *other_cell, _, other_failed, other_arrays = other[id_]
+        assert (cell, failed) == (other_cell, other_failed) and arrays.keys() == other_arrays.keys()
+        for name, (predictions, labels) in arrays.items():
+            np.testing.assert_allclose(other_arrays[name][0], predictions, atol=1e-4)
+            assert other_arrays[name][1] == labels
+
+
+def test_runs_in_one_program_give_the_same_rows_and_fail_and_go_on_run_by_run(world, tmp_path, monkeypatch):
+    """Of two populations, each with two runs that diverge, the second is interrupted."""
+    grid = {"tasks": "stsb", "learning_rates": "1e30 1e-3", "select": "evaluation"}
+    ablate(world, tmp_path / "alone", **grid)
+    real, sizes = regimes.finetune.finetune_together, []
+
+    def interrupted(pretrained, data, readout, config, trials, layout, on_step):
+        sizes.append((len(trials), layout.places))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        return real(pretrained, data, readout, config, trials, layout, on_step)
+
+    monkeypatch.setattr(regimes.finetune, "finetune_together", interrupted)
+    with pytest.raises(SystemExit):
+        ablate(world, tmp_path / "together", together=4, **grid)
+    first = read_rows(tmp_path / "together")
+    assert [row.readout for row in first] == ["last/cls/none"] * 4
+    assert [row.status for row in first] == ["failed", "ok"] * 2
+    ablate(world, tmp_path / "together", together=4, **grid)
+    assert sizes == [(4, 4)] * 3
+    assert_same_up_to_rounding(outcome(tmp_path / "alone"), outcome(tmp_path / "together"))
+
+
 # Mistakes ---------------------------------------------------------------------------------------------------------
 
 
@@ -210,11 +245,8 @@ def fails(capsys, world, out=None, **changes):
 
 
 def short(error):
-    """The message, which is of two lines at most; tyro puts a frame around what a settings class refuses."""
-    lines = error.strip().splitlines()
-    rules = [i for i, line in enumerate(lines) if set(line.strip()) == {"-"}]
-    lines = lines[rules[0] + 1 : rules[1]] if rules else lines
-    assert 1 <= len(lines) <= 2, error
+    """The message, which is of two lines at most."""
+    assert 1 <= len(error.strip().splitlines()) <= 2 and error.startswith("error: "), error
     return " ".join(error.split())
 
 
@@ -313,6 +345,6 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_before_training(capsys, world, tmp_path, monkeypatch, changes, parts):
-    monkeypatch.setattr(regimes.finetune, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes.finetune, "finetune_together", lambda *args: pytest.fail("training began"))
     error = short(fails(capsys, world, tmp_path / "out", tasks="cola", **changes))
     assert all(part in error for part in parts), error

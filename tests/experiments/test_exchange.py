@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import bert_jax
 from bert_jax.checkpoints.checkpoint import Checkpoint
@@ -148,7 +149,7 @@ def test_every_run_of_an_ablation_keeps_its_model(world, tmp_path, capsys):
 
 
 def test_a_readout_that_cannot_be_kept_is_refused_before_training(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(regimes.finetune, "finetune", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr(regimes.finetune, "finetune_together", lambda *args: pytest.fail("training began"))
     flags = ("--encoder", world / "encoder", "--glue-dir", world / "glue", "--task", "cola", "--out", tmp_path / "x")
     error = fails(capsys, finetune.main, FinetuneRun, *flags, "--pooling", "attention")
     assert "pooling attention cannot be saved" in error and not (tmp_path / "x").exists()
@@ -238,9 +239,10 @@ def vectors_of(world, out, *args, texts="texts.txt"):
     return np.load(out)
 
 
-def test_a_row_for_each_line_in_order(world, tmp_path):
+def test_a_row_for_each_line_in_order(world, tmp_path, capsys):
     expected = bert_jax.load(world / "encoder").embed(TEXTS, "mean")
     found = vectors_of(world, tmp_path / "new" / "v.npy")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'new' / 'v.npy'}: {len(TEXTS)} vectors of 16\n"
     assert found.dtype == np.float32 and list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "v.npy"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     (world / "texts.gz").write_bytes(gzip.compress((world / "texts.txt").read_bytes()))
@@ -255,11 +257,11 @@ def test_an_interrupted_run_looks_unfinished_and_goes_on(world, tmp_path, monkey
     monkeypatch.setattr(embed, "_ROWS", 8)
     whole, real, sizes = vectors_of(world, tmp_path / "whole.npy"), embed.Embedder.vectors, []
 
-    def interrupted(self, encodings):
+    def interrupted(self, encodings, first):
         sizes.append(len(encodings))
         if len(sizes) == 3:
             raise KeyboardInterrupt
-        return real(self, encodings)
+        return real(self, encodings, first)
 
     monkeypatch.setattr(embed.Embedder, "vectors", interrupted)
     with pytest.raises(SystemExit):
@@ -285,6 +287,18 @@ def test_an_array_that_the_disk_has_no_room_for_is_refused_at_once(world, tmp_pa
     place = ("--encoder", world / "encoder", "--input", world / "texts.txt", "--out", tmp_path / "v.npy")
     said = fails(capsys, embed.main, embed.EmbedConfig, *place)
     assert "v.npy: No space left on device; make room, then give the same command again" in said
+
+
+def test_a_vector_that_is_not_finite_is_not_written(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(embed, "_ROWS", 8)
+    shutil.copytree(world / "encoder", tmp_path / "encoder")
+    tensors = load_file(tmp_path / "encoder" / "model.safetensors")
+    tensors["bert.embeddings.word_embeddings.weight"][WORDS.index("very")] = 3e38
+    save_file(tensors, tmp_path / "encoder" / "model.safetensors")
+    (tmp_path / "texts").write_text("the dog\n" * 12 + "very red\n" + "the dog\n" * 9)
+    line = ("--encoder", tmp_path / "encoder", "--input", tmp_path / "texts", "--out", tmp_path / "v.npy")
+    said = fails(capsys, embed.main, embed.EmbedConfig, *line)
+    assert "the encoder's output for text 13 is not finite" in said and not (tmp_path / "v.npy").exists()
 
 
 def test_mistakes_of_embedding_are_explained(world, tmp_path, capsys):

@@ -32,7 +32,7 @@ def failure(capsys, *args):
 
 
 def test_the_sample_of_bert_s_own_code_becomes_a_corpus(shared, tmp_path):
-    sample, out = shared / "corpora" / "sample_text.txt", tmp_path / "corpus"
+    sample, out = shared / "corpora" / "sample_text.txt", tmp_path / "my corpus"
     result = prepare("--input", sample, "--out", out, "--vocab-size", 300, "--sentences", "lines", "--heldout", 0)
     assert result.returncode == 0, result.stderr
     documents = sample.read_text(encoding="utf-8").split("\n\n")
@@ -40,7 +40,8 @@ def test_the_sample_of_bert_s_own_code_becomes_a_corpus(shared, tmp_path):
     sizes = [len(document.splitlines()) for document in documents]
     assert [b - a for a, b in zip(corpus.documents, corpus.documents[1:], strict=False)] == sizes
     assert f"train: {len(documents)} documents, {sum(sizes)} sentences, {len(corpus.tokens):,} tokens" in result.stdout
-    assert "heldout: 0 documents" in result.stdout and f"wrote {out}" in result.stdout
+    assert "heldout: 0 documents" in result.stdout
+    assert f"wrote {out}; try: python -m experiments.pretrain CONFIG --corpus '{out}'\n" in result.stdout
 
 
 def test_its_processes_are_light():

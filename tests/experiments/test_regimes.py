@@ -8,12 +8,13 @@ import pytest
 from worlds import DEV, TRAIN, sentence, write_encoder, write_glue, write_one_segment
 
 import bert_jax
-from bert_jax.config import BertConfig
+from bert_jax.config import FinetuneConfig
 from bert_jax.evaluate.metrics import spearman
 from bert_jax.evaluate.similarity import cosines
 from bert_jax.study import grid, regimes
 from bert_jax.study.store import ResultStore, read_absent, read_predictions, read_rows
 from bert_jax.tasks import glue
+from bert_jax.tokenizers.tokenizer import load_tokenizer
 from experiments import ablate_pooling, probe, sts
 from experiments.cli import named, run
 from experiments.settings.ablation import Ablation
@@ -101,6 +102,16 @@ def test_a_probe_has_a_row_for_every_layer_and_pooling_and_a_heat_map(probe_fold
     assert "absent" in line and "MPQA has no mpqa.neg, mpqa.pos" in table
     assert (probe_folder / "heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert (probe_folder / "table.tex").exists()
+
+
+def test_a_probe_by_sentevals_protocol_has_other_ids_and_a_folder_of_its_own(world, probe_folder, tmp_path, capsys):
+    rows = probed(world, tmp_path / "senteval", "--layers last --poolings mean --protocol senteval", "trec")
+    assert rows[0].protocol.endswith("chosen on 3 folds of the training rows, protocol senteval")
+    assert rows[0].id not in {row.id for row in read_rows(probe_folder)}
+    assert "protocol senteval" in (tmp_path / "senteval" / "table.md").read_text()
+    with pytest.raises(SystemExit):
+        probed(world, probe_folder, "--layers last --poolings mean --protocol senteval", "trec")
+    assert "protocol" in capsys.readouterr().err
 
 
 def test_the_embedding_of_cls_says_nothing_and_is_marked(probe_folder):
@@ -291,8 +302,13 @@ def test_pairs_for_an_encoder_of_one_segment_are_refused_before_anything_runs(na
     assert not (tmp_path / "out").exists()
 
 
-def test_an_encoder_of_one_segment_may_read_the_texts_of_a_pair_apart():
-    bert = BertConfig(num_segments=1)
+def test_an_encoder_of_one_segment_may_read_the_texts_of_a_pair_apart(world, tmp_path, monkeypatch):
+    """Together it may if both texts have segment 0, as with the tokenizers of RoBERTa."""
+    encoder = write_one_segment(world / "encoder", tmp_path / "one")
     for name, entry in regimes.REGIMES.items():
         for task in (glue.TASKS["cola"], *([glue.TASKS["stsb"]] if name in ("sts", "probe", "knockout") else [])):
-            entry.check_task(task, bert, entry.config())
+            entry.check_task(task, encoder, entry.config())
+    tokenizer = load_tokenizer(encoder)
+    tokenizer.template = tokenizer.template._replace(second=0)
+    monkeypatch.setattr("bert_jax.pretrained.load_tokenizer", lambda folder: tokenizer)
+    regimes.REGIMES["finetune"].check_task(glue.TASKS["stsb"], encoder, FinetuneConfig())

@@ -203,8 +203,8 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
         raise AssertionError("a finished run was begun again")
 
     before = {path: path.read_bytes() for path in whole.rglob("results.jsonl")}
-    monkeypatch.setattr(regimes.siamese, "train_pairs", refuse)
-    monkeypatch.setattr("bert_jax.study.regimes.finetune.finetune", refuse)
+    monkeypatch.setattr(regimes.siamese, "train_pairs_together", refuse)
+    monkeypatch.setattr("bert_jax.study.regimes.finetune.finetune_together", refuse)
     monkeypatch.setattr("bert_jax.study.regime.extract_features", refuse)
     reproduce.main(settings(world, whole))
     assert before == {path: path.read_bytes() for path in whole.rglob("results.jsonl")}
@@ -212,7 +212,7 @@ def test_nothing_is_run_twice(world, whole, monkeypatch):
 
 def test_an_interrupted_table_goes_on(world, whole, monkeypatch):
     """After three of four runs; what was finished stays, and the rest comes to the same."""
-    out, begun, real = world / "interrupted", [], regimes.finetune.finetune
+    out, begun, real = world / "interrupted", [], regimes.finetune.finetune_together
 
     def stop(*args, **kwargs):
         begun.append(1)
@@ -221,7 +221,7 @@ def test_an_interrupted_table_goes_on(world, whole, monkeypatch):
         return real(*args, **kwargs)
 
     config = settings(world, out, columns=("CoLA",), rows=("CLS", "MEAN"))
-    monkeypatch.setattr(regimes.finetune, "finetune", stop)
+    monkeypatch.setattr(regimes.finetune, "finetune_together", stop)
     with pytest.raises(KeyboardInterrupt):
         reproduce.main(config)
     assert [len(rows) for rows in all_rows(out).values()] == [3]

@@ -47,12 +47,12 @@ def trained(monkeypatch):
     """The training itself is tested elsewhere: here it leaves the weights. Gives the seeds that were run."""
     seeds = []
 
-    def train(pretrained, data, objective, readout, config, seed, on_step):
-        seeds.append(seed)
+    def train(pretrained, data, objective, readout, config, trials, layout, on_step):
+        seeds.extend(trial.seed for trial in trials)
         cosines = {name: np.linspace(0, 1, len(e.labels)).astype(np.float32) for name, e in data.evaluations.items()}
-        return Trained(cosines, {"encoder": pretrained.checkpoint.encoder})
+        return [Trained(cosines, {"encoder": pretrained.checkpoint.encoder}) for _ in trials]
 
-    monkeypatch.setattr(regimes.siamese, "train_pairs", train)
+    monkeypatch.setattr(regimes.siamese, "train_pairs_together", train)
     return seeds
 
 

@@ -81,6 +81,12 @@ def test_what_a_table_names_is_there_at_every_scale(table):
 
 
 @EVERY
+def test_tables_that_quote_senteval_follow_its_protocol(table):
+    if any(column.regime == "probe" and column.source() == "senteval" for column in table.columns):
+        assert [defaults(table, scale).probe.protocol for scale in SCALES] == ["scaled", "senteval", "senteval"]
+
+
+@EVERY
 def test_columns_name_tasks_with_the_metrics_and_sets_that_they_want(table):
     for column in table.columns:
         if column.absent or column.regime in ("average", "pretraining"):

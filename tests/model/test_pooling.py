@@ -132,6 +132,8 @@ BY_HAND = {
     "lse": lambda r: np.log(np.exp(r).mean(0)),
     "lse(temperature=0.25)": lambda r: np.log(np.exp(4 * r).mean(0)) / 4,
     "gem": lambda r: (np.maximum(r, 1e-6) ** 3).mean(0) ** (1 / 3),
+    "landmark(every=2)": lambda r: r[sorted({*range(1, len(r), 2), len(r) - 1})].mean(0),
+    "landmark": lambda r: r[-1],
     "gem(p=2.0)": lambda r: (np.maximum(r, 1e-6) ** 2).mean(0) ** 0.5,
 }
 
@@ -154,10 +156,45 @@ def test_a_sum_joins_its_terms_in_order() -> None:
     np.testing.assert_array_equal(pool("mean(special_tokens=False) + cls", x, tokens), joined)
 
 
-@pytest.mark.parametrize("spec", ["mean", "mean_sqrt_len", "max", "lse", "gem", "attention(num_heads=3)", "map"])
+UNORDERED = ["mean", "mean_sqrt_len", "max", "lse", "gem", "attention(num_heads=3)", "map", "latent_attention"]
+
+
+@pytest.mark.parametrize("spec", UNORDERED)
 def test_order_of_tokens_is_not_seen(spec: str) -> None:
     x, tokens = sentences(lengths=(9, 9, 9))
     np.testing.assert_allclose(pool(spec, x[:, ::-1], tokens), pool(spec, x, tokens), atol=1e-5)
+
+
+def test_the_first_token_attends_to_the_others_in_any_order() -> None:
+    x, tokens = sentences(lengths=(9, 9, 9))
+    other = np.concatenate([x[:, :1], x[:, :0:-1]], 1)
+    found = pool("cls_attention", x, tokens)
+    np.testing.assert_allclose(pool("cls_attention", other, tokens), found, atol=1e-5)
+    assert np.abs(found - x[:, 0]).max() > 0.1 and np.abs(pool("cls_attention", x[:, ::-1], tokens) - found).max() > 0.1
+
+
+def test_latent_attention_mixes_its_latents_for_each_token() -> None:
+    """One head, without its feed-forward layer: softmax(x K^T / sqrt d) K, averaged over the row's tokens."""
+    x, tokens = sentences(lengths=(7, 4))
+    module = POOLERS["latent_attention"](num_latents=5, num_heads=1)
+    eye, latents = np.eye(12, dtype=np.float32), np.random.default_rng(3).normal(size=(5, 12)).astype(np.float32)
+    attention = {
+        name: {"kernel": eye[:, None], "bias": np.zeros((1, 12), np.float32)} for name in ("query", "key", "value")
+    }
+    attention["out"] = {"kernel": eye[None], "bias": np.zeros(12, np.float32)}
+    wide, narrow = np.zeros((12, 48), np.float32), np.zeros((48, 12), np.float32)
+    wide[:, :12], narrow[:12] = 1000 * eye, eye / 1000  # far from zero GELU passes what is positive
+    params = {
+        "latents": np.abs(latents),
+        "MultiHeadDotProductAttention_0": attention,
+        "Dense_1": {"bias": np.zeros(48, np.float32), "kernel": wide},
+        "Dense_0": {"bias": np.zeros(12, np.float32), "kernel": narrow},
+    }
+    pooled = module.apply({"params": params}, x, tokens.mask)
+    for row, n, vector in zip(x, (7, 4), pooled, strict=True):
+        weights = np.exp(row[:n] @ np.abs(latents).T / np.sqrt(12))
+        expected = (weights / weights.sum(1, keepdims=True)) @ np.abs(latents)
+        np.testing.assert_allclose(vector, expected.mean(0), atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", ["cls", "last_token", "token(index=2)", "weightedmean"])

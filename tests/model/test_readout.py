@@ -62,6 +62,7 @@ def read(spec: ReadoutConfig, config: BertConfig, states, tokens, params=None) -
         ("-4", lambda h: h[0]),
         ("avg(1,-1)", lambda h: (h[1] + h[3]) / 2),
         ("avg(0,1,2,3)", lambda h: (h[0] + h[1] + h[2] + h[3]) / 4),
+        ("max(1,-1,2)", lambda h: np.maximum(np.maximum(h[1], h[2]), h[3])),
         ("concat(-2,-1)", lambda h: np.concatenate([h[2], h[3]], -1)),
         ("mix", lambda h: (h[0] + h[1] + h[2] + h[3]) / 4),
         ("mix(2,3)", lambda h: (h[2] + h[3]) / 2),
@@ -142,7 +143,7 @@ def test_a_layer_that_is_not_there(layers: str, tiny: BertConfig) -> None:
     assert "0 (the embeddings) to 3, or from the end -1 to -4" in refused(tiny, layers=layers)
 
 
-@pytest.mark.parametrize("layers", ["avg()", "concat()"])
+@pytest.mark.parametrize("layers", ["avg()", "max()", "concat()"])
 def test_no_layer_at_all(layers: str, tiny: BertConfig) -> None:
     assert "names no layer" in refused(tiny, layers=layers)
 

@@ -31,7 +31,7 @@ from bert_jax.parallel.devices import (
 from bert_jax.parallel.inference import predict_rows
 from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Task
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds
+from bert_jax.tokenizers.template import Encoding, SpecialIds
 from bert_jax.train.finetune import TaskData, finetune
 from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.step import init_state, make_train_step, pretrain_objective, task_objective

@@ -16,6 +16,7 @@ from bert_jax.evaluate import attention_maps, features, linear
 from bert_jax.files import digest, plain
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import Mapped, map_eval_step, map_train_step, split_batch
+from bert_jax.parallel.population import Layout, local_devices, stack
 from bert_jax.pretrain_config import PretrainConfig
 from bert_jax.pretrained import _embed_step, init_all
 from bert_jax.train import finetune, siamese
@@ -24,7 +25,7 @@ from bert_jax.train.pretrain import _eval_step
 from bert_jax.train.step import init_state, make_train_step, pretrain_objective
 from bert_jax.types import PairBatch, PretrainBatch, TaskBatch
 
-CLS = ReadoutConfig()
+CLS, ALONE = ReadoutConfig(), Layout(local_devices())
 ROWS = 4
 
 
@@ -61,21 +62,21 @@ def test_embedding_features_and_attention_are_float32(tiny, encoder, tokens):
 
 @pytest.mark.parametrize("precision", ["default", "highest"])
 def test_fine_tuning_predicts_in_float32_and_trains_as_it_is_told(tiny, tokens, precision):
-    program = finetune.compile_program(tiny, CLS, 2, FinetuneConfig(precision=precision), 10)
-    params = init_all(program.model, jax.random.key(0))
-    batch = TaskBatch(tokens, np.zeros(ROWS, np.int32), np.ones(ROWS, np.float32))
+    program = finetune.compile_program(tiny, CLS, 2, FinetuneConfig(precision=precision), 10, ALONE)
+    params = stack([init_all(program.model, jax.random.key(0))])
+    batch = stack([TaskBatch(tokens, np.zeros(ROWS, np.int32), np.ones(ROWS, np.float32))])
     assert precisions(program.predict_step, params, tokens) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
+    found = precisions(program.train_step, program.init(params), batch, jnp.stack([jax.random.key(0)]), jnp.ones(1))
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 
 @pytest.mark.parametrize("precision", ["default", "highest"])
 def test_sentence_vectors_are_compared_in_float32_and_trained_as_it_is_told(tiny, encoder, tokens, precision):
-    program, _ = siamese.compile_program(tiny, "sts", CLS, SiameseConfig(precision=precision), 0, 10)
-    params = {"encoder": encoder}
-    batch = PairBatch(tokens, tokens, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32))
+    program, _ = siamese.compile_program(tiny, "sts", CLS, SiameseConfig(precision=precision), 0, 10, ALONE)
+    params = stack([{"encoder": encoder}])
+    batch = stack([PairBatch(tokens, tokens, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32))])
     assert precisions(program.predict_step, params, tokens) == HIGHEST
-    found = precisions(program.train_step, init_state(params, program.optimizer), batch, jax.random.key(0))
+    found = precisions(program.train_step, program.init(params), batch, jnp.stack([jax.random.key(0)]), jnp.ones(1))
     assert found == (HIGHEST if precision == "highest" else DEFAULT)
 
 

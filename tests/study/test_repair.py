@@ -43,6 +43,11 @@ def test_rows_are_grouped_by_their_data_and_written_apart(mixed, tmp_path):
         write_groups(mixed, groups, tmp_path / "apart")
 
 
+def test_the_command_to_report_a_part_can_be_pasted(mixed, tmp_path, capsys):
+    run(repair.main, repair.RepairConfig, [str(mixed), "--out", str(tmp_path / "in parts")])
+    assert f"python -m experiments.report '{tmp_path}/in parts/data1' reports it" in capsys.readouterr().out
+
+
 def test_a_folder_of_one_data_set_is_one_group(tmp_path):
     store = ResultStore(tmp_path, EXPERIMENT)
     for seed in range(2):

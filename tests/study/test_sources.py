@@ -12,8 +12,8 @@ def write(path, lines):
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def read(tmp_path, suite, task, rows=None):
-    return read_task(Source(suite, tmp_path / "data", tmp_path, tmp_path, train_rows=rows), task)
+def read(tmp_path, task, rows=None):
+    return read_task(Source(tmp_path / "data", tmp_path, tmp_path, train_rows=rows), task)
 
 
 def test_duplicates_between_training_and_evaluation_are_counted_and_said(tmp_path):
@@ -22,23 +22,23 @@ def test_duplicates_between_training_and_evaluation_are_counted_and_said(tmp_pat
     with pytest.warns(
         UserWarning, match=r"^MRPC: rows with the same texts as the training split: 1 of 2 \(validation\)$"
     ):
-        splits = read(tmp_path, "glue", glue.TASKS["mrpc"])
+        splits = read(tmp_path, glue.TASKS["mrpc"])
     assert splits.duplicates == {"validation": 1}
     with pytest.warns(UserWarning, match="1 of 2"):
-        assert read(tmp_path, "glue", glue.TASKS["mrpc"], rows=1).duplicates == {"validation": 1}
+        assert read(tmp_path, glue.TASKS["mrpc"], rows=1).duplicates == {"validation": 1}
 
 
 def test_without_duplicates_nothing_is_said(tmp_path):
     write(tmp_path / "CoLA" / "train.tsv", ["s\t1\t\tone", "s\t0\t\t", "s\t0\t\ttwo"])
     write(tmp_path / "CoLA" / "dev.tsv", ["s\t1\t\tOne", "s\t0\t\t"])
-    assert read(tmp_path, "glue", glue.TASKS["cola"]).duplicates == {"validation": 0}
+    assert read(tmp_path, glue.TASKS["cola"]).duplicates == {"validation": 0}
 
 
 def test_rows_that_folds_may_divide_are_counted(tmp_path):
     write(tmp_path / "MR" / "rt-polarity.neg", ["bad", "so so", "worse"])
     write(tmp_path / "MR" / "rt-polarity.pos", ["good", "so so"])
     with pytest.warns(UserWarning, match=r"as another row, which may be in another fold: 2 of 5 \(10 folds\)"):
-        assert read(tmp_path, "senteval", senteval.TASKS["mr"]).duplicates == {"10 folds": 2}
+        assert read(tmp_path, senteval.TASKS["mr"]).duplicates == {"10 folds": 2}
 
 
 def test_duplicates_are_counted_where_sentence_vectors_are_trained(tmp_path):

@@ -1,7 +1,6 @@
 """A finished row is never lost, never written twice, and never mixed with those of another experiment."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -65,10 +64,24 @@ def test_a_failed_run_is_a_finished_row_without_predictions(folder):
     assert failed.score("validation") == 0.0 and not failed.is_degenerate("validation")
 
 
-def test_an_undefined_metric_is_null_in_the_file_and_nan_in_the_row(folder):
-    ResultStore(folder, EXPERIMENT).append(a_row(2, metrics={"validation": {"mcc": math.nan}}), PREDICTIONS)
-    assert json.loads((folder / "results.jsonl").read_text().splitlines()[-1])["metrics"]["validation"]["mcc"] is None
-    assert math.isnan(read_rows(folder)[-1].score("validation")) and read_rows(folder)[-1].is_degenerate("validation")
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_never_kept(folder, value):
+    before = (folder / "results.jsonl").read_bytes()
+    store = ResultStore(folder, EXPERIMENT)
+    with pytest.raises(InputError, match=r"CoLA, last/cls/none, seed 2: mcc on validation is not finite, so the run"):
+        store.append(a_row(2, metrics={"validation": {"mcc": value}}), PREDICTIONS)
+    predictions = {"validation": (np.array([0.5, value, 1]), np.array([0, 1, 0]))}
+    with pytest.raises(InputError, match="a prediction on validation is not finite"):
+        store.append(a_row(2), predictions)
+    assert (folder / "results.jsonl").read_bytes() == before and len(list((folder / "predictions").iterdir())) == 2
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", "Infinity", '"0.5"'])
+def test_a_row_with_a_number_that_is_not_finite_is_refused(folder, value):
+    path = folder / "results.jsonl"
+    path.write_text(path.read_text().replace('"mcc": 0.5', f'"mcc": {value}', 1))
+    with pytest.raises(InputError, match=r"results\.jsonl, line 1 is not a result .*mcc on validation is"):
+        read_rows(folder)
 
 
 def test_id_depends_on_every_setting_and_not_on_their_order():

@@ -23,6 +23,7 @@ FILES = {
     "SUBJ/subj.objective": b"he leaves .\n",
     "SICK/SICK_train.txt": b"pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
     b"1\ta\tb\t4.5\tNEUTRAL\n2\tc\td\t1\tCONTRADICTION\n",
+    "STS/STSBenchmark/sts-dev.csv": b'news\tMSRpar\t2012\t1\t0.25\tA "b\tC\nnews\tx\t2013\t2\t5.0\td\te\thttp\thttp\n',
 }
 READ = {
     ("mr", "train"): (["dull .", ".", "caf\xe9 noir , no .", "bright \x85 ."], None, [0, 0, 0, 1]),
@@ -34,6 +35,7 @@ READ = {
     ("snli", "test"): (["A man .", "A dog ."], ["He .", "It ."], [1, 2]),
     ("sicke", "train"): (["a", "c"], ["b", "d"], [0, 2]),
     ("sickr", "train"): (["a", "c"], ["b", "d"], [4.5, 1.0]),
+    ("stsb", "validation"): (['A "b', "d"], ["C", "e"], [0.25, 5.0]),
 }
 
 

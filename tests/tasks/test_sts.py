@@ -7,6 +7,7 @@ import pytest
 
 from bert_jax.errors import InputError
 from bert_jax.tasks.sts import read_sts
+from bert_jax.tasks.tsv import read_columns
 
 SHARED = Path(__file__).parents[2].parent / "shared/data/sts"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the published STS folders are not at {SHARED}")
@@ -49,6 +50,16 @@ def test_the_source_columns_of_sts16_are_ignored(tmp_path: Path) -> None:
     subset(tmp_path, "plagiarism", "a\tA\tfrom\there\nb\tB\tfrom\tthere\n", "\n3\n")
     rows = read_sts(tmp_path)["plagiarism"]
     assert (rows.a, rows.b, rows.labels.tolist()) == (["b"], ["B"], [3.0])
+
+
+def test_a_command_in_a_message_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "my rows.tsv"
+    path.write_text("a\tb\n1\t2\n1\t2\t3\n")
+    with pytest.raises(InputError, match=r"awk -F'\\t' 'NF == 2' 'my rows\.tsv'$"):
+        read_columns(path, ("a", "b"))
+    path.write_bytes(b"a\tb\r1\t2\r1\t2\r")
+    with pytest.raises(InputError, match=r"tr '\\r' '\\n' < 'my rows\.tsv' > NEW$"):
+        read_columns(path, ("a", "b"))
 
 
 def test_a_stray_tab_is_no_source(tmp_path: Path) -> None:

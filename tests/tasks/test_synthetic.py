@@ -13,7 +13,7 @@ import pytest
 from scipy.sparse import csr_matrix, hstack
 from scipy.stats import pearsonr
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from bert_jax.errors import InputError
 from bert_jax.tasks.synthetic import (
@@ -64,7 +64,7 @@ def test_seed_0_gives_the_published_text():
     """If the language was changed on purpose: put the new number here, raise the VERSION of
     `SyntheticSuite`, and run every experiment on the suite again."""
     everything = [documents(50)] + [read(task, split)[:2] for task in TASKS.values() for split in ROWS]
-    assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 2303605010
+    assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 2245747708
 
 
 # Well formed
@@ -198,12 +198,10 @@ def test_key_words_come_once_and_at_many_places():
 
 
 def roles(sentence: str) -> dict[str, str]:
-    """Parse a sentence to agent, verb, thing and recipient, with one word for each pair of synonyms."""
+    """Parse a transfer to agent, verb, quality, thing, number, recipient, with one word for each pair of synonyms."""
     core = sentence.removesuffix(" .")
-    for time in lex.TIMES:
-        core = core.removeprefix(time + " ").removesuffix(" " + time)
-    recipient, agent = r"to the (?P<recipient>\w+)", r"the (?P<agent>\w+)"
-    verb, thing = r"(?P<verb>\w+)s", r"the (?P<quality>\w+) (?P<thing>\w+)"
+    recipient, agent = r"to (?P<recipient>\w+)", r"(?P<agent>\w+)"
+    verb, thing = r"(?P<verb>\w+)s", r"the (?P<quality>\w+) (?P<thing>\w+?)(?P<many>s?)"
     forms = (
         f"{agent} {verb} {thing} {recipient}",
         f"it is {agent} who {verb} {thing} {recipient}",
@@ -214,18 +212,29 @@ def roles(sentence: str) -> dict[str, str]:
     return {role: min(word, lex.SYNONYM.get(word, word)) for role, word in found.groupdict().items()}
 
 
+def test_a_transfer_is_between_a_woman_and_a_man():
+    for name in ("paraphrase", "similarity"):
+        for texts in texts_of(read(TASKS[name], "train")):
+            pairs = [{roles(text)["agent"], roles(text)["recipient"]} for text in texts]
+            assert pairs[0] == pairs[1] and all(len(pairs[0] & set(names)) == 1 for names in lex.NAMES.values())
+
+
 def test_paraphrases_fill_the_same_roles():
     data = read(TASKS["paraphrase"], "train")
+    changed = Counter()
     for a, b, label in zip(data.a, data.b, data.labels, strict=True):
-        assert label == (roles(a) == roles(b)), (a, b)
+        first, second = roles(a), roles(b)
+        assert label == (first == second), (a, b)
+        changed[tuple(sorted(role for role in first if first[role] != second[role]))] += not label
+    assert set(filter(None, changed)) == {("agent", "recipient"), ("many",)}
 
 
-def test_similarity_counts_equal_roles():
+def test_similarity_counts_what_agrees():
     data = read(TASKS["similarity"], "train")
     category = {kind: name for scene in lex.SCENES for name, kinds in scene.kinds.items() for kind in kinds}
     for a, b, score in zip(data.a, data.b, data.labels, strict=True):
         first, second = roles(a), roles(b)
-        equal = sum(first[role] == second[role] for role in first)
+        equal = sum(first[role] == second[role] for role in ("agent", "recipient", "verb", "thing", "many"))
         akin = first["thing"] != second["thing"] and category[first["thing"]] == category[second["thing"]]
         assert score == equal + akin / 2, (a, b)
 
@@ -278,18 +287,24 @@ def test_entailment_labels_follow_the_claims():
 # Needed: what a reader without order and composition can do
 
 
-def unigrams(task: Task, columns: str = "ab") -> np.ndarray:
-    """Correctness [rows] of logistic regression on bags of words, and their differences, on the validation rows."""
-    splits = [read(task, split) for split in ROWS]
-    columns = columns[: len(task.texts)]
-    count = CountVectorizer(token_pattern=r"\S+").fit([text for name in columns for text in getattr(splits[0], name)])
+def bags(task: Task, columns: str = "ab") -> Callable[[Split], csr_matrix]:
+    """A function from a split to bags of the words of the training rows, with their differences and common parts."""
+    train, columns = read(task, "train"), columns[: len(task.texts)]
+    count = CountVectorizer(token_pattern=r"\S+").fit([text for name in columns for text in getattr(train, name)])
 
     def features(split: Split) -> csr_matrix:
-        bags = [count.transform(getattr(split, name)) for name in columns]
-        return hstack([*bags, abs(bags[0] - bags[-1]), bags[0].minimum(bags[-1])]).tocsr()
+        each = [count.transform(getattr(split, name)) for name in columns]
+        return hstack([*each, abs(each[0] - each[-1]), each[0].minimum(each[-1])]).tocsr()
 
-    model = LogisticRegression(max_iter=300).fit(features(splits[0]), splits[0].labels)
-    return model.predict(features(splits[1])) == splits[1].labels
+    return features
+
+
+def unigrams(task: Task, columns: str = "ab") -> np.ndarray:
+    """Correctness [rows] of logistic regression on `bags`, on the validation rows."""
+    train, validation = (read(task, split) for split in ROWS)
+    features = bags(task, columns)
+    model = LogisticRegression(max_iter=300).fit(features(train), train.labels)
+    return model.predict(features(validation)) == validation.labels
 
 
 @pytest.mark.parametrize("name", ["acceptability", "sentiment", "entailment"])
@@ -320,10 +335,17 @@ def overlap(data: Split) -> np.ndarray:
     return np.array([len(a & b) / len(a | b) for a, b in pairs])
 
 
-def test_overlap_says_little_of_a_paraphrase_and_much_but_not_all_of_similarity():
+def test_overlap_says_little_of_a_paraphrase_and_more_of_similarity():
     paraphrase, similarity = (read(TASKS[name], "train") for name in ("paraphrase", "similarity"))
-    assert 0 < pearsonr(overlap(paraphrase), paraphrase.labels)[0] < 0.4
-    assert 0.5 < pearsonr(overlap(similarity), similarity.labels)[0] < 0.9
+    assert 0 < pearsonr(overlap(paraphrase), paraphrase.labels)[0] < 0.25
+    assert 0.25 < pearsonr(overlap(similarity), similarity.labels)[0] < 0.4
+
+
+def test_words_without_order_say_a_part_of_similarity():
+    train, validation = (read(TASKS["similarity"], split) for split in ROWS)
+    features = bags(TASKS["similarity"])
+    predicted = Ridge(3.0).fit(features(train), train.labels).predict(features(validation))
+    assert 0.3 < pearsonr(predicted, validation.labels)[0] < 0.5
 
 
 # Served

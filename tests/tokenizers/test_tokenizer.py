@@ -11,15 +11,8 @@ import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import (
-    SentencePiece,
-    SpecialIds,
-    WordPiece,
-    assemble,
-    load_tokenizer,
-    longest_first,
-    train_sentencepiece,
-)
+from bert_jax.tokenizers.template import SpecialIds, assemble, longest_first
+from bert_jax.tokenizers.tokenizer import SentencePiece, WordPiece, load_tokenizer, train_sentencepiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "a b c the cat dog sat mat on un ##s ##ing ##able . , ! der ##á".split()
@@ -113,7 +106,7 @@ def test_encode_is_the_librarys_template_and_longest_first(paired: bool, vocabul
         expected = theirs.encode(text, second)
         assert ours.encode(text, second, limit) == expected.ids, (a, b, limit)
         pieces = ours.pieces([text, pair])
-        assert assemble(ours.special, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
+        assert assemble(ours.template, pieces[0], pieces[1] if paired else None, limit).segments == expected.type_ids
 
 
 def test_truncation_empties_no_side_when_both_fit() -> None:
@@ -226,7 +219,7 @@ def test_no_text_to_train_on() -> None:
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
     assert refused(tmp_path) == (
-        f"{tmp_path} has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt is needed"
+        f"{tmp_path} has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt, vocab.json is needed"
     )
 
 
@@ -238,7 +231,7 @@ def test_a_vocabulary_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", "the vocabulary has no [MASK]"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n", "vocab.txt: the vocabulary has no [MASK]"),
         (b"[PAD]\n[UNK]\n[CLS]\nthe\n", "vocab.txt: the vocabulary has no [SEP], [MASK]: a BERT tokenizer needs them"),
         (b"", "vocab.txt: the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]"),
         (b"[CLS]\n\xff\xfe\n", "vocab.txt is not a usable vocabulary: "),

@@ -14,7 +14,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from bert_jax.errors import InputError
-from bert_jax.tokenizers.tokenizer import SpecialIds, Tokenizer, load_tokenizer
+from bert_jax.tokenizers.template import SpecialIds
+from bert_jax.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 
 DIRECTORIES, STRINGS = 240, 10
@@ -238,9 +239,10 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        ({"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}}, "a RobertaTokenizer needs a tokenizer.json"),
         (
-            {"tokenizer_config": {"tokenizer_class": "RobertaTokenizer"}},
-            "tokenizer_class RobertaTokenizer is not BERT's",
+            {"tokenizer_config": {"tokenizer_class": "GPT2Tokenizer"}},
+            "tokenizer_class GPT2Tokenizer is not supported; known are BertTokenizer, ",
         ),
         ({"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast"}}, "needs a tokenizer.json"),
         ({"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens True is not supported"),
@@ -256,6 +258,10 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
         ({"tokenizer_config": {"added_tokens_decoder": {"19": "x"}}}, "the added token 'x' is not an object with"),
         ({"added_tokens": {"x": 19, "X": 20}}, "the added token 'X' becomes 'x' when it is normalised, as does 'x'"),
         ({"tokenizer_config": {"mask_token": "<m>"}}, "the vocabulary has no <m>"),
+        ({"tokenizer_config": {"added_tokens_decoder": 3}}, "added_tokens_decoder is 3; it must be an object"),
+        ({"tokenizer_config": {"additional_special_tokens": "[E1]"}}, 'special_tokens is "[E1]"; it must be a list'),
+        ({"special_tokens_map": {"extra_special_tokens": 3}}, "extra_special_tokens is 3; it must be a list"),
+        ({"special_tokens_map": {"cls_token": "\ud800"}}, "special_tokens_map.json holds \\ud800, half of a surrogate"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(files: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuning learns, repeats itself bit for bit, and treats two readouts alike in all but the readout."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -16,9 +17,9 @@ from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import finetune as module
 from bert_jax.train import trainer
-from bert_jax.train.finetune import finetune, num_steps, prepare_task, with_learning_rate
+from bert_jax.train.finetune import finetune, num_steps, prepare_task
 from bert_jax.train.loop import Diverged
-from bert_jax.train.trainer import initial_params
+from bert_jax.train.trainer import initial_params, with_learning_rate
 from bert_jax.types import Tokens
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] good bad the a film was is quite very book plot and".split()
@@ -97,12 +98,13 @@ def test_two_readouts_see_the_same_batches_from_the_same_weights(pretrained, mon
     data = separable(pretrained.tokenizer)
     seen = {}
 
-    def watch(step, state, batches, key):
-        seen[readout, seed] = jax.device_get(state.params), list(batches), jax.random.key_data(key)
-        return iter([(1, state, {})])
+    def watch(step, members, batches, drawn, arrived):
+        params, (keys, _) = jax.device_get(members.state.params), drawn
+        seen[readout, seed] = jax.tree.map(lambda x: x[0], params), list(batches), jax.random.key_data(keys)
+        return iter([(1, members, None)])
 
-    monkeypatch.setattr(trainer, "fit", watch)
-    monkeypatch.setattr(module, "predict_rows", lambda *args: np.zeros((21, 2)))
+    monkeypatch.setattr(trainer, "dispatch", watch)
+    monkeypatch.setattr(module, "predict_rows", lambda *args: np.zeros((21, 1, 2)))
     for readout in (CLS, MEAN):
         for seed in (0, 1):
             finetune(pretrained, data, readout, CONFIG, seed)
@@ -198,3 +200,29 @@ def test_dropout_can_be_another_than_the_encoders(pretrained):
         losses[rate] = []
         finetune(pretrained, data, CLS, config, 0, lambda _, values, rate=rate: losses[rate].append(values["loss"]))
     assert losses[None] == losses[0.1] != losses[0.0], "the encoder's own is 0.1"
+
+
+def test_seeds_and_rates_share_their_compiled_programs(pretrained):
+    """One compilation for each input length, and none for another seed or rate."""
+    texts, labels = sentences(40, 3)
+    long = [f"{text} {text} {text}" for text in texts]
+    split = Split(texts + long, None, np.concatenate([labels, labels]))
+    config = dataclasses.replace(CONFIG, epochs=1, max_length=24, num_buckets=2)
+    data = prepare_task(CLASSES, pretrained.tokenizer, split, {"validation": split}, config)
+    assert data.buckets == (8, 24)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        listener := lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else 0
+    )
+    module.compile_program.cache_clear()
+    try:
+        first = finetune(pretrained, data, MEAN, config, 0)
+        assert compiled
+        compiled.clear()
+        rest = [finetune(pretrained, data, MEAN, with_learning_rate(config, rate), 1) for rate in (1e-3, 1e-2)]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert not compiled
+    found = [outputs["validation"] for outputs in (first, *rest)]
+    assert min(np.abs(a - b).max() for a, b in itertools.combinations(found, 2)) > 1e-3
+    assert module.compile_program.cache_info().currsize == 1

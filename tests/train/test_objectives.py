@@ -28,7 +28,7 @@ from bert_jax.data.segments import NUM_DRAWS
 from bert_jax.errors import InputError
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.tokenizers.template import SpecialIds
 from bert_jax.train.pretrain import Pretraining, bert_config
 from bert_jax.train.step import pretrain_objective
 

@@ -151,3 +151,16 @@ def test_lamb_is_optax_lamb_on_matrices_and_adam_on_the_rest():
     assert np.abs(found["dense"]["kernel"] - plain["dense"]["kernel"]).max() > 1e-3
     assert_close(found["norm"], plain["norm"])
     assert_close(found["dense"]["bias"], plain["dense"]["bias"])
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "lamb"])
+def test_the_peak_of_the_rate_is_data(algorithm):
+    """A traced rate does what the same rate among the settings does."""
+    config = OptimConfig(algorithm=algorithm, learning_rate=0.01, warmup=1 / 3)
+    other = make_optimizer(OptimConfig(algorithm=algorithm, learning_rate=5.0, warmup=1 / 3), STEPS)
+    traced = jax.jit(lambda grads, state, params, rate: other.update(grads, state, params, rate=rate))
+
+    def update(grads, state, params):
+        return traced(grads, state, params, 0.01)
+
+    assert_close(after(optax.GradientTransformation(other.init, update)), after(make_optimizer(config, STEPS)))

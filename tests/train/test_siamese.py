@@ -24,7 +24,8 @@ from bert_jax.model.heads import PairClassifier
 from bert_jax.parallel.devices import least_batch, map_train_step
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.tokenizer import Encoding, SpecialIds, WordPiece
+from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train import sentence_objectives, siamese
 from bert_jax.train.loop import Diverged
 from bert_jax.train.siamese import PairData, check_saveable, prepare_pairs, train_pairs, trained_model
@@ -106,7 +107,7 @@ def whole_run():
         0,
         lambda _, values: losses.append(values["loss"]),
     )
-    return {"run.losses": np.array(losses), "run.cosines": trained.cosines["validation"]}
+    return {"run.losses": np.array(losses), "run.cosines": trained.outputs["validation"]}
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +207,7 @@ def data_for(pretrained, objective, config=FAST):
 
 def gap(trained):
     """Mean cosine of pairs with label 1 minus that of the others."""
-    alike, cosines = pairs(24, 1).labels == 1, trained.cosines["validation"]
+    alike, cosines = pairs(24, 1).labels == 1, trained.outputs["validation"]
     return cosines[alike].mean() - cosines[~alike].mean()
 
 
@@ -226,7 +227,7 @@ def test_one_seed_gives_the_same_bits_and_another_one_others(pretrained, objecti
     for seed in (0, 0, 1):
         found.append(train_pairs(pretrained, data_for(pretrained, objective), objective, MEAN, config, seed))
     jax.tree.map(np.testing.assert_array_equal, found[0], found[1])
-    assert np.abs(found[0].cosines["validation"] - found[2].cosines["validation"]).max() > 1e-4
+    assert np.abs(found[0].outputs["validation"] - found[2].outputs["validation"]).max() > 1e-4
 
 
 def test_a_sentence_is_found_again_among_others(pretrained):
@@ -258,12 +259,12 @@ def test_an_mlp_in_training_only_is_gone_in_evaluation(pretrained):
         0,
     )
     jax.tree.map(np.testing.assert_array_equal, dropped.params, kept.params)
-    assert np.abs(dropped.cosines["validation"] - kept.cosines["validation"]).max() > 1e-4
+    assert np.abs(dropped.outputs["validation"] - kept.outputs["validation"]).max() > 1e-4
     model = trained_model(pretrained, dropped, CLS)
     assert model.checkpoint.pooler is None
     vectors = [model.embed(side, pooling="cls") for side in pairs(24, 1)[:2]]
     wanted = np.sum(vectors[0] * vectors[1], 1) / np.prod([np.linalg.norm(side, axis=1) for side in vectors], 0)
-    np.testing.assert_allclose(dropped.cosines["validation"], wanted, atol=1e-5)
+    np.testing.assert_allclose(dropped.outputs["validation"], wanted, atol=1e-5)
 
 
 def test_a_trained_projection_is_saved_as_the_pooler(pretrained, tmp_path):
@@ -272,7 +273,7 @@ def test_a_trained_projection_is_saved_as_the_pooler(pretrained, tmp_path):
     trained_model(pretrained, trained, readout).save(tmp_path / "model")
     vectors = [load(tmp_path / "model").embed(side, "mean", projection="tanh") for side in pairs(24, 1)[:2]]
     wanted = np.sum(vectors[0] * vectors[1], 1) / np.prod([np.linalg.norm(side, axis=1) for side in vectors], 0)
-    np.testing.assert_allclose(trained.cosines["validation"], wanted, atol=1e-5)
+    np.testing.assert_allclose(trained.outputs["validation"], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from amounts import SEED, amount
 
 from bert_jax.errors import InputError
 from bert_jax.train.state_checkpoints import Checkpoints
@@ -191,10 +192,10 @@ def test_no_damage_to_any_folder_costs_more_than_its_checkpoint(saved, copy, dam
 
 def test_bits_that_flip_anywhere_cost_no_more_than_their_checkpoint(saved, copy):
     """As those of keys and numbers of a JSON file, which may stay valid. CONTRIBUTING has the command for many more."""
-    draw = random.Random(0)
+    draw = random.Random(SEED)
     files = [path for path in sorted((saved / "20").rglob("*")) if path.is_file()]
     steps = []
-    for number in range(int(os.environ.get("BERT_JAX_FLIPS", "30"))):
+    for number in range(amount("FLIPS", 30)):
         path = files[number % len(files)]
         content = bytearray(path.read_bytes())
         for _ in range(draw.choice([1, 3])):

@@ -12,7 +12,7 @@ from bert_jax.data.examples import PretrainData
 from bert_jax.model.bert import BertForPretraining, SequenceClassifier
 from bert_jax.parallel.devices import least_batch, map_train_step
 from bert_jax.pretrain_config import ObjectiveConfig
-from bert_jax.tokenizers.tokenizer import SpecialIds
+from bert_jax.tokenizers.template import SpecialIds
 from bert_jax.train.loop import Diverged, fit
 from bert_jax.train.losses import Ratio, Terms
 from bert_jax.train.optim import make_optimizer

@@ -12,13 +12,14 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate import features
 from bert_jax.model import encoder
 from bert_jax.parallel import devices
+from bert_jax.parallel.population import Layout, local_devices
 from bert_jax.pretrain_config import ObjectiveConfig, PretrainConfig
 from bert_jax.train import finetune, pretrain, siamese
 from bert_jax.train.sentence_objectives import SENTENCE_OBJECTIVES
 from bert_jax.types import Target, Tokens
 
 BERT, READOUT = BertConfig(50, 16, 1, 2, 32, 32), ReadoutConfig(pooling="mean")
-HERE = Target("gpu", "9.0")
+HERE, ALONE = Target("gpu", "9.0"), Layout(local_devices())
 
 
 @pytest.fixture
@@ -42,8 +43,10 @@ def trace(model):
 
 
 def test_a_program_knows_the_devices_that_it_is_made_for(seen, monkeypatch):
-    tuned = finetune.compile_program(BERT, READOUT, 2, FinetuneConfig(), 10)
-    trained = [siamese.compile_program(BERT, name, READOUT, SiameseConfig(), 3, 10)[0] for name in SENTENCE_OBJECTIVES]
+    tuned = finetune.compile_program(BERT, READOUT, 2, FinetuneConfig(), 10, ALONE)
+    trained = [
+        siamese.compile_program(BERT, name, READOUT, SiameseConfig(), 3, 10, ALONE)[0] for name in SENTENCE_OBJECTIVES
+    ]
     for program in (tuned, *trained):
         trace(program.model)
         assert seen == {HERE}
@@ -68,4 +71,4 @@ def test_a_pretraining_and_its_evaluation_know_their_devices(seen, monkeypatch):
 
 def test_an_unknown_sentence_objective_is_named_with_what_there_is():
     with pytest.raises(InputError, match=r"'simsce'\. Did you mean 'simcse'"):
-        siamese.compile_program(BERT, "simsce", READOUT, SiameseConfig(), 0, 10)
+        siamese.compile_program(BERT, "simsce", READOUT, SiameseConfig(), 0, 10, ALONE)

@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 
 from bert_jax.config import ProbeConfig
-from bert_jax.evaluate.probe import describe, prepare_probe, probe
-from bert_jax.study.regime import Bench, Made, Regime, make_row, read_once
+from bert_jax.evaluate.probe import describe, is_random, prepare_probe, probe
+from bert_jax.study.regime import Bench, Made, Regime, lacks_training, make_row, read_once
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
+from bert_jax.study.store import SEEDLESS
 
 
 def joins_pairs(config: ProbeConfig) -> bool:
@@ -30,10 +31,18 @@ def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             start = time.perf_counter()
             found = probe(data, features, run.readout, config, run.seed)
             seconds = time.perf_counter() - start + share / len(alike)
-            details = {"c": found.chosen}
+            details = {"c": found.chosen} | ({} if is_random(task) else {SEEDLESS: True})
             yield make_row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
 
 
 regime = Regime(
-    "probe", "Linear probe", ProbeConfig, run_probes, suite="senteval", offered=True, joins_pairs=joins_pairs
+    "probe",
+    "Linear probe",
+    ProbeConfig,
+    run_probes,
+    lacks_training,
+    is_random=is_random,
+    suite="senteval",
+    offered=True,
+    joins_pairs=joins_pairs,
 )

@@ -1,34 +1,31 @@
 """Trained sentence vectors: all weights are trained on pairs, then cosines are scored (Sentence-BERT, SimCSE)."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from bert_jax.checkpoints.provenance import read_history, tunings, write_history
 from bert_jax.config import BertConfig, ReadoutConfig, SiameseConfig
 from bert_jax.files import write_folder
 from bert_jax.model.readout import check
+from bert_jax.parallel.population import Layout
 from bert_jax.study.pair_sources import OBJECTIVES
+from bert_jax.study.populations import train_runs
 from bert_jax.study.regime import Bench, Made, Regime, check_nothing, make_row
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
-from bert_jax.study.store import Predictions, Row
 from bert_jax.tasks.task import Task
 from bert_jax.train.loop import Diverged
 from bert_jax.train.siamese import (
-    PairData,
-    Trained,
     check_saveable,
+    fitting_runs,
     num_steps,
     prepare_pairs,
-    train_pairs,
+    train_pairs_together,
     trained_model,
     training_readout,
 )
+from bert_jax.train.trainer import OnStep, Trained, Trial
 
 
 def _why_not(task: Task) -> str | None:
@@ -36,37 +33,26 @@ def _why_not(task: Task) -> str | None:
 
 
 def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
-    """Train run by run. Diverged runs give rows too. A run's model is written before its row."""
+    """Train population by population. Diverged runs give rows too. A run's model is written before its row."""
     assert splits.train is not None, "sentence vectors are trained on pairs"
     limit = min(runs[0].settings.max_length, bench.pretrained.config.max_length)
     config = dataclasses.replace(runs[0].settings, max_length=limit)
-    data = prepare_pairs(bench.pretrained.tokenizer, splits.train, splits.evaluations, config, splits.num_classes)
-    for run in runs:
-        yield _train(bench, splits, data, run, dataclasses.replace(run.settings, max_length=limit))
+    pretrained, objective = bench.pretrained, splits.task.name
+    data = prepare_pairs(pretrained.tokenizer, splits.train, splits.evaluations, config, splits.num_classes)
 
+    def fitting(run: Run) -> int:
+        return fitting_runs(pretrained, data, objective, run.readout, config, bench.devices)
 
-def _train(
-    bench: Bench, splits: TaskSplits, data: PairData, run: Run, config: SiameseConfig
-) -> tuple[Row, Predictions]:
-    line = bench.bar.add_task(f"{splits.task.name} {run.name}", total=num_steps(data, config), note="")
-    failed, trained, start = None, None, time.perf_counter()
+    def train(runs: Sequence[Run], trials: list[Trial], layout: Layout, on_step: OnStep) -> list[Trained | Diverged]:
+        return train_pairs_together(pretrained, data, objective, runs[0].readout, config, trials, layout, on_step)
 
-    def on_step(step: int, values: dict[str, float]) -> None:
-        bench.bar.update(line, completed=step, note=f"loss {values['loss']:.3f}")
-
-    try:
-        objective: Any = splits.task.name
-        trained = train_pairs(bench.pretrained, data, objective, run.readout, config, run.seed, on_step=on_step)
-    except Diverged as error:
-        failed = error.step
-    finally:
-        bench.bar.remove_task(line)
-    cosines: dict[str, np.ndarray] = {} if trained is None else trained.cosines
-    seconds = time.perf_counter() - start
-    made = make_row(run, splits, cosines, seconds, failed_step=failed, protocol=_protocol(splits, config))
-    if bench.model_of is not None and trained is not None:
-        _save(bench, splits, run, trained)
-    return made
+    steps, protocol = num_steps(data, config), _protocol(splits, config)
+    for run, found, seconds in train_runs(bench, objective, steps, runs, fitting, train):
+        cosines, failed = ({}, found.step) if isinstance(found, Diverged) else (found.outputs, None)
+        made = make_row(run, splits, cosines, seconds, failed_step=failed, protocol=protocol)
+        if bench.model_of is not None and isinstance(found, Trained):
+            _save(bench, splits, run, found)
+        yield made
 
 
 def _protocol(splits: TaskSplits, config: SiameseConfig) -> str:

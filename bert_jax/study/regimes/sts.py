@@ -3,8 +3,11 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from bert_jax.config import BertConfig, ReadoutConfig, StsConfig
 from bert_jax.evaluate.similarity import agreement, anisotropy, cosines, prepare_similarity, split_whitening, whiten
+from bert_jax.files import Json
 from bert_jax.model.readout import check
 from bert_jax.pretrained import Pretrained
 from bert_jax.study.regime import Bench, Made, Regime, make_row, read_once
@@ -39,13 +42,18 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             {},
             time.perf_counter() - start + share / len(runs),
             protocol=_describe(config, whitened),
-            details={"anisotropy": anisotropy(vectors)} | ({"subsets": splits.subsets} if subsets else {}),
+            details=_details(vectors, splits.subsets),
             metric=metric,
             metrics={name: {metric: score}},
             majority={name: {metric: 0.0}},
             train_examples=0,
         )
         yield row, {name: (found, data.scores)}
+
+
+def _details(vectors: np.ndarray, subsets: dict[str, int]) -> Json:
+    found = {"anisotropy": anisotropy(vectors), "subsets": subsets}
+    return {name: value for name, value in found.items() if value is not None and value != {}}
 
 
 def _describe(config: StsConfig, whitened: bool) -> str:

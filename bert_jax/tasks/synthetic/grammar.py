@@ -122,7 +122,8 @@ def described(rng: np.random.Generator, about: Setting, agreeing: bool = True) -
 
 
 class Event(NamedTuple):
-    """A transfer of a thing between two people. Agent and recipient are noun phrases; the others are words."""
+    """A transfer of a thing between two people. Agent and recipient are noun phrases; the others are words.
+    The time may be empty."""
 
     agent: str
     verb: str
@@ -147,7 +148,7 @@ def tell(rng: np.random.Generator, told: Event) -> str:
         f"it is {thing} that {told.agent} {verb} to {told.recipient}",
         f"it is to {told.recipient} that {told.agent} {verb} {thing}",
     )
-    return f"{pick(rng, clauses)} {told.time}"
+    return join(pick(rng, clauses), told.time)
 
 
 def reworded(rng: np.random.Generator, told: Event) -> Event:
@@ -155,6 +156,16 @@ def reworded(rng: np.random.Generator, told: Event) -> Event:
     verb = lex.SYNONYM[told.verb] if chance(rng, 0.5) else told.verb
     adjective = lex.SYNONYM[told.quality] if chance(rng, 0.5) else told.quality
     return told._replace(verb=verb, quality=adjective)
+
+
+def another(rng: np.random.Generator, word: str, table: Sequence[tuple[str, str]]) -> str:
+    """Draw a word of the table with another meaning."""
+    return pick(rng, pick(rng, [pair for pair in table if word not in pair]))
+
+
+def exchanged(told: Event) -> Event:
+    """The event with giver and taker exchanged."""
+    return told._replace(agent=told.recipient, recipient=told.agent)
 
 
 def opinion(rng: np.random.Generator, good: bool, thing: str, person: str) -> str:

@@ -5,6 +5,8 @@ A drawing function takes a generator and the wanted class, and returns the texts
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,9 +27,11 @@ DrawnRow = tuple[tuple[str, ...], float]
 ROWS = {"train": 1000, "validation": 400}
 """Number of rows in each split of every task."""
 
+NEEDLE = "One word decides, and pooling has its own vector in it; [CLS] has only what attention has found."
+ONE_PLACE = "A quantifier and one change decide together; the mean mixes the place where they meet with all others."
 ONE, TWO = ("sentence",), ("sentence1", "sentence2")
 TASKS = {
-    task.name: task
+    task.name: replace(task, suite="synthetic")
     for task in (
         Task(
             "acceptability",
@@ -37,6 +41,12 @@ TASKS = {
             ("mcc", "accuracy"),
             needs="Word order, and the number of the subject beside that of the verb, whatever noun stands between "
             "them; the set of words says nothing.",
+            favours=(
+                (
+                    "max",
+                    "One wrong place makes the whole sentence wrong, and the maximum keeps the strongest sign of one.",
+                ),
+            ),
         ),
         Task(
             "sentiment",
@@ -55,6 +65,10 @@ TASKS = {
             ("accuracy",),
             needs="One decisive word at any place in a long neutral sentence; half of the validation rows have a "
             "word that no training row shows, and only the corpus tells its kind.",
+            favours=(
+                ("max", NEEDLE),
+                ("mean", NEEDLE),
+            ),
         ),
         Task(
             "paraphrase",
@@ -62,8 +76,9 @@ TASKS = {
             TWO,
             ("different", "same"),
             ("accuracy", "f1"),
-            needs="Who does what to whom, whatever the construction, and which words are synonyms; the share of "
-            "common words tells only the third of the rows in which the thing may differ.",
+            needs="Who gives to whom, whatever the construction, and whether it is one thing or several; verbs and "
+            "adjectives turn into synonyms in both classes, and words without order tell less than the half of the "
+            "rows that turn on the number.",
         ),
         Task(
             "similarity",
@@ -71,8 +86,11 @@ TASKS = {
             TWO,
             (),
             ("pearson", "spearman"),
-            needs="How many roles the same meanings fill in both sentences; the share of common words goes a long "
-            "way, synonyms and exchanged roles go the rest.",
+            needs="How much agrees: who gives, how many things, the verb's meaning and the kind of thing; the share of "
+            "common words goes a part of the way, order and synonyms go the rest.",
+            favours=(
+                ("max", "Each thing that differs shows on a word or two, and the maximum adds no others to them."),
+            ),
         ),
         Task(
             "entailment",
@@ -83,6 +101,10 @@ TASKS = {
             directed=True,
             needs="Logic: whether every, some, no and not every let a word grow narrower or wider, and in which of the "
             "two sentences it is wider; the words alone say nothing.",
+            favours=(
+                ("cls", ONE_PLACE),
+                ("max", ONE_PLACE),
+            ),
         ),
     )
 }
@@ -155,75 +177,60 @@ def draw_keyword(rng: np.random.Generator, label: int) -> DrawnRow:
     return (grammar.sighting(rng, key, grammar.setting(scene)),), label
 
 
-def draw_event(rng: np.random.Generator) -> tuple[Event, lex.Scene]:
-    """Draw an event between two people of one scene."""
+class Transfer(NamedTuple):
+    """An event between a woman and a man, its thing in the singular, and whether there are several things."""
+
+    event: Event
+    many: bool
+    scene: lex.Scene
+
+    def tell(self, rng: np.random.Generator) -> str:
+        """Express the event in one of four constructions."""
+        return grammar.tell(rng, self.event._replace(thing=grammar.number(self.event.thing, self.many)))
+
+
+def draw_transfer(rng: np.random.Generator) -> Transfer:
+    """Draw an event without a time."""
     scene = pick(rng, lex.SCENES)
-    agent, recipient = pick_two(rng, scene.people)
-    return grammar.event(rng, f"the {agent}", f"the {recipient}", grammar.setting(scene)), scene
+    giver, taker = pick_two(rng, [pick(rng, names) for names in lex.NAMES.values()])
+    about = grammar.setting(scene)._replace(times=("",))
+    return Transfer(grammar.event(rng, giver, taker, about), chance(rng, 0.5), scene)
 
 
 def draw_paraphrase(rng: np.random.Generator, label: int) -> DrawnRow:
-    """Draw an event told twice. A third of the rows depend on who gives and who takes, a third on one
-    replaced word, a synonym in one class and not in the other, and a third on the thing.
-    """
-    first, scene = draw_event(rng)
-    second = grammar.reworded(rng, first)
-    turns_on = pick(rng, ("roles", "word", "thing"))
-    if turns_on == "word":
-        field, table = pick(rng, (("verb", lex.TRANSFER), ("quality", lex.THING_QUALITIES)))
-        word = getattr(first, field)
-        second = second._replace(**{field: lex.SYNONYM[word] if label else another(rng, word, table)})
-    elif turns_on == "roles" and not label:
-        second = second._replace(agent=first.recipient, recipient=first.agent)
+    """Draw an event told twice, the second time with the same meaning, with giver and taker exchanged, or with another
+    number of things."""
+    first = draw_transfer(rng)
+    second = first._replace(event=grammar.reworded(rng, first.event))
+    if not label and chance(rng, 0.5):
+        second = second._replace(event=grammar.exchanged(second.event))
     elif not label:
-        second = second._replace(thing=pick(rng, grammar.things(pick(rng, without(lex.SCENES, scene)))))
-    return (grammar.tell(rng, first), grammar.tell(rng, second)), label
+        second = second._replace(many=not first.many)
+    return (first.tell(rng), second.tell(rng)), label
 
 
-def another(rng: np.random.Generator, word: str, table: tuple[tuple[str, str], ...]) -> str:
-    """Draw a word of the table with another meaning."""
-    return pick(rng, pick(rng, [pair for pair in table if word not in pair]))
+def draw_similarity(rng: np.random.Generator, label: int) -> DrawnRow:
+    """Draw two events that agree or not, with equal chances, in who gives (2 points), in the number of things, in the
+    verb and in the kind of thing (1 point each). Another kind of the same category counts half."""
+    first = draw_transfer(rng)
+    second, scene = grammar.reworded(rng, first.event), first.scene
+    who, many, verb, kind = (chance(rng, 0.5) for _ in range(4))
+    if not who:
+        second = grammar.exchanged(second)
+    if not verb:
+        second = second._replace(verb=grammar.another(rng, first.event.verb, lex.TRANSFER))
+    if not kind:
+        scene = scene if chance(rng, 0.5) else pick(rng, without(lex.SCENES, scene))
+        second = second._replace(thing=pick(rng, without(grammar.things(scene), first.event.thing)))
+    akin = not kind and scene is first.scene
+    akin = akin and len({grammar.category(scene, event.thing) for event in (first.event, second)}) == 1
+    points = 2 * who + many + verb + kind + akin / 2
+    return (first.tell(rng), Transfer(second, first.many == many, scene).tell(rng)), points
 
 
 def without(items: Sequence[Item], *left_out: Item) -> list[Item]:
     """Return the items other than those left out."""
     return [item for item in items if item not in left_out]
-
-
-def draw_similarity(rng: np.random.Generator, label: int) -> DrawnRow:
-    """Draw two events and the number of their five roles (agent, verb, quality, thing, recipient) that agree.
-
-    Fillers that differ come from the same scene in half of the rows, and from another in half. A thing
-    of the same category counts half. If neither person agrees, the two may have swapped roles.
-    """
-    first, scene = draw_event(rng)
-    elsewhere = scene if chance(rng, 0.5) else pick(rng, without(lex.SCENES, scene))
-    keep = rng.random(5) < rng.random()
-    second = grammar.reworded(rng, first)
-    if not keep[0]:
-        second = second._replace(verb=another(rng, first.verb, lex.TRANSFER))
-    if not keep[1]:
-        second = second._replace(quality=another(rng, first.quality, lex.THING_QUALITIES))
-    if not keep[2]:
-        second = second._replace(thing=pick(rng, without(grammar.things(elsewhere), first.thing)))
-    if not keep[3] or not keep[4]:
-        second = with_other_people(rng, second, elsewhere, *keep[3:])
-    akin = not keep[2] and elsewhere is scene
-    akin = akin and grammar.category(scene, first.thing) == grammar.category(scene, second.thing)
-    return (grammar.tell(rng, first), grammar.tell(rng, second)), keep.sum() + akin / 2
-
-
-def with_other_people(
-    rng: np.random.Generator, told: Event, scene: lex.Scene, keep_agent: bool, keep_recipient: bool
-) -> Event:
-    """Replace agent and recipient unless kept; if neither is kept, they swap roles with probability 1/2."""
-    if not keep_agent and not keep_recipient and chance(rng, 0.5):
-        return told._replace(agent=told.recipient, recipient=told.agent)
-    others = without([f"the {person}" for person in scene.people], told.agent, told.recipient)
-    agent, recipient = pick_two(rng, others)
-    return told._replace(
-        agent=told.agent if keep_agent else agent, recipient=told.recipient if keep_recipient else recipient
-    )
 
 
 def draw_entailment(rng: np.random.Generator, label: int) -> DrawnRow:
