@@ -261,7 +261,7 @@ def test_an_update_that_spoils_the_weights_in_the_last_step_leaves_no_model(tmp_
     prepare_documents(synthetic.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.05 if held_out else 0.0)
     rate = ["--pretrain.optim.learning-rate", "3e38", "--pretrain.optim.warmup", "0", "--pretrain.steps", "1"]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*holds no documents back")
+        warnings.filterwarnings("ignore", ".*has no held-out documents")
         error = fails(capsys, tmp_path / "run", *rate, "--corpus", str(tmp_path / "corpus"))
     assert ("held-out text is nan after the update" if held_out else "is not finite") in error and "rate" in error
     assert not (tmp_path / "run" / "model").exists()
