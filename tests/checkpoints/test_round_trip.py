@@ -167,7 +167,7 @@ def averaged(encoder, states, tokenizer, tmp_path) -> Path:
         ([0.5, 0, 0, 1.5], "mix(0,3)"),
         ([1, 0, 0, -1], "not an average"),
         ([0, 0, 0, 0], "not an average"),
-        ([0, np.nan, 0, 1], "not an average"),
+        ([0, np.nan, 0, 1], "layer_weights is not finite"),
         ([1, 1, 1], "needs layer_weights of (4,)"),
     ],
 )

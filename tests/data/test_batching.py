@@ -22,7 +22,7 @@ from bert_jax.data.batching import (
     task_batches,
 )
 from bert_jax.tasks.task import Split
-from bert_jax.tokenizers.template import Encoding, SpecialIds
+from bert_jax.tokenizers.template import Encoding, SpecialIds, Template
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 
 SPECIAL = SpecialIds(pad=0, unk=1, cls=2, sep=3, mask=4)
@@ -159,6 +159,7 @@ class Letters:
 
     vocab_size = 200
     special = SPECIAL
+    template = Template.of_bert(SPECIAL)
 
     def pieces(self, texts):
         return [[ord(letter) for letter in text] for text in texts]
