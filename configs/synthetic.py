@@ -1,6 +1,6 @@
 """[CLS], mean and max pooling on the synthetic suite, from nothing: pretrains a small BERT, then fine-tunes it.
 
-Six tasks, three readouts, five seeds: less than 6 minutes on 2 CPU cores (results/synthetic).
+Six tasks, three readouts, five seeds: about 500 seconds of processor time (results/synthetic).
 
 python -m experiments.ablate_pooling synthetic
 """
