@@ -214,7 +214,7 @@ def test_a_tokenizer_larger_than_the_matrix(folder: Path) -> None:
 
 def test_what_is_missing(folder: Path) -> None:
     (folder / "vocab.txt").unlink()
-    assert "has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt is needed" in refused(folder)
+    assert "has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt, vocab.json is needed" in refused(folder)
     (folder / "model.safetensors").unlink()
     assert refused(folder) == f"{folder} has no model.safetensors and no pytorch_model.bin, whole or in shards"
     (folder / "config.json").unlink()

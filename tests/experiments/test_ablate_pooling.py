@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -246,6 +247,7 @@ def fails(capsys, world, out=None, **changes):
 
 def short(error):
     """The message, which is of two lines at most."""
+    error = re.sub(r"^\d+ runs? to do\b.*\n", "", error)
     assert 1 <= len(error.strip().splitlines()) <= 2 and error.startswith("error: "), error
     return " ".join(error.split())
 

@@ -73,7 +73,7 @@ def _finish(
         if held is not None:
             details[HELD_OUT] = metrics.score(splits.task, predictions.pop(HELD_OUT), held.gold)
     failed = found.step if isinstance(found, Diverged) else None
-    protocol = _protocol(run.settings)
+    protocol = _protocol(dataclasses.replace(run.settings, max_length=max_length))
     made = make_row(run, splits, predictions, seconds, failed_step=failed, protocol=protocol, details=details)
     if bench.model_of is not None and isinstance(found, Trained):
         card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
