@@ -136,7 +136,7 @@ def _draw_map(
     for (y, x), value in np.ndenumerate(values):
         place = rows[y], columns[x]
         text = f"{value:.1f}" if np.isfinite(value) else "failed" if place in found else "absent"
-        colour = "white" if np.isfinite(value) and image.norm(value) <= 0.5 else "black"
+        colour = "white" if np.isfinite(value) and np.asarray(image.norm(value)).item() <= 0.5 else "black"
         dot = "\N{MIDDLE DOT}" if place in stars else ""
         axes.text(x, y, text + dot, ha="center", va="center", fontsize=7, color=colour)
         if (y, x) == best:

@@ -119,7 +119,7 @@ def write_shard(
             writer.write(_to_record(document))
             tokens = len(document.tokens)
             paired = tokens if len(document.lengths) > 1 else 0
-            counts += 1, len(document.lengths), tokens, paired, np.count_nonzero(document.tokens == unk)
+            counts += 1, len(document.lengths), tokens, paired, int(np.count_nonzero(document.tokens == unk))
         writer.close()
     except RuntimeError as error:
         partial.unlink(missing_ok=True)
