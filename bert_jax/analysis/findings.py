@@ -1,4 +1,4 @@
-"""The findings of a table, a line for each task: its significant differences, and why they are expected."""
+"""The significant differences of a table, a line for each task, with the reasons that the task expects for them."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from bert_jax.tasks.suites import SUITES
 def describe_findings(rows: list[Row], compared: pd.DataFrame) -> list[str]:
     """A line for each task with differences whose corrected p is below `SIGNIFICANT`, or one that says there are none.
 
-    The line gives a reason if the task names one for the readout that is ahead (`Task.favours`).
+    The line ends with the expected reason if the task names one for the readout that is ahead (`Task.favours`).
 
     Args:
         rows: the rows of a run folder.
@@ -32,7 +32,8 @@ def describe_findings(rows: list[Row], compared: pd.DataFrame) -> list[str]:
         ]
         ahead = [one.readout if one.difference > 0 else one.reference for one in lines.itertuples()]
         task = str(lines["task"].iloc[0])
-        notes.append(" ".join([f"Found on {where}: {', '.join(gaps)}.", *_reasons(suites[task], task, ahead)]))
+        reasons = [f"Expected reason: {reason}" for reason in _reasons(suites[task], task, ahead)]
+        notes.append(" ".join([f"Found on {where}: {', '.join(gaps)}.", *reasons]))
     return notes or [f"Found: no difference with a corrected p below {SIGNIFICANT}."]
 
 

@@ -22,7 +22,7 @@ def compare(*lines, suite="synthetic"):
 
 
 def reason(task, pooling):
-    return dict(SUITES["synthetic"][task].favours)[pooling]
+    return f"Expected reason: {dict(SUITES['synthetic'][task].favours)[pooling]}"
 
 
 def test_a_line_for_each_task_has_its_significant_differences_and_one_reason():
