@@ -119,10 +119,10 @@ def _parse(row: bytes, where: str) -> LogLine:
 
 
 def _cut(path: Path, after: int) -> None:
-    if path.exists():
-        kept = [line for line in read_log(path.parent) if line["step"] <= after]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_whole(path, lambda file: file.write(text.encode()))
+    """Keep the lines up to a step; a log that is missing is begun, since a short run may have nothing to log."""
+    lines = read_log(path.parent) if path.exists() else []
+    text = "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= after)
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _wandb_run(project: str, folder: Path, settings: Settings) -> Any:

@@ -256,7 +256,7 @@ def short(error):
     ("changes", "parts"),
     [
         ({"poolings": "cls maen"}, ["pooling 'maen'", "Did you mean 'mean'?"]),
-        ({"poolings": "cls cls"}, ["--poolings", "twice"]),
+        ({"poolings": "cls cls"}, ["--poolings", "has duplicates: cls cls"]),
         ({"poolings": "attention(num_heads=four)"}, ["attention(num_heads=four)", "literal"]),
         ({"poolings": "mean(heads=2)"}, ["'mean'", "heads"]),
         ({"layers": "7"}, ["no layer 7", "0 (the embeddings) to 1"]),
@@ -341,7 +341,7 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_named_with_the_tensors(cap
         ({"learning_rates": "1e-3 -1"}, ["--learning-rates", "-1"]),
         ({"learning_rates": "1e-3 nan"}, ["--learning-rates", "nan"]),
         ({"learning_rates": "1e-3 inf"}, ["--learning-rates", "inf"]),
-        ({"learning_rates": "1e-3 1e-3"}, ["--learning-rates", "twice"]),
+        ({"learning_rates": "1e-3 1e-3"}, ["--learning-rates", "has duplicates: 0.001 0.001"]),
         ({"train_rows": 0}, ["--train-rows", "0"]),
         ({"train_rows": -3}, ["--train-rows", "-3"]),
     ],

@@ -91,7 +91,7 @@ def test_mistakes_are_explained_before_anything_is_written(capsys, tmp_path):
     error = failure(capsys, "--input", tmp_path / "missing", "--out", out)
     assert error == f"error: there is no {tmp_path / 'missing'}; --input takes files, folders and tfds:NAME\n"
     error = failure(capsys, "--input", tmp_path / "text", "--out", out, "--vocab", tmp_path)
-    assert "has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt is needed" in error
+    assert "has no tokenizer: one of spiece.model, tokenizer.json, vocab.txt, vocab.json is needed" in error
     error = failure(capsys, "--input", tmp_path / "text", "--out", out, "--heldout", "1.5")
     assert "--heldout 1.5: it is a share of the documents" in error
     assert not out.exists()
