@@ -154,7 +154,9 @@ def test_two_seeds_in_one_program_are_the_runs_of_each_by_itself(whole, tmp_path
     _, wanted = outcome(whole)
     assert [line["step"] for line in lines] == [line["step"] for line in wanted]
     for line, other in zip(lines, wanted, strict=True):
-        assert {name: pytest.approx(value, rel=1e-4) for name, value in line.items()} == other
+        assert line["split"] == other["split"]
+        numbers, expected = ({name: x for name, x in one.items() if name != "split"} for one in (line, other))
+        assert numbers == pytest.approx(expected, rel=1e-4)
     one, other = (bert_jax.load(folder / "model").embed(["a sentence"]) for folder in (whole, tmp_path / "seed0"))
     assert abs(one - other).max() < 1e-4
     assert outcome(tmp_path / "seed1")[1] != lines and weights != outcome(tmp_path / "seed1")[0]
@@ -257,9 +259,10 @@ def fails(capsys, out, *arguments, settings=SHORT):
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_an_update_that_spoils_the_weights_in_the_last_step_leaves_no_model(tmp_path, capsys, held_out):
-    """The loss of that step is from before the update."""
+    """The loss of that step is from before the update, whose decay of the weights overflows."""
     prepare_documents(synthetic.documents(40, 0), tmp_path / "corpus", VocabConfig(200), 0.05 if held_out else 0.0)
     rate = ["--pretrain.optim.learning-rate", "3e38", "--pretrain.optim.warmup", "0", "--pretrain.steps", "1"]
+    rate += ["--pretrain.optim.weight-decay", "1e3"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*has no held-out documents")
         error = fails(capsys, tmp_path / "run", *rate, "--corpus", str(tmp_path / "corpus"))
