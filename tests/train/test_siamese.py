@@ -39,6 +39,8 @@ CLS, MEAN = ReadoutConfig(), ReadoutConfig(pooling="mean")
 FAST = SiameseConfig(
     epochs=6, batch_size=8, eval_batch_size=16, max_length=16, num_buckets=1, optim=OptimConfig(learning_rate=5e-3)
 )
+LONGER = dataclasses.replace(FAST, epochs=12)
+"""Long enough to learn; after 6 epochs it depends on the seed."""
 OBJECTIVES = ("nli", "sts", "simcse")
 ROWS, REAL = 16, 13
 """Rows of a batch, and how many of them are pairs: of eight devices one has half a part and one has nothing."""
@@ -215,8 +217,8 @@ def gap(trained):
 @pytest.mark.parametrize("readout", [CLS, MEAN], ids=str)
 def test_what_makes_sentences_alike_is_learned(pretrained, objective, readout):
     data, losses = data_for(pretrained, objective), []
-    trained = train_pairs(pretrained, data, objective, readout, FAST, 0, lambda _, m: losses.append(m["loss"]))
-    assert np.mean(losses[-8:]) < 0.3 * np.mean(losses[:4]) and len(losses) == siamese.num_steps(data, FAST) == 48
+    trained = train_pairs(pretrained, data, objective, readout, LONGER, 0, lambda _, m: losses.append(m["loss"]))
+    assert np.mean(losses[-8:]) < 0.3 * np.mean(losses[:4]) and len(losses) == siamese.num_steps(data, LONGER) == 96
     assert gap(trained) > 0.5
 
 
@@ -232,7 +234,7 @@ def test_one_seed_gives_the_same_bits_and_another_one_others(pretrained, objecti
 
 def test_a_sentence_is_found_again_among_others(pretrained):
     """The loss of guessing among eight is log 8."""
-    config, losses = dataclasses.replace(FAST, dropout=0.1), []
+    config, losses = dataclasses.replace(LONGER, dropout=0.1), []
     split = Split(
         [" ".join(np.random.default_rng(i).choice(WORDS[5:], 6)) for i in range(64)], None, np.zeros(64, np.int32)
     )
