@@ -19,6 +19,7 @@ def originals(tmp_path_factory):
     return write_originals(tmp_path_factory.mktemp("originals"))
 
 
+@pytest.mark.filterwarnings("ignore:.*without a label")  # NLI has pairs on which annotators disagreed
 def test_every_original_is_read(originals, tmp_path):
     for name, kind in KINDS.items():
         for unit in sorted((originals / name).iterdir()):

@@ -89,7 +89,7 @@ SUBJECTS = {
         _rows,
     ),
     "prepare_corpus": Subject(
-        lambda world: f"--input {world / 'text'} --vocab-size 40 --block-megabytes 0.02 --heldout 0.2 --workers 1",
+        lambda world: f"--input {world / 'text'} --vocab-size 30 --block-megabytes 0.02 --heldout 0.2 --workers 1",
         _shards,
         _files,
     ),
