@@ -16,6 +16,7 @@ from bert_jax.pretrained import Pretrained, load
 from bert_jax.study import regimes
 from bert_jax.study.pair_sources import PairSource, read_training
 from bert_jax.study.store import read_predictions, read_rows
+from bert_jax.tasks.synthetic import ROWS
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train.siamese import Trained
 from bert_jax.types import Tokens
@@ -76,7 +77,7 @@ def test_every_readout_and_seed_has_a_row_and_a_report(encoder, tmp_path):
     for row in rows:
         assert row.regime == "siamese" and row.metric == "spearman" and row.train_examples == 40
         predictions, labels = read_predictions(tmp_path / "out", row)["validation"]
-        assert len(predictions) == len(labels) == 400 and "nli on synthetic" in row.protocol
+        assert len(predictions) == len(labels) == ROWS["validation"] and "nli on synthetic" in row.protocol
     assert "cls" in (tmp_path / "out" / "table.md").read_text()
 
 

@@ -30,7 +30,7 @@ class SyntheticSuite(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     `download_and_prepare()` and `as_data_source(split="train")`.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     BUILDER_CONFIGS: ClassVar[list[SyntheticConfig]] = [
         SyntheticConfig(name=task.name, description=task.needs, task=task) for task in TASKS.values()
     ]

@@ -24,8 +24,8 @@ from bert_jax.tasks.task import Split, Task
 
 DrawnRow = tuple[tuple[str, ...], float]
 
-ROWS = {"train": 1000, "validation": 400}
-"""Number of rows in each split of every task."""
+ROWS = {"train": 1000, "validation": 2000}
+"""Number of rows in each split of every task. Rows to score cost little and make intervals shorter."""
 
 NEEDLE = "One word decides, and pooling has its own vector in it; [CLS] has only what attention has found."
 ONE_PLACE = "A quantifier and one change decide together; the mean mixes the place where they meet with all others."
@@ -42,6 +42,11 @@ TASKS = {
             needs="Word order, and the number of the subject beside that of the verb, whatever noun stands between "
             "them; the set of words says nothing.",
             favours=(
+                (
+                    "mean",
+                    "The words beside a wrong place have seen it, and the mean adds up what they hold; [CLS] must "
+                    "gather it first.",
+                ),
                 (
                     "max",
                     "One wrong place makes the whole sentence wrong, and the maximum keeps the strongest sign of one.",
