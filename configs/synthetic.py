@@ -1,6 +1,6 @@
 """[CLS], mean and max pooling on the synthetic suite, from nothing: pretrains a small BERT, fine-tunes it, probes it.
 
-Six tasks, three readouts, two regimes, five seeds (results/synthetic).
+Six tasks, three readouts, two regimes, four seeds (results/synthetic).
 
 python -m experiments.ablate_pooling synthetic
 """
@@ -19,6 +19,7 @@ config = SyntheticAblation(
     out=Path("runs/synthetic"),
     poolings=("cls", "mean", "max"),
     regimes=("finetune", "probe"),
+    seeds=4,
     finetune=FinetuneConfig(
         epochs=3, eval_batch_size=100, num_buckets=1, max_length=64, optim=OptimConfig(learning_rate=1e-3)
     ),

@@ -64,7 +64,7 @@ def test_seed_0_gives_the_published_text():
     """If the language was changed on purpose: put the new number here, raise the VERSION of
     `SyntheticSuite`, and run every experiment on the suite again."""
     everything = [documents(50)] + [read(task, split)[:2] for task in TASKS.values() for split in ROWS]
-    assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 3026830736
+    assert zlib.crc32(repr([list(part) for part in everything]).encode()) == 1501491458
 
 
 # Well formed

@@ -24,7 +24,7 @@ from bert_jax.tasks.task import Split, Task
 
 DrawnRow = tuple[tuple[str, ...], float]
 
-ROWS = {"train": 1000, "validation": 2000}
+ROWS = {"train": 1000, "validation": 1500}
 """Number of rows in each split of every task. Rows to score cost little and make intervals shorter."""
 
 NEEDLE = "One word decides, and pooling has its own vector in it; [CLS] has only what attention has found."
