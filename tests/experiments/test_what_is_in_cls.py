@@ -148,6 +148,19 @@ def test_encoders_are_compared_on_single_sentences_only(out):
     np.testing.assert_allclose(flat["difference"], flat["mean"] - deep["mean"])
 
 
+def test_whether_b_follows_a_is_compared_between_encoders_at_their_last_layers(out):
+    frame = frames.pairs(out)
+    probes = frames.by_layer(out, "pairs")
+    tops = probes[probes["layer"] == probes.groupby("encoder")["layer"].transform("max")].set_index(
+        ["encoder", "pooling"]
+    )
+    assert set(frame["task"]) == {"follows"} and set(frame["regime"]) == {"probe"}
+    for line in frame[frame["encoder"] == "flat"].itertuples():
+        assert line.mean == pytest.approx(tops.loc[("flat", line.pooling), "mean"])
+        assert line.difference == pytest.approx(line.mean - tops.loc[("deep", line.pooling), "mean"])
+    assert "## (c) Encoder beside encoder" in (out / "claims.md").read_text()
+
+
 def test_the_mean_is_compared_in_three_regimes_with_what_a_task_needs(out):
     frame = frames.averages(out)
     deep = frame[frame["encoder"] == "deep"]

@@ -11,7 +11,7 @@ from fuzzing import fuzz, write_originals
 from inputs import KINDS
 from mutations import copy
 
-INPUTS = amount("FUZZ", 300)
+INPUTS = amount("FUZZ", 200)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from bert_jax.study.store import read_predictions, read_rows
 from bert_jax.train.log import read_log
 from bert_jax.train.throughput import TIMES
 
-KILLS = amount("KILLS", 6)
+KILLS = amount("KILLS", 3)
 PATIENCE = 3600
 """Seconds after which a process that does nothing has hung, on however busy a machine."""
 

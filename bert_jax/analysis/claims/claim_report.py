@@ -140,6 +140,9 @@ def _pairs(out: Path) -> Iterator[Section]:
         f"layer, and of the head that the encoder was pretrained with. Chance is {layers['majority'].iloc[0]:.1f}."
     )
     yield "(c) Does B follow A?", text, lines, "c-pairs.png", draw_pairs(layers, heads)
+    frame = frames.pairs(out)
+    text = f"The same at the last layer, {_beside_first(frame)}"
+    yield "(c) Encoder beside encoder", text, _pivot(frame, ["encoder"], "pooling", _cell), "", None
 
 
 def _single(out: Path) -> Iterator[Section]:
@@ -148,14 +151,16 @@ def _single(out: Path) -> Iterator[Section]:
         return
     named = _with_regimes(frame)
     lines = _pivot(named, ["label", "regime", "encoder"], "pooling", _cell)
-    first = frame["encoder"].iloc[0]
-    text = (
-        f"Tasks of a single sentence, before (probe) and after fine-tuning; in brackets the difference to {first}. "
-        f"{_described(frame, 'difference_over')}"
-    )
+    text = f"Tasks of a single sentence, before (probe) and after fine-tuning, {_beside_first(frame)}"
+    yield "(d) Single sentences", text, lines, "d-single.png", draw_single(frame)
+
+
+def _beside_first(frame: pd.DataFrame) -> str:
+    """The end of a text on scores of several encoders: what is in brackets, and what the intervals are over."""
+    text = f"in brackets the difference to {frame['encoder'].iloc[0]}. {_described(frame, 'difference_over')}"
     if {"seeds", "examples"} & set(frame["difference_over"]):
         text += " A difference of single encoders is between these two, not between kinds of pretraining."
-    yield "(d) Single sentences", text, lines, "d-single.png", draw_single(frame)
+    return text
 
 
 def _averages(out: Path) -> Iterator[Section]:

@@ -172,12 +172,21 @@ def _total(rows: Sequence[Row], readout: str) -> dict[str, list[int]]:
 def single_sentences(out: Path) -> pd.DataFrame:
     """[CLS] and mean at the last layer on tasks of one sentence, probed and fine-tuned, each with its difference to
     the first encoder (same readout, pretraining, seeds and examples)."""
+    return _against_first(out, ("layers", "finetune"), 1)
+
+
+def pairs(out: Path) -> pd.DataFrame:
+    """Fresh probes of the last layer for whether B follows A, each with its difference to the first encoder."""
+    return _against_first(out, ("pairs",), 2)
+
+
+def _against_first(out: Path, names: Sequence[str], texts: int) -> pd.DataFrame:
     lines, tasks = [], read_about(out)["tasks"]
-    for name in ("layers", "finetune"):
+    for name in names:
         parts = read_part(out, name)
         for found in parts:
             rows = [row for row in found.at(found.last) if parts_of(row.readout)[1] in ("cls", "mean")]
-            rows = [row for row in rows if tasks[row.task]["texts"] == 1]
+            rows = [row for row in rows if tasks[row.task]["texts"] == texts and row.regime != "head"]
             if not rows:
                 continue
             frame = _named(summarise(rows, found.folder), found.encoder)
