@@ -64,7 +64,7 @@ class Browser:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call("Page.navigate", url=Path(path).resolve().as_uri())
-        self.wait("document.readyState == 'complete' && !document.getElementById('found').textContent.startsWith('Rea')")
+        self.wait("document.readyState == 'complete' && document.getElementById('list')?.childElementCount > 0")
 
     def evaluate(self, script):
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

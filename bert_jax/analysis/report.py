@@ -32,7 +32,8 @@ from bert_jax.analysis.figures import (
     draw_regimes,
 )
 from bert_jax.analysis.findings import describe_findings
-from bert_jax.analysis.page.page import PAGE, Examined, render
+from bert_jax.analysis.page.examined import Examined
+from bert_jax.analysis.page.page import PAGE, render
 from bert_jax.analysis.wording import change_text, plural, rate_text, score_text, troubles, without_text
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing

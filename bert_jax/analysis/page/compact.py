@@ -40,13 +40,14 @@ def encode_scores(values: np.ndarray) -> Numbers:
 
 def _letters(values: np.ndarray, digits: int) -> str:
     places = [values // _BASE**place % _BASE for place in reversed(range(digits))]
-    return _LETTERS[np.stack(places, -1)].tobytes().decode()
+    letters: bytes = _LETTERS[np.stack(places, -1)].tobytes()
+    return letters.decode()
 
 
 def pack(value: Json) -> str:
     """JSON, deflated (RFC 1950), in base64: no character in it can end a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
 def unpack(text: str) -> Json:

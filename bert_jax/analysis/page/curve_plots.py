@@ -48,9 +48,9 @@ def _plots(lines: list[LogLine], before: str) -> list[CurvePlot]:
         x, y = (np.concatenate([side[i] for side in sides]) for i in (0, 1))
         if len(x):
             ends = float(x.min()), float(x.max()), float(y.min()), float(y.max())
-            texts = [_points(*side, *ends) for side in sides]
-            axes = (f"{ends[0]:,.0f}", f"{ends[1]:,.0f}"), (f"{ends[2]:.3g}", f"{ends[3]:.3g}")
-            plots.append(CurvePlot(f"{before}{measure.title}", *texts, *axes))
+            training, held_out = (_points(*side, *ends) for side in sides)
+            across, up = (f"{ends[0]:,.0f}", f"{ends[1]:,.0f}"), (f"{ends[2]:.3g}", f"{ends[3]:.3g}")
+            plots.append(CurvePlot(f"{before}{measure.title}", training, held_out, across, up))
     return plots
 
 

@@ -21,7 +21,7 @@ def make_slices(examined: Sequence[Examined]) -> Table:
     """A line for each readout on each slice of each task; p is corrected for all comparisons of the table (Holm)."""
     found = [(one, of, score) for one in examined for of in one.tasks() for score in _score(one, of)]
     raw = [math.nan if score.change is None else score.change.p_value for _, _, score in found]
-    adjusted = adjust(np.array(raw, float)) if raw else []
+    adjusted = adjust(np.array(raw, float))
     return make_table(
         [_line(*parts, p if parts[2].verdict else math.nan) for parts, p in zip(found, adjusted, strict=True)]
     )

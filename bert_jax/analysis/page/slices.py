@@ -22,7 +22,7 @@ LEAST = 20
 MOST_GROUPS = 30
 """Groups of a set that are scored, the largest ones."""
 NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|without|cannot)\b|n['\N{RIGHT SINGLE QUOTATION MARK}]t\b",
+    r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|without|cannot)\b|n['\u2019]t\b",
     re.IGNORECASE,
 )
 """An English word that negates."""

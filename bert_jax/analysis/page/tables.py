@@ -160,7 +160,9 @@ def _strip(of: OfTask, line: pd.Series, ends: tuple[float, float]) -> Strip | No
     title = f"mean {line['mean']:.{digits}f}, 95% interval {least:.{digits}f} to {most:.{digits}f}; "
     title += ", ".join(point.title for point in points)
     return Strip(
-        *(place(value) for value in (least, most, line["mean"])),
+        place(least),
+        place(most),
+        place(line["mean"]),
         place(majority) if low < majority < high else None,
         points,
         (f"{low:.0f}", f"{high:.0f}"),
@@ -169,7 +171,7 @@ def _strip(of: OfTask, line: pd.Series, ends: tuple[float, float]) -> Strip | No
 
 
 class HeatMap(NamedTuple):
-    """Scores by layer and pooling. lines: layer -> cells, from the last layer down; heat: from 0 to 1, None if absent."""
+    """Scores by layer and pooling. lines: layer and its cells, from the last layer down."""
 
     title: str
     poolings: list[str]
@@ -177,7 +179,10 @@ class HeatMap(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """A cell of a heat map. mark: differs from the first pooling of its layer; best: the highest score of the map."""
+    """A cell of a heat map.
+
+    heat: from 0 to 1, None if absent. mark: differs from the first pooling of its layer. best: the map's highest score.
+    """
 
     text: str
     heat: float | None
