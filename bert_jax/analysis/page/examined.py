@@ -43,6 +43,11 @@ class Examined:
     """A sentence on what was compared."""
     notes: list[str]
     """Notes that explain the table."""
+    name: str = ""
+    """Name of the encoder on a page of several folders; by default `encoder` of the experiment."""
+
+    beside: tuple[str, ...] = ()
+    """All readouts of a page of several folders, so that one readout has one short name."""
 
     @property
     def regimes(self) -> list[str]:
@@ -52,12 +57,12 @@ class Examined:
     @property
     def encoder(self) -> str:
         """Name of the encoder; of the folder if the encoder is not known."""
-        return str(self.experiment.get("encoder") or self.folder.resolve().name)
+        return self.name or str(self.experiment.get("encoder") or self.folder.resolve().name)
 
     @property
     def names(self) -> dict[str, str]:
         """readout -> short name."""
-        return short_names(list(dict.fromkeys(row.name for row in self.rows)))
+        return short_names(list(dict.fromkeys([*self.beside, *(row.name for row in self.rows)])))
 
     def tasks(self) -> Iterator[OfTask]:
         """The cells of every regime and evaluation set, in the order of the table."""

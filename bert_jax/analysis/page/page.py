@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -43,10 +44,11 @@ def render(examined: Sequence[Examined], title: str = "") -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    examined = _distinct(examined)
     sets = collect(examined)
     slices = make_slices(examined)
-    several = len({found.encoder for found in examined}) > 1
-    name = ", ".join(found.encoder for found in examined) if several else examined[0].folder.resolve().name
+    name = ", ".join(found.encoder for found in examined)
+    name = name if len(examined) > 1 else examined[0].folder.resolve().name
     return environment.get_template("page.html").render(
         title=title or name,
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'",
@@ -68,6 +70,20 @@ def render(examined: Sequence[Examined], title: str = "") -> str:
         method=next(iter(METHODS.values())),
         version=__version__,
     )
+
+
+def _distinct(examined: Sequence[Examined]) -> list[Examined]:
+    """The folders with names that differ: where one encoder has several, each is called by its name or its path."""
+    encoders = [found.encoder for found in examined]
+    readouts = tuple(dict.fromkeys(row.name for found in examined for row in found.rows))
+    several = [found for found in examined if encoders.count(found.encoder) > 1]
+    names = {found.folder.resolve().name for found in several}
+    by_name = len({*encoders, *names}) == len(set(encoders)) + len(several)
+    called = [found.folder.resolve().name if by_name else str(found.folder) for found in examined]
+    return [
+        replace(found, name=own if found in several else found.encoder, beside=readouts)
+        for found, own in zip(examined, called, strict=True)
+    ]
 
 
 def _column(table: Table, name: str) -> list[Cell]:

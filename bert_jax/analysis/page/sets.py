@@ -57,9 +57,9 @@ def collect(examined: Sequence[Examined]) -> list[EvaluationSet]:
     regimes = {of.regime for found in examined for of in found.tasks()}
     for number, found in enumerate(examined):
         for of in found.tasks():
-            before = [found.encoder] * (len(examined) > 1) + [regime_title(of.regime)] * (len(regimes) > 1)
+            after = [regime_title(of.regime)] * (len(regimes) > 1) + [found.encoder] * (len(examined) > 1)
             sides = [
-                Side(", ".join([*before, found.names[name]]), found.folder, cell.ok)
+                Side(", ".join([found.names[name], *after]), found.folder, cell.ok)
                 for name, cell in of.cells.items()
                 if cell.ok
             ]

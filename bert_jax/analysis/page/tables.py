@@ -58,7 +58,9 @@ class Table(NamedTuple):
 
 
 def make_table(lines: Sequence[dict[str, Cell]]) -> Table:
-    """A table without its empty columns."""
+    """A table without its empty columns, task by task."""
+    tasks = _values(lines, "Task")
+    lines = sorted(lines, key=lambda line: tasks.index(line["Task"].text))
     names = list(dict.fromkeys(name for line in lines for name in line))
     used = [name for name in names if any(name in line and (line[name].text or line[name].strip) for line in lines)]
     shown = [name for name in used if name not in ("Encoder", "Regime", "Rate") or len(_values(lines, name)) > 1]
@@ -194,7 +196,7 @@ def make_heat_maps(examined: Sequence[Examined]) -> list[HeatMap]:
     """A map for each task and regime of every folder that has several layers and several poolings."""
     maps = []
     for found in examined:
-        if is_grid(list(found.names)):
+        if is_grid(list(found.summary["readout"].unique())):
             maps += [_heat_map(found, of, len(examined) > 1) for of in found.tasks()]
     return maps
 

@@ -12,7 +12,9 @@ from bert_jax.analysis.disagreements import disagreements
 from bert_jax.analysis.page.compact import unpack
 from bert_jax.analysis.page.page import PAGE, render
 from bert_jax.analysis.report import examine, write_report
+from bert_jax.errors import InputError
 from bert_jax.study.store import read_rows
+from experiments.report import ReportConfig, main
 
 CLS, MEAN = "last/cls/none", "last/mean/none"
 EVIL = "</script><img src=x onerror=document.title='broken'><script>document.title='broken'</script>"
@@ -180,3 +182,26 @@ def test_scores_are_compared_by_rank_as_in_the_command(browser, tmp_path):
     browser.open(folder / PAGE)
     expected = disagreements(folder, read_rows(folder), "cls", "mean").head(5)
     assert found_rows(browser)[:5] == expected["row"].tolist() and not browser.errors
+
+
+def test_several_folders_make_one_page_with_their_encoders_side_by_side(browser, folder, tmp_path, capsys):
+    other = write_folder(tmp_path / "other", REVIEWS, None, LABELS, {CLS: SIDES[MEAN]}, encoder="second")
+    same = write_folder(tmp_path / "same", REVIEWS, texts(range(120)), LABELS, SIDES, encoder="second")
+    before = sorted(other.iterdir())
+    main(ReportConfig((folder, other, same), html=tmp_path / "site"))
+    assert capsys.readouterr().out.strip() == str(tmp_path / "site" / "index.html")
+    assert sorted(other.iterdir()) == before
+    browser.open(tmp_path / "site" / "index.html")
+    names = f"tiny {EVIL}", "other", "same"
+    whose = [(names[0], "cls"), (names[0], "mean"), (names[1], "cls"), (names[2], "cls"), (names[2], "mean")]
+    sides = [f"{readout}, {name}" for name, readout in whose]
+    assert browser.evaluate("[...controls.elements.first.options].map((one) => one.text)") == sides
+    lines = "[...document.querySelectorAll('#score-table tbody tr')].map((row) => row.cells[2].textContent)"
+    assert browser.evaluate(lines) == [name for name, _ in whose]
+    choose(browser, first="1", second="2", show="differ")
+    assert not found_rows(browser) and not browser.errors, "the second encoder predicts what the first one does"
+
+
+def test_a_folder_is_not_given_twice(folder):
+    with pytest.raises(InputError, match="given twice"):
+        ReportConfig((folder, folder))
