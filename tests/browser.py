@@ -77,6 +77,10 @@ class Browser:
             assert time.monotonic() < end, script
             time.sleep(0.05)
 
+    def press(self, key):
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text="\r" if key == "Enter" else "")
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
     def screenshot(self, path, full=True):
         found = self.call("Page.captureScreenshot", captureBeyondViewport=full)
         Path(path).write_bytes(base64.b64decode(found["data"]))

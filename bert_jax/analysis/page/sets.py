@@ -10,9 +10,8 @@ from bert_jax.analysis.disagreements import merit
 from bert_jax.analysis.estimates import Key, stack
 from bert_jax.analysis.page.compact import Numbers, encode_classes, encode_scores
 from bert_jax.analysis.page.examined import Examined, OfTask
-from bert_jax.errors import InputError
 from bert_jax.files import Json
-from bert_jax.study.examples import Example, read_examples
+from bert_jax.study.examples import Example, has_examples, read_examples
 from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 from bert_jax.tasks.suites import SUITES
@@ -44,11 +43,13 @@ class EvaluationSet(NamedTuple):
 
 
 def texts_of(found: Examined, of: OfTask) -> list[Example] | None:
-    """The examples of a set, or None if the folder is of an older version and lacks them."""
-    try:
-        return read_examples(found.folder, of.row, of.evaluation)
-    except InputError:
-        return None
+    """The examples of a set, or None if the folder is of an older version and lacks them.
+
+    Raises:
+        InputError: their file is damaged.
+    """
+    known = has_examples(found.folder, of.row, of.evaluation)
+    return read_examples(found.folder, of.row, of.evaluation) if known else None
 
 
 def collect(examined: Sequence[Examined]) -> list[EvaluationSet]:
