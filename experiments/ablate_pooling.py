@@ -16,7 +16,7 @@ from bert_jax.study.regime import ModelOf
 from bert_jax.study.run import Run, name_encoder
 from bert_jax.study.sources import Source, read_task
 from bert_jax.train.pretrain import bert_config
-from experiments.cli import named, run
+from experiments.cli import command, named, run
 from experiments.encoders import find_encoder, own_encoder
 from experiments.settings.ablation import Ablation, SyntheticAblation
 from experiments.settings.shared import find_tasks
@@ -60,6 +60,7 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
         labels={"train_rows": config.train_rows},
         together=config.together,
         model_of=model_of if config.save_models else None,
+        command=command(),
     )
     return run_grid(grid)
 

@@ -27,6 +27,7 @@ from bert_jax.study.store import Row, read_rows
 from bert_jax.tasks.suites import SUITES, find_task
 from bert_jax.tasks.task import Task
 from bert_jax.train.log import read_log
+from experiments.cli import command
 from experiments.pretrain import pretrain_encoder
 from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
 from experiments.settings.pretraining import PretrainRun
@@ -269,6 +270,7 @@ def _run_columns(job: Job, regime: Regime) -> None:
             select=job.config.select,
             labels={"train_rows": job.config.train_rows},
             together=job.config.together,
+            command=command(),
         )
         run_grid(grid)
 

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 import select
+import shlex
 import signal
 import sys
 import warnings
@@ -173,6 +174,13 @@ def _unframe(text: str) -> str:
     if place is None and not wanted:
         wanted = others
     return "\n".join([first, " ".join(wanted).removeprefix("Argument helptext: ")]).strip()
+
+
+def command() -> str:
+    """The command line of this process, to be given again: `python -m MODULE ARGUMENTS`; empty in any other process."""
+    spec: Any = sys.modules["__main__"].__spec__
+    ours = spec is not None and spec.name.startswith("experiments.")
+    return shlex.join(["python", "-m", spec.name, *sys.argv[1:]]) if ours else ""
 
 
 def _program() -> str:

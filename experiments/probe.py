@@ -10,7 +10,7 @@ from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
-from experiments.cli import named, run
+from experiments.cli import command, named, run
 from experiments.encoders import find_encoder
 from experiments.settings.frozen import ProbeRun
 from experiments.settings.shared import find_tasks
@@ -36,6 +36,7 @@ def main(config: ProbeRun) -> None:
         name=name_encoder(str(config.encoder)),
         labels={"train_rows": config.train_rows},
         absent=absent,
+        command=command(),
     )
     run_grid(grid)
     write_report(config.out)

@@ -1,4 +1,7 @@
-"""Make the table and the figure of a run folder again, from its rows alone: `python -m experiments.report RUN_DIR`."""
+"""Make the report of a run folder again, from its rows alone, or one page of several run folders.
+
+`python -m experiments.report RUN_DIR`, or `python -m experiments.report RUN_DIR RUN_DIR --html site`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +9,25 @@ from pathlib import Path
 import tyro
 
 from bert_jax.analysis.estimates import DEFAULT, Method
-from bert_jax.analysis.report import write_report
+from bert_jax.analysis.page.page import render
+from bert_jax.analysis.report import examine, write_report
 from bert_jax.errors import InputError
+from bert_jax.files import write_whole, writing
 from experiments.cli import run
+
+INDEX = "index.html"
+"""Name of the page of several run folders."""
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Make table.md, table.tex and figure.png again from the rows in a run folder, and print the table."""
+    """Make tables, figure and report.html again from the rows in a run folder and print the table, or make one page of
+    several run folders."""
 
-    folder: tyro.conf.Positional[Path]
-    """Run folder of an experiment."""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders of experiments."""
+    html: Path | None = None
+    """Write one page of all folders, encoders side by side, to index.html in this folder, and nothing else."""
     interval: Method = DEFAULT
     """Method for intervals and p-values. obuchowski-rockette: reliable from about three seeds on; multi-bootstrap: that
     of MultiBERTs, too short with few seeds and too long where examples matter most. The choice is not stored."""
@@ -25,13 +36,25 @@ class ReportConfig:
     that a power of 80% needs."""
 
     def __post_init__(self) -> None:
+        if not self.folders:
+            raise InputError("a run folder is needed: python -m experiments.report RUN_DIR")
+        if len({folder.resolve() for folder in self.folders}) < len(self.folders):
+            raise InputError("a run folder is given twice; give each once")
         if self.detect is not None and not 0 < self.detect <= 100:
             raise InputError(f"--detect {self.detect}: it must be more than 0 and at most 100 points")
 
 
 def main(config: ReportConfig) -> None:
-    """Report on `config.folder`."""
-    write_report(config.folder, method=config.interval, detect=config.detect)
+    """Report on every folder, or write one page of all."""
+    if config.html is None:
+        for folder in config.folders:
+            write_report(folder, method=config.interval, detect=config.detect)
+        return
+    page = render([examine(folder, config.interval, config.detect) for folder in config.folders])
+    with writing(config.html, "use another --html"):
+        config.html.mkdir(parents=True, exist_ok=True)
+        write_whole(config.html / INDEX, lambda file: file.write(page.encode()))
+    print(config.html / INDEX)
 
 
 if __name__ == "__main__":

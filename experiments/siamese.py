@@ -13,7 +13,7 @@ from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.pair_sources import PairSource, objective_task, read_pairs
 from bert_jax.study.run import Run, name_encoder
-from experiments.cli import named, run
+from experiments.cli import command, named, run
 from experiments.encoders import find_encoder
 from experiments.settings.sentence_pairs import SiameseRun
 
@@ -39,6 +39,7 @@ def main(config: SiameseRun) -> None:
         labels={"train_rows": config.train_rows},
         together=config.together,
         model_of=(lambda run: _model_of(config, run)) if config.save else None,
+        command=command(),
     )
     run_grid(grid)
     write_report(config.out)

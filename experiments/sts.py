@@ -11,7 +11,7 @@ from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.run import name_encoder
 from bert_jax.study.sources import Source, read_task, split_absent
-from experiments.cli import named, run
+from experiments.cli import command, named, run
 from experiments.encoders import find_encoder
 from experiments.settings.frozen import StsRun
 from experiments.settings.shared import find_tasks
@@ -35,6 +35,7 @@ def main(config: StsRun) -> None:
         readouts=config.readouts(bert.num_layers),
         name=name_encoder(str(config.encoder)),
         absent=absent,
+        command=command(),
     )
     run_grid(grid)
     write_report(config.out)

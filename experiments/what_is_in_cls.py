@@ -36,7 +36,7 @@ from bert_jax.study.sources import Source, TaskSplits, read_task, with_duplicate
 from bert_jax.tasks import synthetic
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from experiments.cli import named, reporting, run
+from experiments.cli import command, named, reporting, run
 from experiments.encoders import load_encoder, own_encoder
 from experiments.settings.claims import ClsRun
 from experiments.settings.shared import expand_layers
@@ -224,6 +224,7 @@ def _grid(config: ClsRun, name: str, encoder: str, part: str, regime: str, reado
         name=name,
         labels={"train_rows": config.train_rows},
         together=config.together,
+        command=command(),
     )
 
 

@@ -53,6 +53,7 @@ ONLY_IN = {
     "rich": ("bert_jax.study", "bert_jax.analysis.report", "experiments"),
     "matplotlib": ("bert_jax.analysis",),
     "pandas": ("bert_jax.analysis", "experiments.disagreements", "experiments.reproduce"),
+    "jinja2": ("bert_jax.analysis.page",),
     "pyarrow": ("bert_jax.tasks.table_files",),
     "orbax": ("bert_jax.train.state_checkpoints",),
     "tensorboardX": ("bert_jax.train.log",),

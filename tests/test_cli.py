@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
-from experiments.cli import parse, run
+from experiments.cli import command, parse, run
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ def test_main_gets_the_named_settings_with_the_overrides(configs, name):
     assert (config.encoder, config.glue_dir, config.tasks) == ("DIR", Path("GLUE"), ("cola", "mrpc"))
     assert config.seeds == (3 if name else 5)
     assert config.finetune.optim.learning_rate == 1e-4 and config.finetune.epochs == 3
+
+
+def test_the_command_can_be_given_again(monkeypatch):
+    assert command() == "", "this process is pytest"
+    spec = types.SimpleNamespace(name="experiments.sts")
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__spec__=spec))
+    monkeypatch.setattr(sys, "argv", ["sts.py", "sts", "--sts-dir", "my data"])
+    assert command() == "python -m experiments.sts sts --sts-dir 'my data'"
 
 
 @EVERY

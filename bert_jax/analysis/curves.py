@@ -19,8 +19,8 @@ def draw_curves(lines: list[LogLine]) -> Figure:
     figure = Figure(figsize=(4 * max(len(panels), 1), 3.2), layout="constrained")
     axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
     for panel, (name, title) in zip(axes, panels.items(), strict=False):
-        _draw_train(panel, *_curve(lines, name, "train"))
-        panel.plot(*_curve(lines, name, "heldout"), "o-", color=COLOURS[1], ms=3.5, lw=1, label="held out", zorder=3)
+        _draw_train(panel, *curve(lines, name, "train"))
+        panel.plot(*curve(lines, name, "heldout"), "o-", color=COLOURS[1], ms=3.5, lw=1, label="held out", zorder=3)
         panel.set_title(title, loc="left", fontsize=10)
         panel.set_xlabel("step", fontsize=9)
         panel.tick_params(labelsize=9)
@@ -48,7 +48,7 @@ def _draw_train(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
     axes.plot(steps, running_mean(values, max(1, len(values) // 30)), color=COLOURS[0], label="training")
 
 
-def _curve(lines: list[LogLine], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+def curve(lines: list[LogLine], name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values, in order; values that are not numbers are left out."""
     points = [(line["step"], line[name]) for line in lines if line["split"] == split and line.get(name) is not None]
     steps, values = zip(*points, strict=True) if points else ((), ())

@@ -53,7 +53,10 @@ def disagreements(folder: Path, rows: Sequence[Row], first: str, second: str, ta
 
 def _compare(folder: Path, sides: list[list[Row]], evaluation: str) -> pd.DataFrame:
     row = sides[0][0]
-    merits = [np.mean([_merit(folder, one, evaluation) for one in side], axis=0) for side in sides]
+    merits = [
+        np.mean([merit(*read_predictions(folder, one)[evaluation], one.is_regression) for one in side], axis=0)
+        for side in sides
+    ]
     frame = pd.DataFrame(read_examples(folder, row, evaluation))
     frame = frame.assign(task=label(row, evaluation), regime=row.regime, first=merits[0], second=merits[1])
     frame["difference"] = frame["second"] - frame["first"]
@@ -62,10 +65,9 @@ def _compare(folder: Path, sides: list[list[Row]], evaluation: str) -> pd.DataFr
     return frame[frame["difference"] != 0]
 
 
-def _merit(folder: Path, row: Row, evaluation: str) -> np.ndarray:
-    """Correctness of each prediction [N], from 0 to 1."""
-    predictions, labels = read_predictions(folder, row)[evaluation]
-    if not row.is_regression:
+def merit(predictions: np.ndarray, labels: np.ndarray, is_regression: bool) -> np.ndarray:
+    """Correctness of each prediction [N], from 0 to 1: right or wrong, or for scores the nearness of its rank."""
+    if not is_regression:
         right: np.ndarray = predictions == labels
         return right.astype(float)
     near: np.ndarray = 1 - np.abs(rankdata(predictions) - rankdata(labels)) / len(labels)

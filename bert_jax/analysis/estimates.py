@@ -100,23 +100,46 @@ def estimate(
     keys = [key for key in sides[0] if all(key in side for side in sides)]
     if not keys:
         return None
-    first, level = sides[0][keys[0]], level_of(keys)
-    predictions, labels = _stack([side[key] for side in sides for key in keys], evaluation, where)
+    first = sides[0][keys[0]]
+    predictions, labels = stack([side[key] for side in sides for key in keys], evaluation, where)
     stacked = predictions.reshape(len(sides), len(keys), -1)
+    return estimate_stacked(stacked, labels, keys, metric or first.metric, first.groups(), method, resamples)
+
+
+def estimate_stacked(
+    stacked: np.ndarray,
+    labels: np.ndarray,
+    keys: Sequence[Key],
+    metric: str,
+    groups: np.ndarray | None = None,
+    method: Method = DEFAULT,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """The mean score of one side, or the difference of the second of two minus the first, from their predictions.
+
+    Args:
+        stacked: [M K N] predictions of M sides, which is 1 or 2, by the same K runs.
+        labels: [N].
+        keys: the K runs.
+        metric: name of the metric.
+        groups: [N] the group of each example, for a metric that is averaged over groups.
+        method: how the interval is made.
+        resamples: number of resamples of the bootstrap.
+    """
+    level, sides = level_of(keys), len(stacked)
     readers = [pretraining for pretraining, _ in keys] if level == "pretrainings" else None
-    metric, groups = metric or first.metric, first.groups()
     measured = measure(metric, stacked, labels, readers=readers, groups=groups)
-    components = measured.side(0) if len(sides) == 1 else measured.difference(0, 1)
+    components = measured.side(0) if sides == 1 else measured.difference(0, 1)
     if method == "obuchowski-rockette":
         figures = components.test()
-    elif len(sides) == 1:
+    elif sides == 1:
         ((low, high),) = intervals(metric, stacked, labels, readers=readers, groups=groups, resamples=resamples)
         figures = Difference(components.mean, low, high, float("nan"))
     else:
         (figures,) = paired_bootstraps(
             metric, stacked, [(0, 1)], labels, readers=readers, groups=groups, resamples=resamples
         )
-    return Estimate(_within_range(figures, metric, len(sides)), len(keys), level, components)
+    return Estimate(_within_range(figures, metric, sides), len(keys), level, components)
 
 
 def _within_range(figures: Difference, metric: str, sides: int) -> Difference:
@@ -126,8 +149,12 @@ def _within_range(figures: Difference, metric: str, sides: int) -> Difference:
     return figures._replace(low=max(least, figures.low), high=min(most, figures.high))
 
 
-def _stack(rows: Sequence[Row], evaluation: str, where: Where) -> tuple[np.ndarray, np.ndarray]:
-    """(predictions [K N], labels [N])."""
+def stack(rows: Sequence[Row], evaluation: str, where: Where) -> tuple[np.ndarray, np.ndarray]:
+    """The predictions of some runs [K N], and their labels [N].
+
+    Raises:
+        InputError: the runs were scored on different labels.
+    """
     folders = [where[row.id] if isinstance(where, Mapping) else where for row in rows]
     loaded = [read_predictions(folder, row)[evaluation] for folder, row in zip(folders, rows, strict=True)]
     labels = loaded[0][1]

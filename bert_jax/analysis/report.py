@@ -32,10 +32,13 @@ from bert_jax.analysis.figures import (
     draw_regimes,
 )
 from bert_jax.analysis.findings import describe_findings
+from bert_jax.analysis.page.examined import Examined
+from bert_jax.analysis.page.page import PAGE, render
+from bert_jax.analysis.wording import change_text, plural, rate_text, score_text, troubles, without_text
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
 from bert_jax.study.plan import missing_runs
-from bert_jax.study.regimes import is_trained, regime_title
+from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import (
     Absent,
     Row,
@@ -59,7 +62,7 @@ WORDS = ("Task", "Metric", "Regime", "Layers", "Readout")
 
 
 def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, detect: float | None = None) -> None:
-    """Make table.md, table.tex and figure.png in a run folder from its rows, and print the table if `show` is true.
+    """Make the tables, the figure and report.html of a run folder from its rows, and print the table if `show` is true.
 
     A grid of layers and poolings is drawn as heatmap.png, and also as figure.png only if there are several regimes.
 
@@ -72,34 +75,46 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
     Raises:
         InputError: the folder has no finished run, is damaged or cannot be written.
     """
+    found = examine(folder, method, detect)
+    folder, rows, summary, compared = found.folder, found.rows, found.summary, found.compared
+    several, mapped = len(found.regimes) > 1, is_grid(list(summary["readout"].unique()))
+    make = _side_by_side if several else _map if mapped else _table
+    table, notes = make(summary, compared, found.absent), found.notes
+    if several or mapped:
+        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
+    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
+    if several or not mapped:
+        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
+    page = render([found])
+    with writing(folder):
+        (folder / "table.md").write_text(_markdown(table, found.protocol, notes), encoding="utf-8")
+        (folder / "table.tex").write_text(_latex(table, " ".join([found.protocol, *notes])), encoding="utf-8")
+        (folder / PAGE).write_text(page, encoding="utf-8")
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=150)
+    if show:
+        _print(table, found.protocol, notes)
+    if detect is not None:
+        planned = power.tabulate(compared, detect)
+        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
+
+
+def examine(folder: Path, method: Method = DEFAULT, detect: float | None = None) -> Examined:
+    """The scores and differences of a run folder, and what is to be said of them; arguments as for `write_report`.
+
+    Raises:
+        InputError: the folder has no finished run, or is damaged.
+    """
     folder = Path(folder)
     rows, experiment, absent = read_rows(folder), read_experiment(folder), read_absent(folder)
     if not rows:
         reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
         raise InputError(f"{folder} has no finished run to report{reasons}")
     summary, compared = summarise(rows, folder, method), differences(rows, folder, method=method)
-    regimes = {*summary["regime"], *(regime for regime, tasks in absent.items() if tasks)}
-    several, mapped = len(regimes) > 1, is_grid(list(summary["readout"].unique()))
-    make = _side_by_side if several else _map if mapped else _table
     notes = [describe_missing(missing_runs(folder, rows), len(rows)), *describe_findings(rows, compared)]
     notes += [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
-    table, notes = make(summary, compared, absent), list(filter(None, notes))
-    protocol = _protocol(rows, experiment)
-    if several or mapped:
-        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
-    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
-    if several or not mapped:
-        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
-    with writing(folder):
-        (folder / "table.md").write_text(_markdown(table, protocol, notes), encoding="utf-8")
-        (folder / "table.tex").write_text(_latex(table, " ".join([protocol, *notes])), encoding="utf-8")
-        for name, figure in figures.items():
-            figure.savefig(folder / name, dpi=150)
-    if show:
-        _print(table, protocol, notes)
-    if detect is not None:
-        planned = power.tabulate(compared, detect)
-        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
+    notes = list(filter(None, notes))
+    return Examined(folder, rows, experiment, absent, summary, compared, _protocol(rows, experiment), notes)
 
 
 def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
@@ -163,41 +178,11 @@ def _map(summary: pd.DataFrame, compared: pd.DataFrame, absent: Absent) -> pd.Da
 
 def _cell(line: pd.Series) -> str:
     """Score, difference and notes on failed or degenerate runs, in one cell."""
-    text = _score(line)
+    text = score_text(line)
     if line["pairs"] > 0:
         star = "*" if line["p_adjusted"] < SIGNIFICANT else ""
-        text += f" ({_change(line)}{star}{'; ' * bool(_without(line))}{_without(line)})"
-    return ", ".join(filter(None, [text, *_troubles(line)]))
-
-
-def _digits(line: pd.Series) -> int:
-    """Decimals of a score: one for fine-tuning, whose variation between seeds makes a second one meaningless."""
-    return 1 if is_trained(line["regime"]) else 2
-
-
-def _score(line: pd.Series) -> str:
-    digits = _digits(line)
-    sd = "" if math.isnan(line["sd"]) else f" \N{PLUS-MINUS SIGN} {line['sd']:.{digits}f}"
-    return f"{line['mean']:.{digits}f}{sd}" if line["seeds"] else ""
-
-
-def _change(line: pd.Series, which: str = "") -> str:
-    digits = _digits(line)
-    difference, low, high = (line[f"{name}{which}"] for name in ("difference", "low", "high"))
-    return f"{difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _without(line: pd.Series) -> str:
-    """The difference without degenerate runs; empty if there are none."""
-    kept = line["pairs_kept"]
-    if not line["pairs"] > max(kept, 1):
-        return ""
-    return f"{_change(line, '_kept')} of {_plural(int(kept), 'pair')}" if kept else "no pair left"
-
-
-def _troubles(line: pd.Series) -> list[str]:
-    runs = [f"{line[name]} {name}" for name in ("degenerate", "failed") if line[name]]
-    return runs + ([f"{line['pairs']:.0f} paired"] if line["pairs"] < line["seeds"] else [])
+        text += f" ({change_text(line)}{star}{'; ' * bool(without_text(line))}{without_text(line)})"
+    return ", ".join(filter(None, [text, *troubles(line)]))
 
 
 def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
@@ -206,23 +191,15 @@ def _texts(line: pd.Series, names: dict[str, str]) -> dict[str, str]:
         "Task": line["label"],
         "Metric": line["metric"],
         "Readout": names[line["readout"]],
-        "Score": _score(line),
-        "Difference": _change(line) if paired else "",
+        "Score": score_text(line),
+        "Difference": change_text(line) if paired else "",
         "p": "" if math.isnan(line["p_adjusted"]) else f"{line['p_adjusted']:.3f}",
-        WITHOUT: _without(line),
-        "Runs": ", ".join([str(line["seeds"]), *_troubles(line)]),
-        "Rate": _rate(line["learning_rate"]),
+        WITHOUT: without_text(line),
+        "Runs": ", ".join([str(line["seeds"]), *troubles(line)]),
+        "Rate": rate_text(line["learning_rate"]),
         "Anisotropy": "" if math.isnan(line["anisotropy"]) else f"{line['anisotropy']:.3f}",
         "Time": f"{line['seconds']:.0f} s",
     }
-
-
-def _rate(rate: float | None) -> str:
-    return "" if rate is None or math.isnan(rate) else f"{rate:g}".replace("e-0", "e-")
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _protocol(rows: list[Row], experiment: Json) -> str:
@@ -232,7 +209,7 @@ def _protocol(rows: list[Row], experiment: Json) -> str:
         case {"encoder": str(encoder)}:
             parts.append(f"encoder {encoder}")
     if rates := sorted({row.learning_rate for row in rows if row.learning_rate is not None}):
-        parts.append(f"learning rate {' or '.join(_rate(rate) for rate in rates)}")
+        parts.append(f"learning rate {' or '.join(rate_text(rate) for rate in rates)}")
     done = {(row.regime, row.protocol): None for row in rows if row.protocol}
     for regime, phrase in done:
         titles = dict.fromkeys(row.title for row in rows if (row.regime, row.protocol) == (regime, phrase))
@@ -284,7 +261,7 @@ def _notes(summary: pd.DataFrame, compared: pd.DataFrame, method: Method) -> lis
         reference = to[0] if len(to) == 1 else f"{to[0].split('/')[1]} at the same layers"
         notes.append(
             f"Difference: to {reference}, paired by seed, with the 95% interval; p is corrected for "
-            f"{_plural(number, 'comparison')} (Holm)."
+            f"{plural(number, 'comparison')} (Holm)."
         )
         if (compared["pairs"] > compared["pairs_kept"]).any():
             notes.append(

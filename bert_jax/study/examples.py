@@ -50,15 +50,24 @@ def read_examples(folder: Path, row: Row, evaluation: str) -> list[Example]:
     Raises:
         InputError: the folder is of an older version, or the file is damaged.
     """
-    digest = (row.config.get("data") or {}).get(evaluation)
-    path = folder / PREDICTIONS / f"{row.task}-{digest}.jsonl"
-    if digest is None or not path.exists():
+    path = _path(folder, row, evaluation)
+    if not path.exists():
         raise InputError(f"{path}: no such file; give the command that made this folder again, and it is written")
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
         return [Example(**parse_row(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1)]
     except TypeError as error:
         raise InputError(f"{path}: not the rows of an evaluation set ({error}); delete it") from None
+
+
+def has_examples(folder: Path, row: Row, evaluation: str) -> bool:
+    """True if the folder holds the rows that a run's predictions are of; one of an older version does not."""
+    return _path(folder, row, evaluation).exists()
+
+
+def _path(folder: Path, row: Row, evaluation: str) -> Path:
+    digest = (row.config.get("data") or {}).get(evaluation)
+    return folder / PREDICTIONS / f"{row.task}-{digest}.jsonl"
 
 
 def _examples(split: Split, classes: tuple[str, ...]) -> list[Example]:

@@ -12,7 +12,7 @@ from bert_jax.files import Json, Settings
 from bert_jax.parallel.population import Devices, local_devices
 from bert_jax.pretrained import load
 from bert_jax.study.examples import note_examples
-from bert_jax.study.plan import note_plan
+from bert_jax.study.plan import note_command, note_plan
 from bert_jax.study.progress import duration, progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
 from bert_jax.study.regimes import REGIMES
@@ -58,6 +58,8 @@ class Grid:
     """Devices to train on."""
     model_of: ModelOf = None
     """Folder for the model of a run, if models are kept; a run whose model is missing is repeated."""
+    command: str = ""
+    """The command that asked for the grid, kept in the run folder; empty if there was none."""
 
 
 def run_grid(grid: Grid) -> list[Run]:
@@ -76,6 +78,7 @@ def run_grid(grid: Grid) -> list[Run]:
     runs = list(make_runs(grid, encoder, splits))
     store = ResultStore(grid.out, _experiment(grid, encoder, splits), [regime.settings for regime in REGIMES.values()])
     note_plan(grid.out, runs)
+    note_command(grid.out, grid.command)
     note_examples(grid.out, splits)
     if absent := _absent(grid):
         store.note_absent(absent)

@@ -1,4 +1,4 @@
-"""The runs that commands asked for in a run folder, so that a report can say which are missing."""
+"""The commands given for a run folder, and the runs that they asked for, so that a report can say which are missing."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from bert_jax.files import read_json, write_whole, writing
 from bert_jax.study.run import Run
 from bert_jax.study.store import Row
 
-PLAN = "plan.json"
+PLAN, COMMANDS = "plan.json", "commands.txt"
 Plan = dict[str, dict[str, dict[str, str]]]
 """Regime -> title of a task -> id of a run -> its readout and seed, as the last command for that task asked for."""
 
@@ -49,3 +49,22 @@ def missing_runs(folder: Path, rows: Sequence[Row]) -> dict[tuple[str, str], lis
         for title, runs in tasks.items()
     }
     return {cell: names for cell, names in found.items() if names}
+
+
+def note_command(folder: Path, command: str) -> None:
+    """Add a command to those given for a run folder, unless it is there or empty.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    commands = read_commands(folder)
+    if command and command not in commands:
+        text = "".join(f"{line}\n" for line in [*commands, command])
+        with writing(folder):
+            write_whole(folder / COMMANDS, lambda file: file.write(text.encode()))
+
+
+def read_commands(folder: Path) -> list[str]:
+    """The commands given for a run folder, in order; empty if they were not written down."""
+    path = folder / COMMANDS
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []

@@ -17,6 +17,7 @@ from bert_jax.tasks.tsv import (
     parse_classes,
     parse_scores,
     read_columns,
+    read_lines,
     warn_of_unlabelled,
 )
 
@@ -128,6 +129,8 @@ class _File(NamedTuple):
     texts: Columns
     label: str | int | None
     """Column of the labels; None if the published file hides them."""
+    groups: tuple[str, ...] = ()
+    """Columns that have an entry where a row belongs to the group of that name; a file may lack them."""
 
 
 _Layout = dict[str, tuple[_File, ...]]
@@ -154,6 +157,8 @@ def _mnli_layout() -> _Layout:
 _PAIR = ("sentence1", "sentence2")
 _MRPC = ("#1 String", "#2 String")
 
+_CATEGORIES = ("Lexical Semantics", "Predicate-Argument Structure", "Logic", "Knowledge")
+
 _LAYOUTS: dict[str, _Layout] = {
     "cola": _layout((3,), 1) | {"test": (_File("test.tsv", ("sentence",), None),)},
     "sst2": _layout(("sentence",), "label"),
@@ -168,7 +173,7 @@ _LAYOUTS: dict[str, _Layout] = {
     "wnli": _layout(_PAIR, "label"),
     "ax": {
         "test": (
-            _File("diagnostic-full.tsv", ("Premise", "Hypothesis"), "Label"),
+            _File("diagnostic-full.tsv", ("Premise", "Hypothesis"), "Label", _CATEGORIES),
             _File("diagnostic.tsv", _PAIR, None),
         )
     },
@@ -188,8 +193,8 @@ def read_tsv(task: Task, folder: Path, split: str) -> Split:
 
     Returns:
         The rows; labels are None if the published file hides them. MRPC's test labels come from
-        `msr_paraphrase_test.txt` and AX's from `diagnostic-full.tsv` if these files exist. MNLI pairs without a
-        consensus label (`-`) are left out and counted in a warning.
+        `msr_paraphrase_test.txt`, and AX's labels and groups from `diagnostic-full.tsv`, if these files exist. MNLI
+        pairs without a consensus label (`-`) are left out and counted in a warning.
 
     Raises:
         InputError: unknown task or split; a folder, file or column is missing; a file is empty or not UTF-8;
@@ -214,7 +219,16 @@ def read_tsv(task: Task, folder: Path, split: str) -> Split:
             texts, cells = [{number: column[number] for number in kept} for column in texts], kept
         labels = parse_scores(path, cells, *_SCORES) if task.is_regression else parse_classes(path, cells, task.classes)
     rows = [list(column.values()) for column in texts]
-    return Split(rows[0], rows[1] if len(rows) == 2 else None, labels)
+    groups = _read_groups(path, file.groups, list(texts[0]))
+    return Split(rows[0], rows[1] if len(rows) == 2 else None, labels, groups)
+
+
+def _read_groups(path: Path, columns: tuple[str, ...], numbers: list[int]) -> list[str] | None:
+    """The groups of some lines, joined by "and" where there are several; None if the file does not say them."""
+    if not columns or not set(columns) <= set(read_lines(path)[0].split("\t")):
+        return None
+    cells = dict(zip(columns, read_columns(path, columns), strict=True))
+    return [" and ".join(name for name in columns if cells[name][number].strip()) for number in numbers]
 
 
 def _task_folder(task: Task, folder: Path) -> Path:

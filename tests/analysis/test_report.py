@@ -257,7 +257,9 @@ def test_any_grid_is_reported_the_same_way_twice(runs, name, capsys):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             write_report(runs.folder)
-        made.append([(runs.folder / file).read_bytes() for file in ("table.md", "table.tex", "figure.png")])
+        made.append(
+            [(runs.folder / file).read_bytes() for file in ("table.md", "table.tex", "figure.png", "report.html")]
+        )
     assert made[0] == made[1]
     assert "my_tiny; learning rate" in capsys.readouterr().out
     lines = [line for line in made[0][0].decode().splitlines() if line.startswith("|")]

@@ -132,7 +132,15 @@ def test_the_full_diagnostic_file_brings_labels(tmp_path: Path) -> None:
     full = "Logic\tDomain\tPremise\tHypothesis\tLabel\nNegation\t\tA\tB\tcontradiction\n"
     write(tmp_path, "diagnostic/diagnostic.tsv", "index\tsentence1\tsentence2\n0\tA\tB\n")
     write(tmp_path, "diagnostic/diagnostic-full.tsv", full)
-    assert read_tsv(TASKS["ax"], tmp_path, "test").labels.tolist() == [2]
+    rows = read_tsv(TASKS["ax"], tmp_path, "test")
+    assert rows.labels.tolist() == [2] and rows.groups is None
+
+
+def test_the_categories_of_the_diagnostic_are_its_groups(tmp_path: Path) -> None:
+    header = "Lexical Semantics\tPredicate-Argument Structure\tLogic\tKnowledge\tDomain\tPremise\tHypothesis\tLabel"
+    lines = ["\t\tNegation\t\tNews\tA\tB\tcontradiction", "Lexical entailment\t\tNegation\t\tNews\tC\tD\tneutral"]
+    write(tmp_path, "AX/diagnostic-full.tsv", "\n".join([header, *lines, "\t\t\t\t\tE\tF\tentailment\n"]))
+    assert read_tsv(TASKS["ax"], tmp_path, "test").groups == ["Logic", "Lexical Semantics and Logic", ""]
 
 
 def test_a_missing_folder_is_named_with_the_flag(tmp_path: Path) -> None:

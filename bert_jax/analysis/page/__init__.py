@@ -1,0 +1,1 @@
+"""The page of one or several run folders: one HTML file that needs neither a server nor a network."""
