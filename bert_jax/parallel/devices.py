@@ -175,15 +175,15 @@ def split_batch(batch: Tree) -> Tree:
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
 
-def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
-    """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
+def check_batch_size(batch_size: int, field: str, pieces: int = 1, elsewhere: Devices = ()) -> None:
+    """Refuse a batch that the devices of all hosts, or others `elsewhere`, cannot share equally in `pieces` each.
 
     Raises:
         InputError: the batch cannot be shared; names the field and the nearest sizes that fit.
     """
     if batch_size < 1:
         raise InputError(f"{field} must be at least 1, not {batch_size}")
-    devices = jax.device_count()
+    devices = len(elsewhere) or jax.device_count()
     share = devices * pieces
     if batch_size % share:
         below = batch_size // share * share

@@ -59,16 +59,16 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
     )
 
 
-def check(config: PretrainConfig) -> None:
-    """Check the settings before anything runs.
+def check(config: PretrainConfig, elsewhere: Devices = ()) -> None:
+    """Check the settings before anything runs, here or on devices `elsewhere`.
 
     Raises:
         InputError: the model does not support the readout, or the devices cannot share the batch equally.
     """
     readouts.check(config.nsp_readout, bert_config(config, 1))
-    check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate)
+    check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate, elsewhere)
     if config.long.steps:
-        check_batch_size(config.long.batch_size, "--pretrain.long.batch-size", config.accumulate)
+        check_batch_size(config.long.batch_size, "--pretrain.long.batch-size", config.accumulate, elsewhere)
 
 
 class Training(NamedTuple):

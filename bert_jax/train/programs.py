@@ -27,6 +27,11 @@ class Program(NamedTuple):
     step: jax.stages.Wrapped
     shapes: tuple[Tree, ...]
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the first argument."""
+        return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes[0]))
+
     def lower(self, platform: str) -> jax.stages.Lowered:
         """The program before XLA's compiler, for "tpu", "gpu" or "cpu"; no device is needed."""
         traced = self.step.trace(*self.shapes)
