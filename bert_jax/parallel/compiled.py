@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
-import ml_dtypes
 import numpy as np
 
 from bert_jax.parallel.population import memory_needed
@@ -120,8 +119,6 @@ def _collective(kind: str, type_: str) -> Collective:
 
 
 def _width(dtype: str) -> int:
-    if dtype == "bf16":
-        return np.dtype(ml_dtypes.bfloat16).itemsize
     return 1 if dtype == "pred" else int(dtype.lstrip("abcdefghijklmnopqrstuvwxyz")) // 8
 
 

@@ -36,7 +36,7 @@ def fit_memory(make: Make, pieces: int, rows: int, chip: Chip) -> Fit | TooLarge
     """
     refused: TooLarge | None = None
     for tried in (number for number in range(pieces, rows + 1, pieces) if rows % number == 0):
-        if refused is not None and _hopeless(refused, pieces, tried):
+        if refused is not None and tried < rows and _hopeless(refused, pieces, tried):
             continue
         try:
             cost = compile_cost(make(tried).lower("tpu"))
@@ -46,7 +46,7 @@ def fit_memory(make: Make, pieces: int, rows: int, chip: Chip) -> Fit | TooLarge
             refused = refused or error
             last = error
             continue
-        return Fit(tried, cost, refused and refused.needed)
+        return Fit(tried, cost, None if refused is None else refused.needed)
     return last
 
 

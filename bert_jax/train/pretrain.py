@@ -114,7 +114,7 @@ class Pretraining:
         self.bert = bert_config(config, tokenizer.vocab_size)
         for corpus in (train, heldout):
             _check_ids(corpus, self.bert.vocab_size)
-        unknown = int((train.tokens == tokenizer.special.unk).sum())
+        unknown = train.count_unknown(tokenizer.special.unk)
         if text := describe_unknown(unknown, len(train.tokens), "the corpus"):
             warnings.warn(text, stacklevel=2)
         self.phases = _phases(config, tokenizer, train)
@@ -236,7 +236,7 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
 
 def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
     """Refuse ids without a row in the embedding matrix, for which JAX would return NaN."""
-    if corpus is not None and len(corpus.tokens) and (highest := int(corpus.tokens.max())) >= vocab_size:
+    if corpus is not None and (highest := corpus.highest_id) >= vocab_size:
         raise InputError(
             f"the corpus has the token id {highest}, its tokenizer only ids up to {vocab_size - 1}: "
             "they are not of one vocabulary; prepare the corpus again"
