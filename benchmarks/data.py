@@ -228,7 +228,9 @@ def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
         pass
     speed = config.batches * config.batch_size / (time.process_time() - start)
     if config.sparse:
-        note(f"{memory(psutil.Process()) / 1e6:.0f} MB resident after {config.batches} batches")
+        found = psutil.Process().memory_info()
+        own, cache = (found.rss - found.shared) / 1e6, found.shared / 1e6
+        note(f"after {config.batches} batches {own:.0f} MB of its own, {cache:.0f} MB mapped of the cache of files")
     return speed
 
 

@@ -204,7 +204,7 @@ def _complete(folder: Path, manifest: Json) -> None:
 def _remove_parts(folder: Path, manifest: Json) -> None:
     for path in folder.glob("part-*.json"):
         path.unlink()
-    if manifest["version"] == VERSION:
+    if manifest.get("version") == VERSION:
         for row in manifest["shards"]:
             (folder / row["file"]).unlink(missing_ok=True)
 
