@@ -31,9 +31,9 @@ compared with a measured one: XLA's cycles leave out gathers, sorts and scalar o
 the links are those of the data sheets; collectives are taken not to overlap with anything; loading data, evaluating and
 saving are left out."""
 OF_GPUS = f"""
-Nothing was run, and there is no compiler for GPUs here. The collectives are those of the lowered program. The memory is
-what XLA needs for the same step on TPUs ({LIKE_A_GPU}); its compiler for GPUs may need more or less. The time is
-unknown: the hours are those at an assumed MFU."""
+Nothing was run, and there is no compiler for GPUs here. The program was lowered for them, with plain attention. Memory
+and collectives are those of the same step compiled for TPUs ({LIKE_A_GPU}); XLA's compiler for GPUs may need more
+memory or less, and cut the collectives otherwise. The time is unknown: the hours are those at an assumed MFU."""
 
 
 class Phase(NamedTuple):
@@ -104,12 +104,13 @@ def _plan(config: Plan, bert: BertConfig, topology: Topology, compiler: Topology
     state = make(found.pieces).state_bytes / (1 if runs == 1 else lay_out(compiler.devices, runs, runs).groups)
     for line in _memory(found, state, topology, pretrain.accumulate, each * (number if runs == 1 else 1)):
         print(line)
-    moved = found.cost.collectives
-    print(f"collectives  {_collectives(found.cost)}{'' if moved else 'none'}")
+    print(f"collectives  {_collectives(found.cost) or 'none'}")
     slots = make_objectives(pretrain.objective)[0].num_slots(phase.length)
     flops = runs * phase.rows * throughput.flops_per_sequence(bert, phase.length, slots)
     steps = phase.last - phase.first
     taken = step_seconds(found.cost, number, topology.chip) if topology.compiles else None
+    if not topology.compiles:
+        make(found.pieces, topology).lower(topology.chip.platform)
     if taken is None:
         _print_hours(flops, steps, topology)
         return 0.0
