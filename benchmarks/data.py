@@ -4,8 +4,10 @@ Prints tables for `benchmarks/README.md`, which describes the measurements. Noth
 """
 
 import functools
+import hashlib
 import itertools
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +23,8 @@ import psutil
 
 from benchmarks.turns import check, describe_machine, markdown, new_process, note, spread
 from bert_jax.corpus import readers
-from bert_jax.corpus.corpus import Corpus, starts
+from bert_jax.corpus.arrays import CHECKED_BYTES, ArrayFile, array_files, open_arrays
+from bert_jax.corpus.corpus import Corpus, Counts, starts
 from bert_jax.corpus.sentences import sentences_of
 from bert_jax.corpus.shards import read_corpus
 from bert_jax.data.examples import PretrainData
@@ -67,6 +70,9 @@ class Examples:
     """Folder written by prepare_corpus; by default random words."""
     tokens: int = 20_000_000
     """Number of random words."""
+    sparse: bool = False
+    """Map the random corpus into memory from files, of which that of the words is sparse and holds zeros: for any size.
+    Its opening is measured too."""
     length: int = 128
     """Length of the sequences in tokens."""
     batch_size: int = 256
@@ -212,14 +218,20 @@ def examples_row(objective: ObjectiveConfig, speeds: list[float]) -> tuple[str, 
 
 def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
     """Sequences per second of CPU time, without the first batch."""
-    corpus, special, starts_word = read(config.corpus) if config.corpus is not None else draw(config.tokens)
+    make = draw_sparse if config.sparse else draw
+    corpus, special, starts_word = read(config.corpus) if config.corpus is not None else make(config.tokens)
     data = PretrainData(corpus, special, len(starts_word), starts_word, config.length, objective, seed=0)
     batches = data.batches(config.batch_size, 0, 1 + config.batches)
     next(batches)
     start = time.process_time()
     for _ in batches:
         pass
-    return config.batches * config.batch_size / (time.process_time() - start)
+    speed = config.batches * config.batch_size / (time.process_time() - start)
+    if config.sparse:
+        found = psutil.Process().memory_info()
+        own, cache = (found.rss - found.shared) / 1e6, found.shared / 1e6
+        note(f"after {config.batches} batches {own:.0f} MB of its own, {cache:.0f} MB mapped of the cache of files")
+    return speed
 
 
 @functools.cache
@@ -238,6 +250,44 @@ def draw(tokens: int) -> tuple[Corpus, SpecialIds, np.ndarray]:
     documents = np.append(ends[ends < len(lengths)], len(lengths))
     words = rng.integers(5, 16_000, lengths.sum()).astype(np.uint16)
     return Corpus(words, starts(lengths), documents), SpecialIds(0, 1, 2, 3, 4), rng.random(16_000) < 0.7
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def draw_sparse(tokens: int) -> tuple[Corpus, SpecialIds, np.ndarray]:
+    """The same from files, drawn a million sentences at a time; notes the time and the memory of opening them."""
+    folder, chunk = Path(tempfile.mkdtemp()), 1_000_000
+    rng, rows, names = np.random.default_rng(0), tokens // 23, array_files("train")
+    with open(folder / "ends", "wb") as ends, open(folder / "breaks", "wb") as breaks:
+        token = sentence = 0
+        for first in range(0, rows, chunk):
+            lengths = rng.geometric(1 / 23, min(chunk, rows - first))
+            (token + np.cumsum(lengths)).tofile(ends)
+            cuts = np.cumsum(rng.geometric(1 / 20, chunk // 20)) + first
+            cuts = np.append(cuts[cuts < first + len(lengths)], first + len(lengths))
+            cuts.tofile(breaks)
+            token, sentence = token + int(lengths.sum()), sentence + len(cuts)
+    sizes = token, rows, sentence
+    np.lib.format.open_memmap(folder / names["tokens"], "w+", np.uint16, (token,))
+    for array, size, source in (("sentences", rows, "ends"), ("documents", sentence, "breaks")):
+        out = np.lib.format.open_memmap(folder / names[array], "w+", np.int64, (size + 1,))
+        out[1:] = np.memmap(folder / source, np.int64)
+        del out
+        (folder / source).unlink()
+    paths = {array: folder / name for array, name in names.items()}
+    digests = {array: _digest(path) if path.stat().st_size <= CHECKED_BYTES else "" for array, path in paths.items()}
+    files = [ArrayFile(p.name, "train", array, p.stat().st_size, digests[array]) for array, p in paths.items()]
+    process = psutil.Process()
+    before, start = memory(process), time.perf_counter()
+    corpus = open_arrays(folder, files, sizes, Counts(token, 0, token, 1, 0))
+    seconds, opened = time.perf_counter() - start, memory(process) - before
+    shutil.rmtree(folder)  # what is mapped stays until the process ends
+    note(f"{token:,} tokens opened in {seconds:.3f} s and {opened / 1e6:.1f} MB")
+    return corpus, SpecialIds(0, 1, 2, 3, 4), np.random.default_rng(0).random(16_000) < 0.7
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -142,12 +142,19 @@ def _is_full(error: BaseException) -> bool:
     return known or any(os.strerror(number) in str(error) for number in _DISK_FULL)
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file atomically: after a crash it is either complete or as it was before."""
+    with created(path) as file:
+        write(file)
+
+
+@contextmanager
+def created(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write atomically, see `write_whole`; it appears at the end of a `with` block without an error."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with open(temporary, "wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

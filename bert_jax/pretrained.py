@@ -21,7 +21,7 @@ from bert_jax.data.batching import encode_texts, length_steps, pack_rows
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.parallel.devices import check_batch_size, least_batch, map_predict_step, replicate, target
+from bert_jax.parallel.devices import Devices, check_batch_size, least_batch, map_predict_step, replicate, target
 from bert_jax.parallel.inference import check_finite, predict_packs
 from bert_jax.spec import parse_spec
 from bert_jax.tokenizers.template import Encoding
@@ -185,7 +185,7 @@ class Embedder:
         self._config = config
         self.limit = min(max_length or pretrained.max_length or config.max_length, config.max_length)
         params = {"encoder": pretrained.checkpoint.encoder, "reader": pretrained.reader_params(spec)}
-        self.width: int = jax.eval_shape(_embed(config, spec), params, _DUMMY).shape[1]
+        self.width: int = jax.eval_shape(embed_step(config, spec), params, _DUMMY).shape[1]
         self._params, self._step, self._batch_size = replicate(params), _embed_step(config, spec), batch_size
         self._normalize = normalize
 
@@ -363,11 +363,12 @@ _TOKENS = 2048
 _DUMMY = Tokens(np.zeros((1, 8), np.int32), np.zeros((1, 8), np.int32), np.ones((1, 8), bool), np.zeros((1, 8), bool))
 
 
-def _embed(config: BertConfig, spec: ReadoutConfig) -> Step:
-    model = SentenceEncoder(config, spec, target())
+def embed_step(config: BertConfig, spec: ReadoutConfig, devices: Devices = ()) -> Step:
+    """`(params, tokens) -> sentence vectors [B E]`, to be mapped over the devices, by default those here."""
+    model = SentenceEncoder(config, spec, target(devices))
     return lambda params, tokens: model.apply({"params": params}, tokens)
 
 
 @lru_cache(maxsize=32)
 def _embed_step(config: BertConfig, spec: ReadoutConfig) -> Step:
-    return map_predict_step(_embed(config, spec), config.compute.evaluation_precision)
+    return map_predict_step(embed_step(config, spec), config.compute.evaluation_precision)

@@ -1,4 +1,4 @@
-"""Turn raw text into a tokenizer and token shards for pretraining.
+"""Turn raw text into a tokenizer and arrays of tokens for pretraining.
 
 python -m experiments.prepare_corpus --input enwiki.tar.xz --vocab-size 16000 --out runs/corpus
 """

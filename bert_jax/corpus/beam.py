@@ -5,6 +5,7 @@ there, and the same shards on any runner. Only the order of documents differs, b
 Files are read and written through Beam's file systems, so `gs://`, `s3://` and `hdfs://` work if they are installed.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -232,19 +233,42 @@ def _write_shard(
 
 
 def _write(out: str, name: str, content: bytes) -> None:
-    """Write a file atomically; if a step is attempted several times, the last attempt wins."""
+    with _created(out, name) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _created(out: str, name: str) -> Iterator[Any]:
+    """Open a file that appears whole; if a step is attempted several times, the last attempt wins."""
     if not FileSystems.exists(out):
         FileSystems.mkdirs(out)
     partial = FileSystems.join(out, f"{name}.{uuid.uuid4().hex}{PARTIAL}")
     with FileSystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(content)
+        yield file
     FileSystems.rename([partial], [FileSystems.join(out, name)])
 
 
 def _finish(settings: Json, files: Files, written: list[Shard], dropped: dict[str, int], out: str) -> None:
-    tokenizer = {"vocab_size": _load(tuple(sorted(files.items()))).vocab_size, "sha256": digest_files(files)}
+    loaded = _load(tuple(sorted(files.items())))
+    tokenizer, unk = {"vocab_size": loaded.vocab_size, "sha256": digest_files(files)}, loaded.special.unk
+    if FileSystems.exists(FileSystems.join(out, MANIFEST)):
+        return  # an earlier attempt has written it last, and may have begun to remove the shards
     manifest = shards.make_manifest(settings, tokenizer, sorted(written), dropped)
+    manifest = shards.join_shards(
+        manifest, unk, lambda shard: _records(out, shard.file), lambda name: _created(out, name)
+    )
     for name, content in files.items():
         _write(out, name, content)
     _write(out, SETTINGS, shards.to_json(settings))
     _write(out, MANIFEST, shards.to_json(manifest))
+    FileSystems.delete([FileSystems.join(out, shard.file) for shard in written])
+
+
+def _records(out: str, file: str) -> list[bytes]:
+    """All records of a shard, which is copied here for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / file
+        name = FileSystems.join(out, file)
+        with FileSystems.open(name, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+            path.write_bytes(source.read())
+        return shards.read_records(path)

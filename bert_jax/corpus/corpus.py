@@ -13,18 +13,30 @@ _BATCH = 1 << 18
 """Characters tokenised in one call: enough to keep a tokenizer busy, few enough that their ids fit into a cache."""
 
 
+class Counts(NamedTuple):
+    """What a corpus is known to hold without reading it. paired: tokens in documents of two or more sentences.
+    unknown: tokens that are `unk`, the id of [UNK]."""
+
+    tokens: int
+    highest: int
+    paired: int
+    unk: int
+    unknown: int
+
+
 class Corpus(NamedTuple):
     """Tokenised documents of sentences.
 
     tokens [T] uint16, or int32 for a large vocabulary: the concatenated ids of all sentences, without special tokens;
     cast them before arithmetic. sentences [S+1] int64: start of each sentence in `tokens`, and the end of the last.
     documents [D+1] int64: start of each document in `sentences`, and the end of the last. No sentence and no document
-    is empty.
+    is empty. The arrays may be files that are mapped into memory; `counts` spares reading all of them.
     """
 
     tokens: np.ndarray
     sentences: np.ndarray
     documents: np.ndarray
+    counts: Counts | None = None
 
     @property
     def num_documents(self) -> int:
@@ -33,9 +45,24 @@ class Corpus(NamedTuple):
     @property
     def paired_share(self) -> float:
         """Share of tokens in documents of two or more sentences, the only ones that give examples with a true pair."""
+        if self.counts is not None:
+            return self.counts.paired / self.counts.tokens
         several = np.diff(self.documents) > 1
         tokens = np.diff(self.sentences[self.documents])
         return float(tokens[several].sum() / tokens.sum())
+
+    @property
+    def highest_id(self) -> int:
+        """The highest token id; -1 without tokens."""
+        if self.counts is not None:
+            return self.counts.highest
+        return int(self.tokens.max()) if len(self.tokens) else -1
+
+    def count_unknown(self, unk: int) -> int:
+        """Number of tokens that are [UNK], whose id is `unk`."""
+        if self.counts is not None and self.counts.unk == unk:
+            return self.counts.unknown
+        return int((self.tokens == unk).sum())
 
 
 class Document(NamedTuple):

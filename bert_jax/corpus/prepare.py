@@ -21,7 +21,7 @@ from bert_jax.corpus.dedup import Duplicates, finding_duplicates
 from bert_jax.corpus.paragraphs import ParagraphTokenizer
 from bert_jax.corpus.parts import TextBlock, TextSource
 from bert_jax.corpus.sentences import paragraphs_of
-from bert_jax.corpus.shards import VERSION, CorpusPart, CorpusSplit
+from bert_jax.corpus.shards import SETTINGS_VERSION, CorpusPart, CorpusSplit
 from bert_jax.corpus.text_kinds import Documents
 from bert_jax.corpus.vocabulary import Paragraph
 from bert_jax.corpus.workers import Call, Workers, start_workers
@@ -138,7 +138,7 @@ def describe(config: TextConfig, vocab: VocabConfig | Path, inputs: Json) -> Jso
     how = asdict(config)
     if config.documents == "auto":
         del how["documents"]  # folders started before this setting existed can be resumed
-    return {"version": VERSION, "text": how, "vocab": chosen, "inputs": inputs}
+    return {"version": SETTINGS_VERSION, "text": how, "vocab": chosen, "inputs": inputs}
 
 
 def _has_tokenizer(out: Path) -> bool:

@@ -1,34 +1,38 @@
-"""A corpus on disk: ArrayRecord shards with a record per document, their tokenizer and a manifest.
-
-A record is little-endian: the number of sentences S as uint32, S lengths in tokens as uint32, then the ids of all
-sentences, as uint16 for a vocabulary of at most 65,536 ids and as int32 for a larger one.
+"""A corpus on disk: for each split the arrays of its text, their tokenizer and a manifest.
 
 During preparation a folder holds `settings.json` and all finished files: the tokenizer, and for each part of the input
-its shards and then `part-N.json`. At the end the parts are merged into one `manifest.json`.
+its ArrayRecord shards and then `part-N.json`. At the end the shards are joined into arrays and removed, and the parts
+are merged into one `manifest.json`. A corpus of version 1 has stopped before the arrays, and is converted by `convert`.
+
+A shard has a record per document, little-endian: the number of sentences S as uint32, S lengths in tokens as uint32,
+then the ids of all sentences, as uint16 for a vocabulary of at most 65,536 ids and as int32 for a larger one.
 """
 
 import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from bert_jax import files as run_folder
-from bert_jax.corpus.corpus import Corpus, Document, starts, token_dtype
+from bert_jax.corpus.arrays import ArrayFile, array_files, check_file, open_arrays, write_arrays
+from bert_jax.corpus.corpus import Corpus, Counts, Document, token_dtype
 from bert_jax.errors import InputError
 from bert_jax.files import LOCK, PARTIAL, Json, read_json
 from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
-VERSION = 1
+VERSION, SETTINGS_VERSION = 2, 1
+"""Version of a finished corpus, and of the settings that determine its text."""
 CorpusSplit = Literal["train", "heldout"]
 SPLITS: tuple[CorpusSplit, ...] = ("train", "heldout")
 
@@ -91,7 +95,7 @@ def claim(folder: Path, settings: Json) -> bool:
     run_folder.claim(folder / SETTINGS, settings)
     if MANIFEST in found:
         # The run that finished it may have been killed before it removed them.
-        _remove_parts(folder)
+        _remove_parts(folder, _read_json(folder / MANIFEST))
     return MANIFEST in found
 
 
@@ -184,13 +188,25 @@ def finish(folder: Path) -> None:
         dropped.update(part.dropped)
     tokenizer = {"vocab_size": load_tokenizer(folder).vocab_size, "sha256": fingerprint(folder)}
     manifest = make_manifest(_read_json(folder / SETTINGS), tokenizer, shards, dropped)
+    _complete(folder, manifest)
+
+
+def _complete(folder: Path, manifest: Json) -> None:
+    """Join the shards of a manifest, write it, and then remove what it replaces."""
+    unk = load_tokenizer(folder).special.unk
+    manifest = join_shards(
+        manifest, unk, lambda shard: _records(folder, shard), lambda file: run_folder.created(folder / file)
+    )
     _write_json(folder / MANIFEST, manifest)
-    _remove_parts(folder)
+    _remove_parts(folder, manifest)
 
 
-def _remove_parts(folder: Path) -> None:
+def _remove_parts(folder: Path, manifest: Json) -> None:
     for path in folder.glob("part-*.json"):
         path.unlink()
+    if manifest.get("version") == VERSION:
+        for row in manifest["shards"]:
+            (folder / row["file"]).unlink(missing_ok=True)
 
 
 def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], dropped: Mapping[str, int]) -> Json:
@@ -212,6 +228,7 @@ def make_manifest(settings: Json, tokenizer: Json, shards: Sequence[Shard], drop
             "give a smaller share, in another --out"
         )
     return settings | {
+        "version": SETTINGS_VERSION,
         "tokenizer": tokenizer,
         "totals": {split: _totals(shards, split) for split in SPLITS},
         "paired_share": {split: _share(shards, split, "paired_tokens") for split in SPLITS},
@@ -255,11 +272,21 @@ def read_manifest(folder: Path) -> Json:
     Raises:
         InputError: the manifest is missing or of another version, or the tokenizer is a different one.
     """
+    manifest = _read_any_manifest(folder)
+    if manifest.get("version") == SETTINGS_VERSION:
+        raise InputError(
+            f"{folder}: the corpus is of version 1, which has to be read whole; convert it once: "
+            f"python -m experiments.check_corpus --corpus {shlex.quote(str(folder))}"
+        )
+    if manifest.get("version") != VERSION:
+        raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
+    return manifest
+
+
+def _read_any_manifest(folder: Path) -> Json:
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
     manifest = _read_json(folder / MANIFEST)
-    if manifest.get("version") != VERSION:
-        raise InputError(f"{folder}: the corpus has version {manifest.get('version')}, not {VERSION}; prepare it again")
     found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]
     if found != expected:
         raise InputError(
@@ -270,28 +297,72 @@ def read_manifest(folder: Path) -> Json:
 
 
 def read_corpus(folder: Path, split: CorpusSplit) -> Corpus:
-    """Read the documents of one split, in the order of the input; each shard is checked against the manifest.
+    """The documents of one split, in the order of the input, mapped into memory; see `arrays.open_arrays`.
 
     Raises:
-        InputError: as `read_manifest`; or a shard is missing or differs from the manifest, or the split is empty.
+        InputError: as `read_manifest`; or a file is missing or differs from the manifest, or the split is empty.
     """
     manifest = read_manifest(folder)
-    shards = [Shard(**row) for row in manifest["shards"] if row["split"] == split]
-    if not shards:
+    rows = [ArrayFile(**row) for row in manifest["arrays"] if row["split"] == split]
+    if not rows:
         raise InputError(f"{folder} has no {split} documents; prepare it with another --heldout")
+    return open_arrays(folder, rows, _sizes(manifest["totals"][split]), Counts(**manifest["counts"][split]))
+
+
+def check_corpus(folder: Path) -> bool:
+    """Compare every file of a corpus with its checksum, and convert a corpus of version 1; returns True if it was one.
+
+    Converting needs the lock of the folder, and space for the text once more.
+
+    Raises:
+        InputError: as `read_manifest`, or a file is missing or differs from the manifest.
+        OSError: the folder cannot be written.
+    """
+    manifest = _read_any_manifest(folder)
+    old = bool(manifest.get("version") == SETTINGS_VERSION)
+    if old:
+        with locked(folder):
+            _complete(folder, manifest)
+        manifest = read_manifest(folder)
+    for row in read_manifest(folder)["arrays"]:
+        check_file(folder, ArrayFile(**row))
+    return old
+
+
+def join_shards(
+    manifest: Json,
+    unk: int,
+    records: Callable[[Shard], list[bytes]],
+    create: Callable[[str], AbstractContextManager[BinaryIO]],
+) -> Json:
+    """Write the arrays of every split from its shards, and return the manifest of the finished corpus.
+
+    Args:
+        manifest: from `make_manifest`.
+        unk: id of [UNK].
+        records: reads all records of a shard.
+        create: opens a file of the corpus to write; it must appear whole, when the context ends.
+
+    Raises:
+        InputError: a shard is missing or differs from the manifest.
+        OSError: a file cannot be written.
+    """
+    shards = [Shard(**row) for row in manifest["shards"]]
     dtype = np.dtype(token_dtype(manifest["tokenizer"]["vocab_size"])).newbyteorder("<")
-    tokens = np.empty(sum(shard.tokens for shard in shards), dtype.newbyteorder("="))
-    lengths = np.empty(sum(shard.sentences for shard in shards), np.uint32)
-    sizes = np.empty(sum(shard.documents for shard in shards), np.int64)
-    token = sentence = number = 0
-    for shard in shards:
-        for record in _records(folder, shard):
-            document = _from_record(record, dtype)
-            tokens[token : token + len(document.tokens)] = document.tokens
-            lengths[sentence : sentence + len(document.lengths)] = document.lengths
-            sizes[number] = len(document.lengths)
-            token, sentence, number = token + len(document.tokens), sentence + len(document.lengths), number + 1
-    return Corpus(tokens, starts(lengths), starts(sizes))
+    rows, counts = list[ArrayFile](), {}
+    for split in dict.fromkeys(shard.split for shard in shards):
+        own = [shard for shard in shards if shard.split == split]
+        groups = ([_from_record(record, dtype) for record in records(shard)] for shard in own)
+        with ExitStack() as stack:
+            files = {array: stack.enter_context(create(file)) for array, file in array_files(split).items()}
+            written, counted = write_arrays(split, groups, _sizes(manifest["totals"][split]), unk, files)
+        rows += written
+        counts[split] = counted._asdict()
+    return manifest | {"version": VERSION, "counts": counts, "arrays": [row._asdict() for row in rows]}
+
+
+def _sizes(totals: Json) -> tuple[int, int, int]:
+    return totals["tokens"], totals["sentences"], totals["documents"]
 
 
 def _records(folder: Path, shard: Shard) -> list[bytes]:
@@ -300,6 +371,11 @@ def _records(folder: Path, shard: Shard) -> list[bytes]:
         raise InputError(f"{folder}: shard {shard.file} of {MANIFEST} is missing; put it back or prepare again")
     if _checksum(path) != shard.sha256:
         raise InputError(f"{path} differs from its checksum in {MANIFEST}; put the original back or prepare again")
+    return read_records(path)
+
+
+def read_records(path: Path) -> list[bytes]:
+    """All records of a shard."""
     reader = ArrayRecordReader(str(path))
     records: list[bytes] = reader.read_all()
     reader.close()

@@ -14,13 +14,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.config import Precision
 from bert_jax.errors import InputError
@@ -29,6 +29,30 @@ from bert_jax.types import Step, Target, Tree
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
+
+
+class Absent(NamedTuple):
+    """A device that is not here, nor is a compiler for it: programs for it can be lowered and no more.
+
+    The fields are named as those of `jax.Device`; platform: "tpu" or "gpu".
+    """
+
+    id: int
+    platform: str
+    device_kind: str
+    compute_capability: str = ""
+
+
+Devices = tuple[jax.Device | Absent, ...]
+"""Devices that share a program: all here, or all of one topology that is elsewhere."""
+
+
+def grid(devices: Devices, groups: tuple[int, ...] = (), names: tuple[str, ...] = (AXIS,)) -> Mesh | AbstractMesh:
+    """The devices as a grid [*groups, devices of a group] with named axes."""
+    shape = np.array([device.id for device in devices]).reshape(*groups, -1).shape
+    if isinstance(devices[0], Absent):
+        return AbstractMesh(shape, names)
+    return Mesh(np.array(devices).reshape(shape), names)
 
 
 class Mapped:
@@ -56,12 +80,14 @@ class Mapped:
         return (*args[:place], split_batch(args[place]), *args[place + 1 :])
 
 
-def map_train_step(step: Step, precision: Precision = "default") -> Mapped:
+def map_train_step(step: Step, precision: Precision = "default", elsewhere: Devices = ()) -> Mapped:
     """`step(state, batch, key) -> (state, metrics)` over a batch [B ...]. The state is donated.
 
-    State and metrics must be equal on every device.
+    State and metrics must be equal on every device. With devices `elsewhere`, the program is for them, to be lowered.
     """
     step = with_precision(step, precision)
+    if elsewhere:
+        return Mapped(_map_elsewhere(step, elsewhere, 3, PartitionSpec(), donate=(0,)), None)
     program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
     return Mapped(program, 1)
 
@@ -71,10 +97,25 @@ def map_eval_step(step: Step, precision: Precision = "highest") -> Mapped:
     return Mapped(jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=None), 1)
 
 
-def map_predict_step(step: Step, precision: Precision = "highest") -> Mapped:
-    """`step(params, batch) -> rows` over a batch [B ...], as `PendingRows`: those of all devices here, in order."""
-    program = jax.pmap(with_precision(step, precision), axis_name=AXIS, in_axes=(None, 0), out_axes=0)
-    return Mapped(program, 1, PendingRows)
+def map_predict_step(step: Step, precision: Precision = "highest", elsewhere: Devices = ()) -> Mapped:
+    """`step(params, batch) -> rows` over a batch [B ...], as `PendingRows`: those of all devices here, in order.
+
+    With devices `elsewhere`, the program is for them, to be lowered.
+    """
+    step = with_precision(step, precision)
+    if elsewhere:
+        return Mapped(_map_elsewhere(step, elsewhere, 2, PartitionSpec(AXIS)), None)
+    return Mapped(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0), 1, PendingRows)
+
+
+def _map_elsewhere(
+    step: Step, devices: Devices, arguments: int, results: PartitionSpec, donate: tuple[int, ...] = ()
+) -> jax.stages.Wrapped:
+    """The program that `jax.pmap` makes of a step whose second argument is the batch, for devices that are not here."""
+    specs = [PartitionSpec(AXIS) if number == 1 else PartitionSpec() for number in range(arguments)]
+    mapped = jax.shard_map(step, mesh=grid(devices), in_specs=tuple(specs), out_specs=results, check_vma=False)
+    program: jax.stages.Wrapped = jax.jit(mapped, donate_argnums=donate)
+    return program
 
 
 def with_precision(step: Step, precision: Precision) -> Step:
@@ -134,15 +175,15 @@ def split_batch(batch: Tree) -> Tree:
     return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
 
-def check_batch_size(batch_size: int, field: str, pieces: int = 1) -> None:
-    """Refuse a batch that the devices of all hosts cannot share equally, each in `pieces` equal pieces.
+def check_batch_size(batch_size: int, field: str, pieces: int = 1, elsewhere: Devices = ()) -> None:
+    """Refuse a batch that the devices of all hosts, or others `elsewhere`, cannot share equally in `pieces` each.
 
     Raises:
         InputError: the batch cannot be shared; names the field and the nearest sizes that fit.
     """
     if batch_size < 1:
         raise InputError(f"{field} must be at least 1, not {batch_size}")
-    devices = jax.device_count()
+    devices = len(elsewhere) or jax.device_count()
     share = devices * pieces
     if batch_size % share:
         below = batch_size // share * share
@@ -170,9 +211,10 @@ def device_kind() -> tuple[str, int]:
     return jax.devices()[0].device_kind, jax.device_count()
 
 
-def target() -> Target:
-    """The properties of the devices that a model's program depends on."""
-    return Target(jax.default_backend(), str(getattr(jax.local_devices()[0], "compute_capability", "")))
+def target(devices: Devices = ()) -> Target:
+    """The properties of the devices, by default those here, that a model's program depends on."""
+    device = (devices or jax.local_devices())[0]
+    return Target(device.platform, str(getattr(device, "compute_capability", "")))
 
 
 def prepare_process() -> None:

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.config import Precision
-from bert_jax.parallel.devices import AXIS, Mapped, with_precision
+from bert_jax.parallel.devices import AXIS, Absent, Devices, Mapped, grid, with_precision
 from bert_jax.types import Step, Tree
 
 RUNS = "runs"
 """Name of the axis of groups of devices."""
-Devices = tuple[jax.Device, ...]
-"""Devices of this host."""
 T = TypeVar("T")
 
 
@@ -34,9 +32,9 @@ class Layout(NamedTuple):
     places: int = 1
 
     @property
-    def mesh(self) -> Mesh:
+    def mesh(self) -> Mesh | AbstractMesh:
         """The grid of devices [groups, devices of a group]."""
-        return Mesh(np.array(self.devices).reshape(self.groups, -1), (RUNS, AXIS))
+        return grid(self.devices, (self.groups,), (RUNS, AXIS))
 
     def fill(self, runs: Sequence[T]) -> list[T]:
         """The runs, and the last one again in the places that are left."""
@@ -65,9 +63,9 @@ def lay_out(devices: Devices, runs: int, largest: int) -> Layout:
     return Layout(devices[:groups], groups, groups * each)
 
 
-def memory_limit(device: jax.Device) -> float | None:
+def memory_limit(device: jax.Device | Absent) -> float | None:
     """Bytes of a device's memory that programs may use, with a tenth to spare; None if it does not tell."""
-    stats = device.memory_stats() or {}
+    stats = {} if isinstance(device, Absent) else device.memory_stats() or {}
     return 0.9 * stats["bytes_limit"] if "bytes_limit" in stats else None
 
 

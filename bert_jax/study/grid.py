@@ -9,7 +9,8 @@ from typing import Any
 
 from bert_jax.config import BertConfig, ReadoutConfig, Together
 from bert_jax.files import Json, Settings
-from bert_jax.parallel.population import Devices, local_devices
+from bert_jax.parallel.devices import Devices
+from bert_jax.parallel.population import local_devices
 from bert_jax.pretrained import load
 from bert_jax.study.examples import note_examples
 from bert_jax.study.plan import note_command, note_plan

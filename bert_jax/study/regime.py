@@ -17,7 +17,7 @@ from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
-from bert_jax.parallel.population import Devices
+from bert_jax.parallel.devices import Devices
 from bert_jax.pretrained import Pretrained, check_pairs
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits

@@ -12,9 +12,9 @@ from bert_jax.checkpoints.export import Tuned
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import Examples, Plan, choose_buckets, encode_split, task_batch, task_batches
 from bert_jax.model.bert import SequenceClassifier
-from bert_jax.parallel.devices import target
+from bert_jax.parallel.devices import Devices, target
 from bert_jax.parallel.inference import predict_rows
-from bert_jax.parallel.population import Devices, Layout, local_devices, side_by_side
+from bert_jax.parallel.population import Layout, local_devices, side_by_side
 from bert_jax.pretrained import Pretrained, check_segments
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
@@ -157,5 +157,5 @@ def compile_program(
     bert: BertConfig, readout: ReadoutConfig, num_outputs: int, config: FinetuneConfig, steps: int, layout: Layout
 ) -> Program:
     """The mapped steps of a classifier; the same arguments return the same, already compiled steps."""
-    model = SequenceClassifier(with_dropout(bert, config.dropout), readout, num_outputs, target())
+    model = SequenceClassifier(with_dropout(bert, config.dropout), readout, num_outputs, target(layout.devices))
     return make_program(model, task_objective(model), config.optim, steps, layout, precision=config.precision)

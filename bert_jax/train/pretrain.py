@@ -5,10 +5,12 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from bert_jax.checkpoints.checkpoint import Carried, Checkpoint
 from bert_jax.config import BertConfig, ReadoutConfig, preset
@@ -19,6 +21,7 @@ from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import BertForPretraining
 from bert_jax.parallel.devices import (
+    Devices,
     add_devices,
     check_batch_size,
     map_eval_step,
@@ -56,16 +59,32 @@ def bert_config(config: PretrainConfig, vocab_size: int) -> BertConfig:
     )
 
 
-def check(config: PretrainConfig) -> None:
-    """Check the settings before anything runs.
+def check(config: PretrainConfig, elsewhere: Devices = ()) -> None:
+    """Check the settings before anything runs, here or on devices `elsewhere`.
 
     Raises:
         InputError: the model does not support the readout, or the devices cannot share the batch equally.
     """
     readouts.check(config.nsp_readout, bert_config(config, 1))
-    check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate)
+    check_batch_size(config.batch_size, "--pretrain.batch-size", config.accumulate, elsewhere)
     if config.long.steps:
-        check_batch_size(config.long.batch_size, "--pretrain.long.batch-size", config.accumulate)
+        check_batch_size(config.long.batch_size, "--pretrain.long.batch-size", config.accumulate, elsewhere)
+
+
+class Training(NamedTuple):
+    """The network of a pretraining, its optimizer, and its step over one device's part of a batch."""
+
+    model: BertForPretraining
+    optimizer: optax.GradientTransformationExtraArgs
+    step: Step
+
+
+def make_training(config: PretrainConfig, bert: BertConfig, devices: Devices = ()) -> Training:
+    """The step that a pretraining takes on some devices, by default those here."""
+    model = BertForPretraining(bert, config.nsp_readout, target(devices))
+    optimizer = make_optimizer(config.optim, config.steps)
+    objective = with_tokens(pretrain_objective(model, config.objective))
+    return Training(model, optimizer, make_train_step(objective, optimizer, config.accumulate))
 
 
 class Pretraining:
@@ -95,16 +114,13 @@ class Pretraining:
         self.bert = bert_config(config, tokenizer.vocab_size)
         for corpus in (train, heldout):
             _check_ids(corpus, self.bert.vocab_size)
-        unknown = int((train.tokens == tokenizer.special.unk).sum())
+        unknown = train.count_unknown(tokenizer.special.unk)
         if text := describe_unknown(unknown, len(train.tokens), "the corpus"):
             warnings.warn(text, stacklevel=2)
         self.phases = _phases(config, tokenizer, train)
-        self.model = BertForPretraining(self.bert, config.nsp_readout, target())
-        self.optimizer = make_optimizer(config.optim, config.steps)
+        self.model, self.optimizer, self.step = make_training(config, self.bert)
         self._schedule = jax.jit(schedule(config.optim, config.steps))
         self._init_key, self.dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), _STAGE))
-        objective = with_tokens(pretrain_objective(self.model, config.objective))
-        self.step = make_train_step(objective, self.optimizer, config.accumulate)
         self._step = map_train_step(self.step, config.compute.precision)
         self._eval_step = _mapped_eval_step(self.bert, dataclasses.replace(config, seed=0))
         self._eval_batches = [] if heldout is None else list(self._held_out(heldout, eval_examples))
@@ -220,7 +236,7 @@ def _data(config: PretrainConfig, tokenizer: Tokenizer, corpus: Corpus, max_leng
 
 def _check_ids(corpus: Corpus | None, vocab_size: int) -> None:
     """Refuse ids without a row in the embedding matrix, for which JAX would return NaN."""
-    if corpus is not None and len(corpus.tokens) and (highest := int(corpus.tokens.max())) >= vocab_size:
+    if corpus is not None and (highest := corpus.highest_id) >= vocab_size:
         raise InputError(
             f"the corpus has the token id {highest}, its tokenizer only ids up to {vocab_size - 1}: "
             "they are not of one vocabulary; prepare the corpus again"

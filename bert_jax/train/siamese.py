@@ -14,9 +14,9 @@ from bert_jax.data.batching import Plan, choose_buckets
 from bert_jax.data.pair_batches import PairExamples, encode_pairs, pair_batch, pair_batches
 from bert_jax.errors import InputError, unknown
 from bert_jax.model.bert import SentenceEncoder
-from bert_jax.parallel.devices import target
+from bert_jax.parallel.devices import Devices, target
 from bert_jax.parallel.inference import predict_rows
-from bert_jax.parallel.population import Devices, Layout, local_devices, side_by_side
+from bert_jax.parallel.population import Layout, local_devices, side_by_side
 from bert_jax.pretrained import Pretrained, init_without_encoder
 from bert_jax.spec import parse_spec
 from bert_jax.tasks.task import Split
@@ -168,10 +168,10 @@ def compile_program(
     if objective not in SENTENCE_OBJECTIVES:
         raise unknown("objective", objective, SENTENCE_OBJECTIVES)
     bert = with_dropout(bert, config.dropout)
-    model = SentenceEncoder(bert, training_readout(readout, config), target())
+    model = SentenceEncoder(bert, training_readout(readout, config), target(layout.devices))
     goal = SENTENCE_OBJECTIVES[objective](model, config, num_classes)
     goal.check()
-    evaluated = SentenceEncoder(bert, readout, target())
+    evaluated = SentenceEncoder(bert, readout, target(layout.devices))
     return make_program(model, goal, config.optim, steps, layout, evaluated, config.precision), goal
 
 

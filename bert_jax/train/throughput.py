@@ -14,6 +14,7 @@ PEAK_FLOPS = {
     r"TPU v5 ?(lite|e)": 197e12,
     r"TPU v5p?": 459e12,
     r"TPU v6 ?(lite|e)": 918e12,
+    r"TPU7x": 1153.5e12,
     r"NVIDIA A100.*": 312e12,
     r"NVIDIA H100 PCIe": 756e12,
     r"NVIDIA H100 NVL": 835e12,
@@ -26,7 +27,8 @@ PEAK_FLOPS = {
     r"NVIDIA GeForce RTX 4090": 165e12,
 }
 """Pattern of JAX's device kind -> operations per second in dense bfloat16 matrix products (makers' data sheets).
-A device of TPU v2 and v3 is one of the two cores of a chip. The first matching pattern counts."""
+A device of TPU v2, v3 and 7x is one of the two cores of a chip: a chip of TPU7x (cloud.google.com/tpu/docs/tpu7x) has
+2307e12. The first matching pattern counts."""
 
 TIMES = ("time", "sequences_per_second", "tokens_per_second", "mfu", "waiting")
 """Logged values that differ between runs of the same settings."""

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.config import BertConfig, FinetuneConfig, OptimConfig, Precision, ReadoutConfig, SiameseConfig
+from bert_jax.parallel.devices import Devices
 from bert_jax.parallel.population import (
-    Devices,
     Layout,
     map_prediction,
     map_start,

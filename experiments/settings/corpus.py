@@ -13,8 +13,16 @@ from bert_jax.pretrain_config import VocabConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckCorpus:
+    """Compare all files of a prepared corpus with their checksums, and convert a corpus of an older version."""
+
+    corpus: Path
+    """Folder written by prepare_corpus. Converting takes as much disk space again until it is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareCorpus:
-    """Turn raw text into a tokenizer and token shards; the same command continues an interrupted preparation."""
+    """Turn raw text into a tokenizer and arrays of tokens; the same command continues an interrupted preparation."""
 
     input: tuple[str, ...]
     """Files and folders of text, or tfds:NAME (tfds:wikipedia/20230601.en). Text is WikiExtractor's output, JSON lines,

@@ -60,11 +60,13 @@ def _rows(out: Path) -> object:
     return rows
 
 
-def _shards(out: Path) -> set[tuple[str, int]]:
-    """Every finished shard with the time at which it was written."""
-    parts = [json.loads(path.read_text()) for path in (*out.glob("part-*.json"), *out.glob("manifest.json"))]
-    files = {out / shard["file"] for part in parts for shard in part["shards"]}
-    return {(path.name, path.stat().st_mtime_ns) for path in files}
+def _shards(out: Path) -> set[tuple[str, str]]:
+    """Every finished shard with its checksum; those of a manifest are joined and removed."""
+    parts = [json.loads(path.read_text()) for path in out.glob("part-*.json")]
+    for part in () if (out / "manifest.json").exists() else parts:
+        assert all((out / shard["file"]).exists() for shard in part["shards"])
+    parts += [json.loads(path.read_text()) for path in out.glob("manifest.json")]
+    return {(shard["file"], shard["sha256"]) for part in parts for shard in part["shards"]}
 
 
 def _files(out: Path) -> object:

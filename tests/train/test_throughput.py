@@ -35,6 +35,7 @@ def test_operations_are_those_of_the_compiled_model(length, slots):
         ("NVIDIA H200", 989),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
+        ("TPU7x", 1153.5),
         ("NVIDIA A100-SXM4-40GB", 312),
         ("NVIDIA L4", 121),
         ("NVIDIA L40S", 362),

@@ -55,7 +55,7 @@ def test_a_program_knows_the_devices_that_it_is_made_for(seen, monkeypatch):
     monkeypatch.setattr(features, "SentenceReadouts", lambda *args: made.append(args))
     monkeypatch.setattr(embedding, "SentenceEncoder", lambda *args: made.append(args))
     features._step(BERT, (READOUT,))
-    embedding._embed(BERT, READOUT)
+    embedding.embed_step(BERT, READOUT)
     assert [args[-1] for args in made] == [HERE, HERE]
 
 
