@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -276,16 +277,22 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = _last_sentence(error)
         raise InputError(
-            f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {reason}"
+            f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {_reason(error, vocab_size)}"
         ) from error
     return SentencePiece(model.getvalue())
 
 
-def _last_sentence(error: Exception) -> str:
-    """Extract the message from a trainer error, without the source code location in front of it."""
-    return str(error).rpartition("] ")[2].strip() or "there is too little of it"
+def _reason(error: Exception, size: int) -> str:
+    """Say why a trainer failed: its message has a source code location in front, and advice for another program."""
+    message = str(error).rpartition("] ")[2].strip()
+    if size <= len(SPECIAL_TOKENS):
+        return f"the special tokens alone are {len(SPECIAL_TOKENS)}"
+    if few := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return f"with its characters and the special tokens it has at least {few[1]} pieces"
+    if many := re.search(r"too high \(\d+\)\. .* <= (\d+)", message):
+        return f"it supports {many[1]} at most"
+    return message or "there is too little of it"
 
 
 def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None) -> Tokenizer:
