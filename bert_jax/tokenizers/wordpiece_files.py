@@ -231,7 +231,12 @@ def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None
         lowercase = word is None
         why = f"no word piece of {vocabulary.name} has a capital"
         if not lowercase:
-            why = f"{vocabulary.name} has {word!r} and no file says do_lower_case; transformers would lowercase"
+            why = f"{vocabulary.name} has {word!r} and no file says do_lower_case"
+            warnings.warn(
+                f"{vocabulary}: taken as cased, because of {word!r}; transformers lowercases texts where no file says "
+                f"do_lower_case, and has other ids: write it in {CONFIG}",
+                stacklevel=5,
+            )
     return lowercase, f"{'lowercased' if lowercase else 'cased'} ({why})"
 
 
