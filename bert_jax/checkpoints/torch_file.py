@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -40,7 +40,7 @@ _DAMAGE = (
 )
 """Errors that a damaged file leads to."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_Stream = io.BytesIO | mmap.mmap
+_Stream = IO[bytes]
 """A stream that allocates no more than it holds, whatever length a damaged pickle asks for."""
 _Value = Any
 """A value of any type that a pickle can hold."""
@@ -108,7 +108,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             if start[:1] != b"\x80":
                 raise ValueError("it is neither a zip archive nor a pickle")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-                return _from_pickles(path, stream)
+                return _from_pickles(path, cast(_Stream, stream))
     except InputError:
         raise
     except _DAMAGE as error:
