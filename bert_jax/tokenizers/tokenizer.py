@@ -198,6 +198,10 @@ class SentencePiece(_Assembling):
         except RuntimeError as error:
             raise InputError("not a SentencePiece model: it cannot be parsed") from error
         self.vocab_size = self.processor.get_piece_size()
+        try:
+            self._names: list[str] = self.processor.id_to_piece(list(range(self.vocab_size)))
+        except UnicodeDecodeError as error:
+            raise InputError(f"this SentencePiece model is damaged: a piece is not UTF-8 ({error})") from error
         ids = [self.processor.piece_to_id(name) for name in SPECIAL_TOKENS]
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
@@ -206,16 +210,14 @@ class SentencePiece(_Assembling):
 
     @functools.cached_property
     def wordwise(self) -> bool:
-        names = self.processor.id_to_piece(list(range(self.vocab_size)))
         # Unless a space is a piece, it is part of an unknown piece, which may extend across it.
-        within = SPACE in names and not any(SPACE in name[1:] or " " in name for name in names)
+        within = SPACE in self._names and not any(SPACE in name[1:] or " " in name for name in self._names)
         together, first, second = self.pieces(["  a  b ", "a", "b"])
         return within and together == first + second
 
     @property
     def starts_word(self) -> np.ndarray:
-        names = self.processor.id_to_piece(list(range(self.vocab_size)))
-        return np.array([name.startswith(SPACE) for name in names])
+        return np.array([name.startswith(SPACE) for name in self._names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         pieces: list[list[int]] = self.processor.encode(list(texts), num_threads=self.num_threads)

@@ -191,7 +191,7 @@ def _refuse_unknown(config: Path, settings: Settings) -> None:
         if field in settings and settings[field] not in honoured:
             raise InputError(f"{config}: {field} {settings[field]!r} is not supported; only {honoured[0]!r} is")
     for field in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
-        if settings.get(field) not in (True, False, None):
+        if not isinstance(settings.get(field), bool | None):
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
 
 

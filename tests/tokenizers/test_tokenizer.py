@@ -280,6 +280,12 @@ def test_a_damaged_sentencepiece_model(keep: int, trained: SentencePiece, tmp_pa
     assert "SentencePiece model" in refused(tmp_path)
 
 
+def test_a_sentencepiece_model_with_a_piece_that_is_no_text(trained: SentencePiece, tmp_path: Path) -> None:
+    start, _, end = trained.model.rpartition("\u2581".encode())
+    (tmp_path / "spiece.model").write_bytes(start + b"\xff\x96\x81" + end)
+    assert "this SentencePiece model is damaged: a piece is not UTF-8" in refused(tmp_path)
+
+
 def test_a_sentencepiece_model_of_something_else(tmp_path: Path) -> None:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

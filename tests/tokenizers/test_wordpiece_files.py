@@ -249,6 +249,7 @@ def test_special_tokens_by_other_names(tmp_path: Path) -> None:
         ({"tokenizer_config": {"split_special_tokens": True}}, "split_special_tokens True is not supported"),
         ({"tokenizer_config": {"truncation_side": "left"}}, "truncation_side 'left' is not supported; only 'right' is"),
         ({"tokenizer_config": {"never_split": ["x"]}}, "never_split ['x'] is not supported"),
+        ({"tokenizer_config": {"strip_accents": 1}}, "strip_accents is 1, and must be true or false"),
         ({"tokenizer_config": {"do_lower_case": "false"}}, "do_lower_case is 'false', and must be true or false"),
         ({"added_tokens": {"[E1]": 40}}, "the added token '[E1]' is listed with the id 40"),
         (
