@@ -58,8 +58,9 @@ def start(
 
 
 def output(folder: Path, process: BaseProcess) -> str:
-    """Output of a process."""
-    return (folder / f"output-{process.pid}.txt").read_text()
+    """Output of a process; empty if it was killed before it opened its file."""
+    path = folder / f"output-{process.pid}.txt"
+    return path.read_text() if path.exists() else ""
 
 
 def finish(process: BaseProcess, folder: Path, seconds: float = 120) -> tuple[int, str]:

@@ -14,6 +14,8 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
 from experiments.cli import command, parse, run
 
+ROOT = Path(__file__).parents[1]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -138,7 +140,7 @@ def test_output_that_nobody_reads_ends_quietly(line):
         check=False,
     )
     os.close(write)
-    assert done.returncode and done.stderr in ("", "reproduce: loading JAX and other libraries ...\n")
+    assert done.returncode and done.stderr in ("", "reproduce: loading libraries ...\n")
 
 
 def test_a_broken_pipe_of_another_kind_keeps_its_traceback():
@@ -173,48 +175,52 @@ def test_an_error_of_ours_keeps_its_traceback():
 
 
 def test_report_of_a_folder_that_is_no_run_is_one_line(tmp_path):
-    root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "experiments.report", str(tmp_path)],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"error: cannot read {tmp_path}/results.jsonl: No such file or directory; is this the folder of a run?"
+        "report: loading libraries ...",
+        f"error: cannot read {tmp_path}/results.jsonl: No such file or directory; is this the folder of a run?",
     ]
 
 
-def first_words(*arguments):
-    """The modules that a script has imported when it first says something on standard error, and that line."""
-    root = Path(__file__).parents[1]
+def first_words(*arguments, line=1):
+    """The modules that a script has imported when it writes its n-th line to standard error, and that line."""
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", *arguments],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     imported = []
     with process:
-        for line in process.stderr:
-            if not line.startswith("import time:"):
+        for text in process.stderr:
+            if text.startswith("import time:"):
+                imported.append(text.rpartition("|")[2].strip())
+            elif (line := line - 1) == 0:
                 process.kill()
-                return imported, line.rstrip()
-            imported.append(line.rpartition("|")[2].strip())
+                return imported, text.rstrip()
     return imported, ""
 
 
-@pytest.mark.parametrize("name", ["pretrain", "probe"])
+SCRIPTS = [path.stem for path in (ROOT / "experiments").glob("*.py") if '== "__main__"' in path.read_text()]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_something_is_said_before_the_libraries_are_imported(tmp_path, name):
     imported, said = first_words(f"experiments.{name}", "--out", str(tmp_path))
-    assert said == f"{name}: loading JAX and other libraries ..."
+    assert said == f"{name}: loading libraries ..."
     assert not {"jax", "numpy", "scipy", "tyro", "matplotlib", "pandas"} & set(imported)
 
 
-def test_a_script_that_begins_at_once_says_no_more_than_it_has_to_say(tmp_path):
-    imported, said = first_words("experiments.prepare_corpus", "--input", "/no/such/file", "--out", str(tmp_path))
+def test_a_script_that_only_reads_text_imports_no_jax(tmp_path):
+    arguments = ("experiments.prepare_corpus", "--input", "/no/such/file", "--out", str(tmp_path))
+    imported, said = first_words(*arguments, line=2)
     assert said.startswith("error: ") and not {"jax", "scipy", "matplotlib"} & set(imported)

@@ -8,7 +8,7 @@ from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 
 SHOWN = 6
-"""Cells that are named before the rest is counted."""
+"""Largest number of cells to name; the others are counted."""
 
 
 def describe_training(rows: Sequence[Row]) -> str:

@@ -126,7 +126,7 @@ def _place(readout: str) -> tuple[str, str]:
 def _draw_map(
     axes: Axes, summary: pd.DataFrame, stars: set[tuple[str, str]], layers: list[str], poolings: list[str]
 ) -> None:
-    """Draw the scores of one task. Its layers and poolings come in the order of the whole figure's."""
+    """Draw the scores of one task. Layers and poolings have the same order in all maps of the figure."""
     found = {_place(readout): mean for readout, mean in zip(summary["readout"], summary["mean"], strict=True)}
     rows = [name for name in reversed(layers) if name in {row for row, _ in found}]
     columns = [name for name in poolings if name in {column for _, column in found}]

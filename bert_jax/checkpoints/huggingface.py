@@ -227,12 +227,18 @@ def _labels(raw: JsonObject) -> Labels:
 
 
 def _carried(raw: JsonObject, schema: Schema) -> Json:
-    """Read the fields that are only written back and are not the default; all may be null."""
+    """Read the fields that are only written back and are not the default; all may be null.
+
+    The activation's name is one of them if it is not the one that is usually written.
+    """
     found = {
         name: None if raw.content.get(name, default) is None else raw.field(name, kind, default)
         for name, (kind, default) in schema.carried.items()
     }
-    return {name: value for name, value in found.items() if value != schema.carried[name][1]}
+    kept = {name: value for name, value in found.items() if value != schema.carried[name][1]}
+    field = schema.fields["activation"]
+    activation = raw.field(field, str, None)
+    return kept if activation in (None, *schema.hidden_acts.values()) else kept | {field: activation}
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | None = None) -> None:
@@ -249,10 +255,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Settings | N
     folder.mkdir(parents=True, exist_ok=True)
     schema, config = checkpoint.schema, checkpoint.config
     raw: Json = {theirs: getattr(config, ours) for ours, theirs in schema.fields.items()}
-    raw[schema.fields["activation"]] = schema.hidden_acts[config.activation]
+    activation = schema.fields["activation"]
+    raw[activation] = schema.hidden_acts[config.activation]
     raw = schema.write(config, raw) | dict(schema.fixed)
     raw |= {"model_type": schema.model_type, "architectures": [schema.class_of(checkpoint.heads)]}
-    raw |= {name: default for name, (_, default) in schema.carried.items()} | dict(checkpoint.carried)
+    carried = dict(checkpoint.carried)
+    if activation in carried and _ACTIVATIONS[carried[activation]] != config.activation:  # changed since it was read
+        del carried[activation]
+    raw |= {name: default for name, (_, default) in schema.carried.items()} | carried
     names, problem_type = output_labels(checkpoint)
     if names:
         raw["id2label"] = {str(n): name for n, name in enumerate(names)}

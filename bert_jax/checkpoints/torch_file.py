@@ -7,6 +7,7 @@ formats of torch are supported: the zip archive since torch 1.6, and the sequenc
 
 import io
 import math
+import mmap
 import pickletools
 import re
 import struct
@@ -14,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
@@ -39,7 +40,8 @@ _DAMAGE = (
 )
 """Errors that a damaged file leads to."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_Stream = io.BytesIO | io.BufferedReader
+_Stream = IO[bytes]
+"""A stream that allocates no more than it holds, whatever length a damaged pickle asks for."""
 _Value = Any
 """A value of any type that a pickle can hold."""
 
@@ -105,7 +107,8 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
                     return _from_zip(path, archive)
             if start[:1] != b"\x80":
                 raise ValueError("it is neither a zip archive nor a pickle")
-            return _from_pickles(path, file)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+                return _from_pickles(path, cast(_Stream, stream))
     except InputError:
         raise
     except _DAMAGE as error:
@@ -120,12 +123,16 @@ def _from_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     order = f"{root}byteorder"
     if order in archive.namelist() and archive.read(order) != b"little":
         raise InputError(f"{path} was saved on a big-endian machine, which is not supported; save it again elsewhere")
-    tensors = _state_dict(path, _follow(path, io.BytesIO(archive.read(names[0]))))
-    keys = {f"{root}data/{tensor.storage.key}": tensor.storage.key for tensor in tensors.values()}
-    if any(archive.getinfo(name).compress_type != zipfile.ZIP_STORED for name in keys):
-        raise ValueError("it is compressed, which torch does not do")
-    storages = {key: archive.read(name) for name, key in keys.items()}
+    tensors = _state_dict(path, _follow(path, io.BytesIO(_stored(archive, names[0]))))
+    storages = {key: _stored(archive, f"{root}data/{key}") for key in {x.storage.key for x in tensors.values()}}
     return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a file of an archive; a compressed one could unpack to more than the memory holds."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"its {name} is compressed, which torch does not do")
+    return archive.read(name)
 
 
 def _from_pickles(path: Path, file: _Stream) -> dict[str, np.ndarray]:

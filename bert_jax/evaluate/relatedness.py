@@ -18,8 +18,8 @@ from bert_jax.types import Array, Tree
 
 BINS = np.arange(1, 6)
 BATCH_SIZE, EPOCHS, MAX_EPOCHS, PATIENCE = 64, 50, 1000, 3
-"""Rows in a step; epochs between two looks at the held-out rows; epochs after which training ends; looks without a
-better r that are let pass, counted over the whole training."""
+"""Rows in a step; epochs between evaluations on the held-out rows; largest number of epochs; evaluations without a
+better r that do not end the training, over the whole of it."""
 RATE, DECAY, EPSILON = 1e-3, (0.9, 0.999), 1e-8
 """Adam's settings, torch's defaults."""
 

@@ -51,10 +51,10 @@ def local_devices() -> Devices:
 
 
 def lay_out(devices: Devices, runs: int, largest: int) -> Layout:
-    """The layout of a population of `runs` runs, which could have been as many as `largest`.
+    """Lay a population of `runs` runs out, where populations have up to `largest` runs.
 
-    With a largest size of one, all devices share the rows of the one run. Otherwise a run has one device, whatever
-    their number, and the same numbers.
+    With a largest size of one, all devices share the rows of the one run. Otherwise each run has one device, so that
+    its result does not depend on the number of runs.
     """
     if largest == 1:
         return Layout(devices)

@@ -1,7 +1,7 @@
-"""The rows that a run folder's predictions are of: one file per evaluation set, named by its task and its digest.
+"""The evaluation sets of a run folder: one file for each, named by its task and its digest.
 
 `predictions/TASK-DIGEST.jsonl` has a line for each row of a split: its number, a hash of its texts, the texts, the
-label and the group. The n-th prediction of a run whose `config["data"]` has that digest is of line n.
+label and the group. The n-th prediction of a run whose `config["data"]` has that digest belongs to line n.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def note_examples(folder: Path, splits: Mapping[str, TaskSplits]) -> None:
 
 
 def read_examples(folder: Path, row: Row, evaluation: str) -> list[Example]:
-    """Read the rows that a run's predictions are of, in their order.
+    """Read the evaluation set of a run, in the order of its predictions.
 
     Raises:
         InputError: the folder is of an older version, or the file is damaged.

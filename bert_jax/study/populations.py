@@ -30,7 +30,7 @@ def train_runs(
         bench: resources, among them the devices and the largest population.
         title: name of the task in the progress bar.
         steps: steps of a run.
-        runs: of one task, which differ in nothing else.
+        runs: runs of one task that differ in nothing else.
         fitting: the number of runs like a given one that fit into the memory of the devices.
         train: trains a population.
     """
@@ -49,7 +49,7 @@ def train_runs(
 
 
 class Population(NamedTuple):
-    """Runs of one readout. size: of the largest population of that readout. limit: the size that it could have had."""
+    """Runs of one readout. size: of its largest population. limit: the largest size that fits into memory."""
 
     runs: list[Run]
     size: int
@@ -60,7 +60,7 @@ def populations(runs: Sequence[Run], limit_of: Callable[[Run], int]) -> Iterator
     """Divide runs into populations of equal size, but for the last of each readout; with a limit of 1, in their order.
 
     Args:
-        runs: which differ in readout, seed and learning rate only.
+        runs: runs that differ only in readout, seed and learning rate.
         limit_of: largest population of runs like a given one.
     """
     left, sizes = list(runs), dict[ReadoutConfig, tuple[int, int]]()

@@ -16,7 +16,7 @@ SUITES: dict[str, dict[str, Task]] = {
 
 
 def check_name(spec: str, *suites: str) -> None:
-    """Raise for what is neither the name of a task in one of some suites nor a path.
+    """Raise if a string is neither the name of a task in the given suites nor a path.
 
     Raises:
         InputError: it is neither.
@@ -27,7 +27,7 @@ def check_name(spec: str, *suites: str) -> None:
 
 
 def find_task(spec: str, *suites: str) -> Task:
-    """Find a task by its name in one of some suites, or load one's own by the path of its description or folder.
+    """Find a task by its name in the given suites, or load one's own by the path of its description or folder.
 
     Raises:
         InputError: there is no such task, or it is one's own and invalid; see `bert_jax.tasks.own`.

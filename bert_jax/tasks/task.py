@@ -57,7 +57,7 @@ class Task:
     needs: str = ""
     """The information in the text that the task requires; one sentence."""
     favours: tuple[tuple[str, str], ...] = ()
-    """Pooling -> why it is expected ahead of others on this task; one sentence each. A table where it is prints it."""
+    """Pooling -> why it is expected ahead of others on this task, one sentence each; printed where it is ahead."""
     suite: str = ""
     """Name of its suite in `bert_jax.tasks.suites.SUITES`, own for a task of one's own, or empty for a task whose rows
     are made by an experiment."""

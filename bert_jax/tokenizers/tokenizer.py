@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -197,6 +198,10 @@ class SentencePiece(_Assembling):
         except RuntimeError as error:
             raise InputError("not a SentencePiece model: it cannot be parsed") from error
         self.vocab_size = self.processor.get_piece_size()
+        try:
+            self._names: list[str] = self.processor.id_to_piece(list(range(self.vocab_size)))
+        except UnicodeDecodeError as error:
+            raise InputError(f"this SentencePiece model is damaged: a piece is not UTF-8 ({error})") from error
         ids = [self.processor.piece_to_id(name) for name in SPECIAL_TOKENS]
         if ids != list(range(5)):
             raise InputError("this SentencePiece model has no [PAD], [UNK], [CLS], [SEP], [MASK] as its ids 0 to 4")
@@ -205,16 +210,14 @@ class SentencePiece(_Assembling):
 
     @functools.cached_property
     def wordwise(self) -> bool:
-        names = self.processor.id_to_piece(list(range(self.vocab_size)))
         # Unless a space is a piece, it is part of an unknown piece, which may extend across it.
-        within = SPACE in names and not any(SPACE in name[1:] or " " in name for name in names)
+        within = SPACE in self._names and not any(SPACE in name[1:] or " " in name for name in self._names)
         together, first, second = self.pieces(["  a  b ", "a", "b"])
         return within and together == first + second
 
     @property
     def starts_word(self) -> np.ndarray:
-        names = self.processor.id_to_piece(list(range(self.vocab_size)))
-        return np.array([name.startswith(SPACE) for name in names])
+        return np.array([name.startswith(SPACE) for name in self._names])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         pieces: list[list[int]] = self.processor.encode(list(texts), num_threads=self.num_threads)
@@ -276,16 +279,22 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = _last_sentence(error)
         raise InputError(
-            f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {reason}"
+            f"a vocabulary of {vocab_size} (vocab_size) cannot be trained on this text: {_reason(error, vocab_size)}"
         ) from error
     return SentencePiece(model.getvalue())
 
 
-def _last_sentence(error: Exception) -> str:
-    """Extract the message from a trainer error, without the source code location in front of it."""
-    return str(error).rpartition("] ")[2].strip() or "there is too little of it"
+def _reason(error: Exception, size: int) -> str:
+    """Say why a trainer failed: its message has a source code location in front, and advice for another program."""
+    message = str(error).rpartition("] ")[2].strip()
+    if size <= len(SPECIAL_TOKENS):
+        return f"the special tokens alone are {len(SPECIAL_TOKENS)}"
+    if few := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return f"with its characters and the special tokens it has at least {few[1]} pieces"
+    if many := re.search(r"too high \(\d+\)\. .* <= (\d+)", message):
+        return f"it supports {many[1]} at most"
+    return message or "there is too little of it"
 
 
 def load_tokenizer(path: Path, num_threads: int = -1, cased: bool | None = None) -> Tokenizer:

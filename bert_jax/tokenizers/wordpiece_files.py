@@ -191,7 +191,7 @@ def _refuse_unknown(config: Path, settings: Settings) -> None:
         if field in settings and settings[field] not in honoured:
             raise InputError(f"{config}: {field} {settings[field]!r} is not supported; only {honoured[0]!r} is")
     for field in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
-        if settings.get(field) not in (True, False, None):
+        if not isinstance(settings.get(field), bool | None):
             raise InputError(f"{config}: {field} is {settings[field]!r}, and must be true or false")
 
 
@@ -231,7 +231,12 @@ def _decide_case(vocabulary: Path | None, settings: Settings, cased: bool | None
         lowercase = word is None
         why = f"no word piece of {vocabulary.name} has a capital"
         if not lowercase:
-            why = f"{vocabulary.name} has {word!r} and no file says do_lower_case; transformers would lowercase"
+            why = f"{vocabulary.name} has {word!r} and no file says do_lower_case"
+            warnings.warn(
+                f"{vocabulary}: taken as cased, because of {word!r}; transformers lowercases texts where no file says "
+                f"do_lower_case, and has other ids: write it in {CONFIG}",
+                stacklevel=5,
+            )
     return lowercase, f"{'lowercased' if lowercase else 'cased'} ({why})"
 
 

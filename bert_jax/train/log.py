@@ -119,7 +119,7 @@ def _parse(row: bytes, where: str) -> LogLine:
 
 
 def _cut(path: Path, after: int) -> None:
-    """Keep the lines up to a step; a log that is missing is begun, since a short run may have nothing to log."""
+    """Keep the lines up to a step. A missing log is created, because a short run may not have logged anything."""
     lines = read_log(path.parent) if path.exists() else []
     text = "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= after)
     write_whole(path, lambda file: file.write(text.encode()))

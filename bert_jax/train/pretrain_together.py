@@ -15,7 +15,7 @@ from bert_jax.train.step import Member, TrainState, freeze_diverged
 from bert_jax.types import PretrainBatch
 
 StateOf = Callable[[int], TrainState]
-"""A run's number to its state, as long as no further step has been taken."""
+"""Returns the state of a run by its number; valid until the next step."""
 Arrived = Callable[[int, list[Metrics]], None]
 """Called for every step in order with the metrics of each run."""
 

@@ -187,7 +187,7 @@ def trained_model(pretrained: Pretrained, trained: Trained, readout: ReadoutConf
 
 
 def has_projection(readout: ReadoutConfig, bert: BertConfig) -> bool:
-    """True if the projection has the form of BERT's pooler, trained or fresh, and the architecture has that, too."""
+    """True if the projection has the form of BERT's pooler, trained or fresh, and the architecture has one."""
     name, _, settings = parse_spec(readout.projection)
     return "pooler" in schema_of(bert).heads and name in ("tanh", "mlp") and not set(settings) - {"pretrained"}
 

@@ -131,13 +131,13 @@ def check_lists(settings: object, *fields: str, may_be_empty: bool = False) -> N
 
 
 def check_tasks(specs: Sequence[str], *suites: str) -> None:
-    """Raise for tasks that are not in one of some suites, nor paths."""
+    """Raise if a task is neither in the given suites nor a path."""
     for spec in specs:
         check_name(spec, *suites)
 
 
 def find_tasks(specs: Sequence[str], *suites: str) -> list[Task]:
-    """Find tasks by their names in some suites, or by the paths of one's own.
+    """Find tasks by their names in the given suites, or by the paths of one's own.
 
     Raises:
         InputError: there is no such task, one's own is invalid, or two have one name.

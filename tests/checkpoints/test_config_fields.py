@@ -1,5 +1,6 @@
 """Fields of config.json: read as transformers reads them, written back as they were, or named in one line."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -154,6 +155,17 @@ def test_what_means_nothing_here_is_written_as_it_was_read(pad: object, dropout:
     save_checkpoint(folder, checkpoint)
     written = json.loads((folder / "config.json").read_text())
     assert (written["pad_token_id"], written["classifier_dropout"]) == (pad, dropout)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_python", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"])
+def test_an_activation_keeps_its_name(name: str, folder: Path) -> None:
+    """Unless it is changed in between."""
+    configure(folder, hidden_act=name)
+    checkpoint = load_checkpoint(folder)
+    save_checkpoint(folder, checkpoint)
+    assert json.loads((folder / "config.json").read_text())["hidden_act"] == name
+    save_checkpoint(folder, checkpoint._replace(config=dataclasses.replace(checkpoint.config, activation="relu")))
+    assert json.loads((folder / "config.json").read_text())["hidden_act"] == "relu"
 
 
 def test_two_numbers_of_labels_are_settled_as_in_transformers(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -182,16 +182,15 @@ def test_a_type_that_numpy_lacks_is_named_with_its_tensor(dtype: str, is_zip: bo
     assert (dtype in message or "ComplexFloat" in message) and "\n" not in message
 
 
-def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x/data.pkl", "x/data/0"])
+def test_a_compressed_archive_is_refused(name: str, tmp_path: Path) -> None:
     """A small file could unpack to more than the memory holds."""
     save({"a": torch.zeros(1000)}, tmp_path / "x.bin", True)
-    with (
-        zipfile.ZipFile(tmp_path / "x.bin") as old,
-        zipfile.ZipFile(tmp_path / "y.bin", "w", zipfile.ZIP_DEFLATED) as new,
-    ):
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    assert "it is compressed, which torch does not do" in refused(tmp_path / "y.bin")
+    with zipfile.ZipFile(tmp_path / "x.bin") as old, zipfile.ZipFile(tmp_path / "y.bin", "w") as new:
+        for info in old.infolist():
+            kind = zipfile.ZIP_DEFLATED if info.filename == name else zipfile.ZIP_STORED
+            new.writestr(info.filename, old.read(info), kind)
+    assert f"its {name} is compressed, which torch does not do" in refused(tmp_path / "y.bin")
 
 
 @pytest.mark.parametrize("length", [-1, 10**9, 2**62])
@@ -200,3 +199,11 @@ def test_a_storage_longer_than_its_file(length: int, tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-20] + length.to_bytes(8, "little", signed=True) + content[-12:])
     assert f"of {length} numbers is longer than the file" in refused(path)
+
+
+def test_a_text_longer_than_its_file(tmp_path: Path) -> None:
+    """Its length is not allocated."""
+    path = save({"a": torch.arange(3.0)}, tmp_path / "x.bin", False)
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + pickle.BINUNICODE8 + (2**62).to_bytes(8, "little") + content[2:])
+    assert f"expected {2**62} bytes in a unicodestring8" in refused(path)

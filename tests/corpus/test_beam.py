@@ -80,7 +80,7 @@ def test_mistakes_are_explained(source, piped, tmp_path):
     path = source / "b.jsonl"
     message = failure(path, tmp_path / "out", TextConfig())
     assert message.startswith(f"{path}: invalid UTF-8 at byte") and message.endswith("--on-bad-text skip")
-    assert "Please set it to a value <= " in failure(source, tmp_path / "out", vocab=VocabConfig(size=5000))
+    assert "on this text: it supports " in failure(source, tmp_path / "out", vocab=VocabConfig(size=5000))
 
 
 class Distant(LocalFileSystem):

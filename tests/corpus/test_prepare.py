@@ -263,7 +263,7 @@ def test_what_cannot_be_prepared_is_explained_and_the_folder_stays_free(source, 
     config = TextConfig()
     assert "found no documents with text in" in failure([str(tmp_path / "empty.txt")], out, config, VOCAB, 1)
     message = failure([str(source / "a.txt")], out, config, VocabConfig(size=5000), 1)
-    assert "a vocabulary of 5000" in message and "Please set it to a value <= " in message
+    assert "a vocabulary of 5000" in message and "it supports 42 at most" in message
     message = failure([str(source / "b.jsonl")], out, config, VOCAB, 1)
     assert f"{source / 'b.jsonl'}: invalid UTF-8 at byte" in message
 

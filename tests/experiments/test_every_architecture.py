@@ -97,9 +97,6 @@ def test_a_classifier_of_its_own_form_opens_in_transformers(kind: str, glue: Pat
     """The readout of its own class is kept as that class, with the same predictions."""
     import torch
 
-    if kind in ("xlm-roberta", "camembert"):
-        pytest.xfail("known fault, cause not found: transformers reads pairs with an index out of range")
-
     model = write(tmp_path / "model", kind)
     readout = SCHEMAS[kind].readout(bert_jax.load(model).config)
     projection = "mlp" if readout.projection == "tanh" else readout.projection
@@ -120,7 +117,8 @@ def test_a_classifier_of_its_own_form_opens_in_transformers(kind: str, glue: Pat
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     lines = [line.split("\t") for line in (glue / "MRPC/dev.tsv").read_text().splitlines()[1:]]
-    inputs = tokenizer([x[3] for x in lines], [x[4] for x in lines], padding=True, return_tensors="pt")
+    # A unigram cuts some pairs into more tokens than the encoder has positions.
+    inputs = tokenizer([x[3] for x in lines], [x[4] for x in lines], padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         logits = theirs(**inputs).logits.numpy()
     np.testing.assert_array_equal(logits.argmax(-1), read_predictions(tmp_path / "out", row)["validation"][0])

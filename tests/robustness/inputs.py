@@ -135,7 +135,7 @@ def _write_tokenizers(folder: Path) -> None:
     )
     (added / "tokenizer_config.json").write_text(json.dumps(settings | {"do_basic_tokenize": True}))
     whole = folder / "tokenizer"
-    save_for_transformers(load_tokenizer(whole), whole, 32)
+    save_for_transformers(load_tokenizer(whole, cased=True), whole, 32)
     (whole / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 40}))
     sentences = ["the dog sees a red cat", "a blue dog runs and sleeps", "the cat sleeps very very well"] * 9
     for algorithm in ("unigram", "bpe"):

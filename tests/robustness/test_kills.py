@@ -126,8 +126,8 @@ def _snapshot(out: Path) -> dict[str, tuple[int, int]]:
 
 
 def _kill_some_time(process: BaseProcess, out: Path, draw: random.Random) -> None:
-    """Kill a process a random time after it has changed something, at times at once, or when nothing has happened."""
-    for _ in range(draw.choice([0, 1, 1, 2, 4, 8])):
+    """Kill a process a random time after it has changed something: at its start, or anywhere in its work."""
+    for _ in range(draw.choice([0, 1, 2, 4, 8, 16, 32, 64])):
         before = _snapshot(out)
         processes.wait_for(lambda before=before: _snapshot(out) != before, process, PATIENCE)
     time.sleep(draw.choice([0, draw.uniform(0, 0.05), draw.uniform(0, 2)]))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -203,13 +204,23 @@ def test_sentencepiece_saved_and_loaded_is_the_same(trained: SentencePiece, tmp_
 # Errors
 
 
-@pytest.mark.parametrize("size", [3, 100_000])
-def test_a_vocabulary_that_the_text_does_not_support(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (3, "the special tokens alone are 5"),
+        (6, r"with its characters and the special tokens it has at least (\d+) pieces"),
+        (100_000, r"it supports (\d+) at most"),
+    ],
+)
+def test_a_vocabulary_that_the_text_does_not_support(size: int, reason: str) -> None:
+    """The number in the reason can be trained."""
     with pytest.raises(InputError) as caught:
         train_sentencepiece(sentences(20), size)
-    message = str(caught.value)
-    assert message.startswith(f"a vocabulary of {size} (vocab_size) cannot be trained on this text: ")
-    assert "\n" not in message and ".cc" not in message
+    start = re.escape(f"a vocabulary of {size} (vocab_size) cannot be trained on this text: ")
+    found = re.fullmatch(start + reason, str(caught.value))
+    assert found, str(caught.value)
+    for number in map(int, found.groups()):
+        assert train_sentencepiece(sentences(20), number).vocab_size == number
 
 
 def test_no_text_to_train_on() -> None:
@@ -267,6 +278,12 @@ def test_what_a_sentencepiece_model_cannot_have(trained: SentencePiece, tmp_path
 def test_a_damaged_sentencepiece_model(keep: int, trained: SentencePiece, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(trained.model[:keep])
     assert "SentencePiece model" in refused(tmp_path)
+
+
+def test_a_sentencepiece_model_with_a_piece_that_is_no_text(trained: SentencePiece, tmp_path: Path) -> None:
+    start, _, end = trained.model.rpartition("\u2581".encode())
+    (tmp_path / "spiece.model").write_bytes(start + b"\xff\x96\x81" + end)
+    assert "this SentencePiece model is damaged: a piece is not UTF-8" in refused(tmp_path)
 
 
 def test_a_sentencepiece_model_of_something_else(tmp_path: Path) -> None:
