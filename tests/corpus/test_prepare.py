@@ -124,7 +124,7 @@ def test_an_interrupted_preparation_goes_on(source, prepared, tmp_path, monkeypa
 def test_killed_at_any_moment_it_goes_on_and_leaves_no_process(source, prepared, tmp_path):
     out = tmp_path / "out"
     code = (
-        "from pathlib import Path; from bert_jax.config import VocabConfig; from bert_jax.corpus.prepare import *\n"
+        "from pathlib import Path; from bert_jax.pretrain_config import VocabConfig; from bert_jax.corpus.prepare import *\n"
         "import time\n"
         "if __name__ == '__main__':\n"
         f"    for _ in prepare([{str(source)!r}], Path({str(out)!r}), {CONFIG!r}, {VOCAB!r}, 1):\n"
@@ -138,6 +138,7 @@ def test_killed_at_any_moment_it_goes_on_and_leaves_no_process(source, prepared,
     deadline = time.monotonic() + 60
     while not list(out.glob("part-*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert process.poll() is None and list(out.glob("part-*.json")), "it is killed in the middle"
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 60
