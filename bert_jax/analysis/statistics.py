@@ -28,10 +28,11 @@ def adjust(p_values: np.ndarray) -> np.ndarray:
     p_values = np.asarray(p_values, float)
     adjusted = np.full_like(p_values, np.nan)
     made = np.isfinite(p_values)
-    if made.any():
-        from statsmodels.stats.multitest import multipletests  # slow to import, and few commands need it
-
-        adjusted[made] = multipletests(p_values[made], method="holm")[1]
+    # Not statsmodels, which collects garbage at each call: a third of a second in a process that has JAX.
+    order = np.argsort(p_values[made])
+    times = np.arange(len(order), 0, -1)
+    stepped = np.maximum.accumulate(p_values[made][order] * times)
+    adjusted[np.flatnonzero(made)[order]] = np.minimum(stepped, 1)
     return adjusted
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics
+from statsmodels.stats.multitest import multipletests
 
 from bert_jax.analysis import bootstrap
 from bert_jax.analysis.bootstrap import interval, paired_bootstrap
@@ -135,6 +136,14 @@ def test_one_seed_gives_an_interval_over_examples():
 def test_adjust_is_holms_step_down_over_the_comparisons_made():
     np.testing.assert_allclose(adjust([0.01, np.nan, 0.04, 0.03]), [0.03, np.nan, 0.06, 0.06])
     assert np.isnan(adjust([np.nan])).all() and adjust([]).size == 0
+
+
+def test_adjusted_p_values_are_those_of_statsmodels():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 40):
+        for digits in (1, 2, 9):  # few digits make ties
+            p_values = rng.random(size).round(digits) * rng.choice([0.01, 1], size)
+            np.testing.assert_array_equal(adjust(p_values), multipletests(p_values, method="holm")[1])
 
 
 def test_degenerate_is_no_better_than_the_majority():

@@ -124,8 +124,8 @@ def test_an_interrupted_preparation_goes_on(source, prepared, tmp_path, monkeypa
 def test_killed_at_any_moment_it_goes_on_and_leaves_no_process(source, prepared, tmp_path):
     out = tmp_path / "out"
     code = (
-        "from pathlib import Path; from bert_jax.pretrain_config import VocabConfig; from bert_jax.corpus.prepare import *\n"
-        "import time\n"
+        "import time; from pathlib import Path\n"
+        "from bert_jax.pretrain_config import VocabConfig; from bert_jax.corpus.prepare import *\n"
         "if __name__ == '__main__':\n"
         f"    for _ in prepare([{str(source)!r}], Path({str(out)!r}), {CONFIG!r}, {VOCAB!r}, 1):\n"
         "        time.sleep(0.1)"  # so that it is not finished before it is killed
