@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.config import Precision
 from bert_jax.errors import InputError
@@ -50,9 +50,10 @@ Devices = tuple[jax.Device | Absent, ...]
 def grid(devices: Devices, groups: tuple[int, ...] = (), names: tuple[str, ...] = (AXIS,)) -> Mesh | AbstractMesh:
     """The devices as a grid [*groups, devices of a group] with named axes."""
     shape = np.array([device.id for device in devices]).reshape(*groups, -1).shape
+    automatic = (AxisType.Auto,) * len(names)  # not the default of every JAX
     if isinstance(devices[0], Absent):
-        return AbstractMesh(shape, names)
-    return Mesh(np.array(devices).reshape(shape), names)
+        return AbstractMesh(shape, names, axis_types=automatic)
+    return Mesh(np.array(devices).reshape(shape), names, axis_types=automatic)
 
 
 class Mapped:
