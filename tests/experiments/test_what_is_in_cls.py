@@ -158,6 +158,9 @@ def test_whether_b_follows_a_is_compared_between_encoders_at_their_last_layers(o
     for line in frame[frame["encoder"] == "flat"].itertuples():
         assert line.mean == pytest.approx(tops.loc[("flat", line.pooling), "mean"])
         assert line.difference == pytest.approx(line.mean - tops.loc[("deep", line.pooling), "mean"])
+    averages = frames.pair_averages(out).set_index("encoder")["difference"]
+    for name in ("deep", "flat"):
+        assert averages[name] == pytest.approx(tops.loc[(name, "mean"), "mean"] - tops.loc[(name, "cls"), "mean"])
     assert "## (c) Encoder beside encoder" in (out / "claims.md").read_text()
 
 

@@ -142,7 +142,10 @@ def _pairs(out: Path) -> Iterator[Section]:
     yield "(c) Does B follow A?", text, lines, "c-pairs.png", draw_pairs(layers, heads)
     frame = frames.pairs(out)
     text = f"The same at the last layer, {_beside_first(frame)}"
-    yield "(c) Encoder beside encoder", text, _pivot(frame, ["encoder"], "pooling", _cell), "", None
+    lines = _pivot(frame, ["encoder"], "pooling", _cell)
+    changes = {line["encoder"]: _change(line) for _, line in frames.pair_averages(out).iterrows()}
+    lines["mean minus [CLS]"] = [changes.get(encoder, "") for encoder in lines["encoder"]]
+    yield "(c) Encoder beside encoder", text, lines, "", None
 
 
 def _single(out: Path) -> Iterator[Section]:

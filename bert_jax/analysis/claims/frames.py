@@ -180,6 +180,16 @@ def pairs(out: Path) -> pd.DataFrame:
     return _against_first(out, ("pairs",), 2)
 
 
+def pair_averages(out: Path) -> pd.DataFrame:
+    """Fresh probes of the last layer for whether B follows A, read from the mean, with their difference to [CLS]."""
+    frames = []
+    for found in read_part(out, "pairs"):
+        rows = [row for row in found.at(found.last) if row.regime != "head"]
+        frames.append(_named(_compared(rows, found.folder, f"{found.last}/cls/none"), found.encoder))
+    frame = _with_readout(_joined(frames))
+    return frame if frame.empty else _corrected(frame[frame["pooling"] == "mean"])
+
+
 def _against_first(out: Path, names: Sequence[str], texts: int) -> pd.DataFrame:
     lines, tasks = [], read_about(out)["tasks"]
     for name in names:
