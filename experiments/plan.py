@@ -18,9 +18,9 @@ from bert_jax.parallel.population import lay_out
 from bert_jax.parallel.topologies import CHIPS, LIKE_A_GPU, Topology, find_topology, stay_on_cpu
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train import throughput
-from bert_jax.train.plan import Fit, fit_memory, ring_seconds, step_seconds
 from bert_jax.train.pretrain import bert_config, check
 from bert_jax.train.programs import Program, pretraining
+from bert_jax.train.step_cost import Fit, fit_memory, ring_seconds, step_seconds
 from experiments.cli import named, run
 from experiments.settings.plan import Plan
 from experiments.settings.pretraining import PretrainRun

@@ -6,7 +6,7 @@ import numpy as np
 
 from bert_jax.evaluate import metrics
 from bert_jax.files import digest
-from bert_jax.study.examples import hash_texts
+from bert_jax.study.evaluation_rows import hash_texts
 from bert_jax.study.store import ResultStore, Row
 from bert_jax.tasks.task import Task
 

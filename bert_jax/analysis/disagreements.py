@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from bert_jax.analysis.comparison import by_regime, evaluations, grid, label, short_names
 from bert_jax.errors import unknown
-from bert_jax.study.examples import read_examples
+from bert_jax.study.evaluation_rows import read_examples
 from bert_jax.study.store import Row, read_predictions
 
 COLUMNS = ("task", "regime", "row", "hash", "label", "group", "a", "b", "first", "second", "difference")

@@ -14,8 +14,10 @@ _BATCH = 1 << 18
 
 
 class Counts(NamedTuple):
-    """What a corpus is known to hold without reading it. paired: tokens in documents of two or more sentences.
-    unknown: tokens that are `unk`, the id of [UNK]."""
+    """Counts of a corpus that its manifest keeps, so that nobody reads all of it.
+
+    paired: tokens in documents of two or more sentences. unknown: tokens that are `unk`, the id of [UNK].
+    """
 
     tokens: int
     highest: int

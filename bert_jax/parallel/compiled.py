@@ -1,4 +1,4 @@
-"""What XLA says of a program that it has compiled for TPUs: memory, collectives, and an estimate of cycles."""
+"""Memory, collectives and estimated cycles of a program that XLA has compiled for TPUs."""
 
 import re
 from collections import defaultdict

@@ -12,7 +12,7 @@ from bert_jax.files import Json, Settings
 from bert_jax.parallel.devices import Devices
 from bert_jax.parallel.population import local_devices
 from bert_jax.pretrained import load
-from bert_jax.study.examples import note_examples
+from bert_jax.study.evaluation_rows import note_examples
 from bert_jax.study.plan import note_command, note_plan
 from bert_jax.study.progress import duration, progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime

@@ -22,7 +22,9 @@ def originals(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:.*without a label")  # NLI has pairs on which annotators disagreed
 def test_every_original_is_read(originals, tmp_path):
     for name, kind in KINDS.items():
-        for unit in sorted((originals / name).iterdir()):
+        units = sorted((originals / name).iterdir())
+        assert units, f"there is no input of the kind {name}"
+        for unit in units:
             kind.read(copy(unit, tmp_path / unit.name))
 
 

@@ -91,7 +91,7 @@ def _column(table: Table, name: str) -> list[Cell]:
 
 
 def _made(found: Examined) -> Json:
-    """What the page says of how a folder was made."""
+    """The commands, settings and notes of a folder, for the last part of the page."""
     return {
         "name": found.encoder,
         "folder": found.folder.resolve().name,

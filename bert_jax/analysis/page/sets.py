@@ -11,7 +11,7 @@ from bert_jax.analysis.estimates import Key, stack
 from bert_jax.analysis.page.compact import Numbers, encode_classes, encode_scores
 from bert_jax.analysis.page.examined import Examined, OfTask
 from bert_jax.files import Json
-from bert_jax.study.examples import Example, has_examples, read_examples
+from bert_jax.study.evaluation_rows import Example, has_examples, read_examples
 from bert_jax.study.regimes import regime_title
 from bert_jax.study.store import Row
 from bert_jax.tasks.suites import SUITES

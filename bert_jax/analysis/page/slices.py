@@ -14,7 +14,7 @@ import numpy as np
 from bert_jax.analysis.estimates import Key, estimate_stacked, stack
 from bert_jax.analysis.statistics import Difference
 from bert_jax.evaluate.metrics import OF_SCORES
-from bert_jax.study.examples import Example
+from bert_jax.study.evaluation_rows import Example
 from bert_jax.study.store import Row
 
 LEAST = 20

@@ -7,7 +7,7 @@ from folders import CLOSENESS, REVIEWS, flipped, write_folder
 from bert_jax.analysis.comparison import differences, grid
 from bert_jax.analysis.page import slices
 from bert_jax.analysis.page.slices import find_slices, score_slices
-from bert_jax.study.examples import Example
+from bert_jax.study.evaluation_rows import Example
 from bert_jax.study.store import read_rows
 
 CLS, MEAN = "last/cls/none", "last/mean/none"

@@ -1,4 +1,4 @@
-"""What a step takes on accelerators that are not here, and in how many pieces it fits into their memory."""
+"""Memory and time of a step on accelerators that are not here, in as few pieces as fit into their memory."""
 
 from collections.abc import Callable
 from typing import NamedTuple
