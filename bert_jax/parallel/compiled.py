@@ -20,7 +20,8 @@ _CONDITION = re.compile(r"condition=%([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _BOUND = re.compile(r"= [su]32\[\]\S* constant\((\d+)\)")
 _ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
-_TOO_LARGE = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+_TOO_LARGE = re.compile(r"RESOURCE_EXHAUSTED.*?\b([\d.]+)([KMGT])\b.*?\b([\d.]+)([KMGT])\b", re.DOTALL)
+"""The bytes that are needed, then those that there are: XLA's messages differ in all else."""
 
 
 class TooLarge(Exception):
@@ -123,4 +124,4 @@ def _width(dtype: str) -> int:
 
 
 def _bytes(number: str, unit: str) -> float:
-    return float(number) * 1024.0 ** " KMGT".index(unit or " ")
+    return float(number) * 1024.0 ** " KMGT".index(unit)

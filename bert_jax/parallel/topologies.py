@@ -79,7 +79,8 @@ def find_topology(name: str) -> Topology:
         return Topology(name, chip, tuple(Absent(number, "gpu", chip.kind) for number in range(int(size))))
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            f"--topology {name}: XLA's compiler for TPUs, libtpu, is not installed; pip install 'bert_jax[plan]'"
+            f"--topology {name}: XLA's compiler for TPUs, libtpu, is not installed; from the checkout, "
+            "pip install --editable '.[plan]'"
         )
     if not re.fullmatch(r"\d+x\d+(x\d+)?", size):
         raise InputError(f"--topology {name}: say how its chips are laid out, such as v5e:4x4 or v5p:4x4x4")

@@ -9,11 +9,11 @@ import pytest
 from bert_jax.config import ComputeConfig, preset
 from bert_jax.errors import InputError
 from bert_jax.parallel import topologies
-from bert_jax.parallel.compiled import Collective, Cost, compile_cost
+from bert_jax.parallel.compiled import Collective, Cost, TooLarge, compile_cost
 from bert_jax.parallel.devices import Absent
 from bert_jax.parallel.topologies import CHIPS, Topology, find_topology
 from bert_jax.pretrain_config import LongPhase, PretrainConfig
-from bert_jax.train import plan, programs, throughput
+from bert_jax.train import programs, step_cost, throughput
 from experiments.plan import main
 from experiments.settings.plan import Plan
 
@@ -45,7 +45,7 @@ def compiler(monkeypatch):
         return real(config, bert, devices, rows, *args)
 
     monkeypatch.setattr("experiments.plan.pretraining", make)
-    monkeypatch.setattr(plan, "compile_cost", cost)
+    monkeypatch.setattr(step_cost, "compile_cost", cost)
     monkeypatch.setattr(programs.Program, "lower", lambda program, platform: program)
     slices = {
         name: Topology(name, CHIPS["v5e"], tuple(Absent(n, "tpu", "TPU v5 lite") for n in range(4)))
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused_with_the_batch_and_the_pieces_that_do(comp
 
 
 def test_a_sequence_that_does_not_fit_is_refused(compiler, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "compile_cost", lambda program: Cost(40 * 10**9, [], 0))
+    monkeypatch.setattr(step_cost, "compile_cost", lambda program: Cost(40 * 10**9, [], 0))
     with pytest.raises(InputError, match=r"--topology v5e:2x2: one sequence at a time needs 37.3 GiB of 14.9"):
         planned(capsys, "v5e:2x2", PretrainConfig(preset="1/32/2", max_length=16, batch_size=8))
 
@@ -109,7 +109,7 @@ def test_mistakes_are_explained(compiler, capsys, topology, message):
 
 def test_without_libtpu_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"libtpu, is not installed; pip install 'bert_jax\[plan\]'"):
+    with pytest.raises(InputError, match=r"libtpu, is not installed; .* pip install --editable '\.\[plan\]'"):
         find_topology("v5e:2x2")
 
 
@@ -132,3 +132,12 @@ def test_libtpu_says_which_slices_there_are():
     with pytest.raises(InputError, match="--topology v5e:3x3: libtpu knows no such slice"):
         find_topology("v5e:3x3")
     assert len(find_topology("v4:2x2x1").devices) == 4
+
+
+@needs_libtpu
+def test_the_compiler_s_own_refusal_is_understood():
+    topology, config = find_topology("v5e:2x2"), PretrainConfig(preset="2/128/2", max_length=128)
+    bert = preset(config.preset, vocab_size=30_522, max_length=128)
+    with pytest.raises(TooLarge) as error:
+        compile_cost(programs.pretraining(config, bert, topology.devices, 1 << 16, 128).lower("tpu"))
+    assert error.value.needed > error.value.limit == 15.75 * 2**30

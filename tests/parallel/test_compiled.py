@@ -39,17 +39,31 @@ def test_cycles_count_loops_as_often_as_they_run_and_collectives_have_the_bytes_
 
 
 class Refused:
+    def __init__(self, message):
+        self.message = message
+
     def compile(self):
-        raise jax.errors.JaxRuntimeError(
-            "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. "
-            "Used 20.50G of 15.75G hbm. Exceeded hbm capacity by 4.75G."
-        )
+        raise jax.errors.JaxRuntimeError(self.message)
 
 
-def test_a_program_that_is_too_large_is_refused_with_its_size():
+@pytest.mark.parametrize(
+    "message",
+    [
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (20.50G) exceeds "
+        "available HBM (15.75G).",
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. "
+        "Used 20.50G of 15.75G hbm. Exceeded hbm capacity by 4.75G.",
+    ],
+)
+def test_a_program_that_is_too_large_is_refused_with_its_size(message):
     with pytest.raises(TooLarge, match=r"needs 20.5 GiB of 15.8") as error:
-        compile_cost(Refused())
+        compile_cost(Refused(message))
     assert error.value.needed == 20.5 * 2**30
+
+
+def test_another_error_of_the_compiler_is_not_taken_for_one_of_memory():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        compile_cost(Refused("INTERNAL: 20.50G of 15.75G"))
 
 
 def test_the_memory_is_that_of_the_compiled_program():
