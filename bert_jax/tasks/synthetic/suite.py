@@ -29,6 +29,7 @@ ROWS = {"train": 1000, "validation": 1500}
 
 NEEDLE = "One word decides, and pooling has its own vector in it; [CLS] has only what attention has found."
 ONE_PLACE = "A quantifier and one change decide together; the mean mixes the place where they meet with all others."
+TWO_PLACES = "A quantifier and one change decide together, and [CLS] may attend to both; mean and max mix in all else."
 ONE, TWO = ("sentence",), ("sentence1", "sentence2")
 TASKS = {
     task.name: replace(task, suite="synthetic")
@@ -95,6 +96,7 @@ TASKS = {
             "common words goes a part of the way, order and synonyms go the rest.",
             favours=(
                 ("max", "Each thing that differs shows on a word or two, and the maximum adds no others to them."),
+                ("mean", "The score adds up what agrees, word by word, as the mean does; [CLS] must gather it first."),
             ),
         ),
         Task(
@@ -107,7 +109,7 @@ TASKS = {
             needs="Logic: whether every, some, no and not every let a word grow narrower or wider, and in which of the "
             "two sentences it is wider; the words alone say nothing.",
             favours=(
-                ("cls", ONE_PLACE),
+                ("cls", TWO_PLACES),
                 ("max", ONE_PLACE),
             ),
         ),
