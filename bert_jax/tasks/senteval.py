@@ -1,4 +1,4 @@
-"""The transfer tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders.
+"""The tasks of SentEval (Conneau and Kiela 2018, arXiv 1803.05449) from its published folders: transfer and probing.
 
 SentEval scores MR, CR, SUBJ and MPQA by ten-fold cross-validation, the others on a test set. Regularisation is chosen
 on the validation set of a task, or else on inner folds. The files of MR, CR, SUBJ, MPQA and TREC are Latin-1.
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.errors import InputError, unknown
+from bert_jax.tasks import probing
 from bert_jax.tasks.nli import read_nli
 from bert_jax.tasks.sts import BENCHMARK, read_sts
 from bert_jax.tasks.task import Split, Task
@@ -123,7 +124,7 @@ _ROWS = (
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: replace(task, suite="senteval") for task in _ROWS}
+TASKS: dict[str, Task] = {task.name: replace(task, suite="senteval") for task in (*_ROWS, *probing.TASKS.values())}
 """SentEval's tasks by name. SICK-E's pair has no direction, as in SentEval."""
 
 _FOLDERS = {
@@ -139,6 +140,7 @@ _FOLDERS = {
     "sicke": ("SICK", ()),
     "sickr": ("SICK", ()),
     "stsb": ("STS/STSBenchmark", ()),
+    **{name: (probing.FOLDER, (f"{name}.txt",)) for name in probing.TASKS},
 }
 _SST = {"train": "sentiment-train", "validation": "sentiment-dev", "test": "sentiment-test"}
 _TREC = {"train": "train_5500.label", "test": "TREC_10.label"}
@@ -161,7 +163,8 @@ def read_senteval(task: Task, folder: Path, split: str) -> Split:
 
     Args:
         task: a row of `TASKS`.
-        folder: contains `MR/`, `CR/`, `SST/binary/` ... (SentEval's `data/downstream`).
+        folder: contains `MR/`, `CR/`, `SST/binary/` ... (SentEval's `data/downstream`); the files of the probing tasks
+            are in its `probing/` or, as in SentEval, in the one beside it.
         split: `train`, `validation` or `test`; a task scored by folds only has `train`, with all rows.
 
     Raises:
@@ -171,13 +174,20 @@ def read_senteval(task: Task, folder: Path, split: str) -> Split:
     if task.name not in TASKS:
         raise unknown("task", task.name, TASKS)
     name, polar = _FOLDERS[task.name]
-    home = folder / name
+    home = _home(task, folder)
     if not home.is_dir():
         raise InputError(f"{home}: no such folder; give --senteval-dir the folder that holds SentEval's {name}/")
-    if polar:
-        _file({"train": ""}, task, split)
-        return _read_polar([home / file for file in polar])
-    return _READERS[task.name](task, home, split)
+    if task.name in _READERS:
+        return _READERS[task.name](task, home, split)
+    _file({"train": ""}, task, split)
+    return _read_polar([home / file for file in polar])
+
+
+def _home(task: Task, folder: Path) -> Path:
+    """The folder of a task. SentEval has that of the probing tasks beside the others' `downstream`."""
+    name, _ = _FOLDERS[task.name]
+    beside = folder.resolve().parent / name
+    return beside if name == probing.FOLDER and beside.is_dir() and not (folder / name).is_dir() else folder / name
 
 
 def why_absent(task: Task, folder: Path) -> str | None:
@@ -188,14 +198,14 @@ def why_absent(task: Task, folder: Path) -> str | None:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give --senteval-dir the folder that holds MR/, CR/ and the like")
-    name, polar = _FOLDERS[task.name]
-    files = polar or [
+    name, whole = _FOLDERS[task.name]
+    files = whole or [
         file.format(_FILES[name][split])
         for split in ("train", task.validation, *task.evaluations)
         if split
         for file in (("s1.{}", "s2.{}", "labels.{}") if name == "SNLI" else ("{}",))
     ]
-    missing = [file for file in files if not (folder / name / file).is_file()]
+    missing = [file for file in files if not (_home(task, folder) / file).is_file()]
     return f"{folder / name} has no {', '.join(missing)}" if missing else None
 
 
@@ -276,4 +286,5 @@ _READERS: dict[str, Callable[[Task, Path, str], Split]] = {
     "sicke": _read_sick,
     "sickr": _read_sick,
     "stsb": _read_stsb,
+    **dict.fromkeys(probing.TASKS, probing.read_probing),
 }

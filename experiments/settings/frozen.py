@@ -23,7 +23,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
     """Fit a linear probe on every layer and pooling of a frozen encoder, in one pass over the texts."""
 
     suite: Literal["senteval", "glue", "synthetic"]
-    """Suite of tasks: senteval (SentEval's transfer sets), glue, or synthetic, which the package generates."""
+    """Suite of tasks: senteval (its transfer and probing tasks), glue, or synthetic, which the package generates."""
     tasks: tuple[str, ...]
     """Tasks of the suite, or paths of your own: NAME.toml, or a folder (docs/own-tasks.md). Tasks of SentEval that are
     not in the folder are marked absent."""

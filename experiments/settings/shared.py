@@ -71,7 +71,7 @@ class SentEvalFolder:
     """Folder of SentEval."""
 
     senteval_dir: Path | None = None
-    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream."""
+    """Folder with MR/, CR/, SST/ ...: SentEval's data/downstream; probing/ is in it or beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,6 +234,7 @@ def _write_tasks(folder: Path) -> None:
         "senteval/SNLI/labels.dev": "neutral\n-\nentailment\n",
         "senteval/SNLI/s1.dev": "a\nb\nc\n",
         "senteval/SNLI/s2.dev": "d\ne\nf\n",
+        "senteval/probing/past_present.txt": "tr\tPRES\ta dog\nva\tPAST\tthe cat\nte\tPAST\ta\n",
         "senteval/SICK/SICK_trial.txt": "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
         + "1\ta\tb\t3.5\tNEUTRAL\n",
         "sts/STS12-en-test/STS.input.news.txt": "a\tb\nc\td\ne\tf\n",
@@ -264,7 +265,7 @@ _READS: dict[str, list[Callable[[Path], object]]] = {
         *(partial(read_senteval, SENTEVAL[name], split="train") for name in ("cr", "trec")),
         *(
             partial(read_senteval, SENTEVAL[name], split="validation")
-            for name in ("sst2", "sst5", "snli", "sicke", "sickr")
+            for name in ("sst2", "sst5", "snli", "sicke", "sickr", "past_present")
         ),
         partial(read_senteval, SENTEVAL["mrpc"], split="test"),
     ],

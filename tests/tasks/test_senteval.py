@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import InputError
+from bert_jax.tasks import probing
 from bert_jax.tasks.senteval import TASKS, read_senteval, why_absent
 
 FILES = {
@@ -24,6 +25,10 @@ FILES = {
     "SICK/SICK_train.txt": b"pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
     b"1\ta\tb\t4.5\tNEUTRAL\n2\tc\td\t1\tCONTRADICTION\n",
     "STS/STSBenchmark/sts-dev.csv": b'news\tMSRpar\t2012\t1\t0.25\tA "b\tC\nnews\tx\t2013\t2\t5.0\td\te\thttp\thttp\n',
+    "probing/past_present.txt": b'tr\tPRES\tHe sees .\ntr\tPAST\tIt "ran .\nva\tPAST\tAs b .\n'
+    + "te\tPRES\tis\tIt is caf\xe9 .\n".encode(),
+    "probing/word_content.txt": b"tr\tzoo\tA zoo .\ntr\tapple\tAn apple .\nva\tzoo\tb\nte\tzoo\tThe zoo .\n",
+    "probing/tree_depth.txt": b"tr\t5\tshort\ntr\t12\tlong\nva\t6\ta\nte\t6\tb\n",
 }
 READ = {
     ("mr", "train"): (["dull .", ".", "caf\xe9 noir , no .", "bright \x85 ."], None, [0, 0, 0, 1]),
@@ -35,6 +40,11 @@ READ = {
     ("snli", "test"): (["A man .", "A dog ."], ["He .", "It ."], [1, 2]),
     ("sicke", "train"): (["a", "c"], ["b", "d"], [0, 2]),
     ("sickr", "train"): (["a", "c"], ["b", "d"], [4.5, 1.0]),
+    ("past_present", "train"): (["He sees .", 'It "ran .'], None, [1, 0]),
+    ("past_present", "validation"): (["As b ."], None, [0]),
+    ("past_present", "test"): (["It is caf\xe9 ."], None, [1]),
+    ("word_content", "test"): (["The zoo ."], None, [1]),
+    ("tree_depth", "train"): (["short", "long"], None, [0, 7]),
     ("stsb", "validation"): (['A "b', "d"], ["C", "e"], [0.25, 5.0]),
 }
 
@@ -81,6 +91,37 @@ def test_every_layout_is_read_in_file_order(folder, task, split):
         ("trec", "test", "TREC/TREC_10.label", b"ABBR:exp What ?\rLOC:x Where is it ?\r", "carriage return alone"),
         ("mpqa", "train", None, b"", "no such folder"),
         ("mr", "train", "MR/rt-polarity.pos", b"", "empty"),
+        (
+            "tree_depth",
+            "train",
+            "probing/tree_depth.txt",
+            b"tr\t5\ta\ntr\t3\tb\n",
+            "row 2: label '3' is not one of 5, 6",
+        ),
+        (
+            "tree_depth",
+            "train",
+            "probing/tree_depth.txt",
+            b"tr\t5\ta\ntr 6 b\n",
+            "row 2: it is not tr, va or te, a label",
+        ),
+        ("tree_depth", "test", "probing/tree_depth.txt", b"tr\t5\ta\ndev\t6\tb\n", "row 2: it is not tr, va or te"),
+        ("tree_depth", "test", "probing/tree_depth.txt", b"tr\t5\ta\n", "no row begins with te"),
+        (
+            "word_content",
+            "test",
+            "probing/word_content.txt",
+            b"tr\ta\ta\nte\tb\tb\n",
+            "row 2: label 'b' is not a label of",
+        ),
+        (
+            "word_content",
+            "test",
+            "probing/word_content.txt",
+            b"".join(b"tr\t%d\ta\n" % n for n in range(1001)),
+            "1,001 labels",
+        ),
+        ("tree_depth", "dev", None, b"", "unknown split of Depth 'dev'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(folder, task, split, file, content, message):
@@ -103,8 +144,23 @@ def test_what_is_absent_is_said_file_by_file(folder):
     assert why_absent(TASKS["cr"], folder) == f"{folder / 'CR'} has no custrev.neg, custrev.pos"
     snli = why_absent(TASKS["snli"], folder)
     assert snli is not None and "s1.train" in snli and "labels.dev" in snli and "s1.test" not in snli
+    assert why_absent(TASKS["tree_depth"], folder) is None
+    assert why_absent(TASKS["odd_man_out"], folder) == f"{folder / 'probing'} has no odd_man_out.txt"
     with pytest.raises(InputError, match="--senteval-dir"):
         why_absent(TASKS["mr"], folder / "nowhere")
+
+
+def test_the_probing_tasks_are_also_found_beside_the_transfer_tasks(folder):
+    (folder / "downstream").mkdir()
+    task = TASKS["past_present"]
+    assert why_absent(task, folder / "downstream") is None
+    assert read_senteval(task, folder / "downstream", "test").a == ["It is caf\xe9 ."]
+
+
+def test_there_are_ten_probing_tasks_with_the_classes_of_the_paper():
+    sizes = {task.title: len(task.classes) for task in probing.TASKS.values()}
+    assert len(sizes) == 10 and sizes["WordContent"] == 1000 and sizes["TopConstituents"] == 20 and sizes["Length"] == 6
+    assert all(TASKS[name].suite == "senteval" for name in probing.TASKS)
 
 
 @pytest.mark.parametrize(
