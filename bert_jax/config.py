@@ -327,6 +327,9 @@ class StsConfig:
     """Longer inputs are truncated to this many tokens."""
     batch_size: int = 64
     """Texts that the encoder reads in a step, all devices together."""
+    whitening: Literal["set", "train"] = _omitted("set")
+    """Texts that the projection whiten is fitted on, without their labels: those of the set itself, or training texts.
+    """
 
     def __post_init__(self) -> None:
         require(self.max_length >= 8, f"max_length must be at least 8, not {self.max_length}")

@@ -9,8 +9,10 @@ from bert_jax.analysis.report import write_report
 from bert_jax.checkpoints.directory import read_config
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.pair_sources import PairSource, with_sentences
 from bert_jax.study.run import name_encoder
-from bert_jax.study.sources import Source, read_task, split_absent
+from bert_jax.study.sources import Source, TaskSplits, read_task, split_absent
+from bert_jax.tasks.task import Task
 from experiments.cli import command, named, run
 from experiments.encoders import find_encoder
 from experiments.settings.frozen import StsRun
@@ -31,7 +33,7 @@ def main(config: StsRun) -> None:
         encoder=lambda: folder,
         settings={"sts": config.sts},
         tasks=tasks,
-        read=lambda task: read_task(source, task),
+        read=lambda task: _read(config, source, task),
         readouts=config.readouts(bert.num_layers),
         name=name_encoder(str(config.encoder)),
         absent=absent,
@@ -39,6 +41,12 @@ def main(config: StsRun) -> None:
     )
     run_grid(grid)
     write_report(config.out)
+
+
+def _read(config: StsRun, source: Source, task: Task) -> TaskSplits:
+    """The splits of a set, with the texts that whitening is fitted on as training texts."""
+    splits, texts = read_task(source, task), PairSource("simcse", config.train, config.sts_dir, config.glue_dir)
+    return with_sentences(splits, texts) if config.train else splits
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from bert_jax.tasks.task import Split
 from bert_jax.tokenizers.template import Encoding
 from bert_jax.tokenizers.tokenizer import Tokenizer
 
+_PIECE = 100_000
+"""Vectors whose covariance is added up at a time."""
+
 
 class SimilarityData(NamedTuple):
     """Scored pairs. encodings: one for each distinct text. a, b: indices [pairs] into them. scores: [pairs]."""
@@ -55,17 +58,21 @@ def anisotropy(vectors: np.ndarray) -> float | None:
     return float(total / (number * (number - 1)))
 
 
-def whiten(vectors: np.ndarray, size: int | None = None) -> np.ndarray:
+def whiten(vectors: np.ndarray, size: int | None = None, fitted_on: np.ndarray | None = None) -> np.ndarray:
     """Whiten vectors [N D] to zero mean and identity covariance, keeping the `size` axes of largest variance.
 
-    `(x - mean) U S^(-1/2)`, where `U S U'` is the covariance of these same vectors (Su et al. 2021, arXiv 2103.15316).
-    Axes whose standard deviation is within the rounding of the vectors are dropped, see `bert_jax.rounding`.
+    `(x - mean) U S^(-1/2)`, where `U S U'` is the covariance (Su et al. 2021, arXiv 2103.15316). Mean and covariance
+    are those of `fitted_on` [M D], by default of the vectors themselves. Axes whose standard deviation is within the
+    rounding of the vectors are dropped, see `bert_jax.rounding`.
     """
-    centred = vectors - vectors.mean(0, dtype=np.float64)
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    known = vectors if fitted_on is None else fitted_on
+    mean = known.mean(0, dtype=np.float64)
+    # In pieces, because a million texts in float64 take gigabytes.
+    pieces = (known[start : start + _PIECE] - mean for start in range(0, len(known), _PIECE))
+    variances, axes = np.linalg.eigh(sum(piece.T @ piece for piece in pieces) / len(known))
     order = np.argsort(variances)[::-1][:size]
-    order = order[variances[order] > (RESOLUTION * np.abs(vectors).max()) ** 2]
-    white: np.ndarray = centred @ (axes[:, order] / np.sqrt(variances[order]))
+    order = order[variances[order] > (RESOLUTION * np.abs(known).max()) ** 2]
+    white: np.ndarray = (vectors - mean) @ (axes[:, order] / np.sqrt(variances[order]))
     return white
 
 

@@ -52,6 +52,14 @@ def read_pairs(source: PairSource) -> TaskSplits:
     return with_duplicates(TaskSplits(task, train, None, evaluations, num_classes=num_classes, train_names=names))
 
 
+def with_sentences(splits: TaskSplits, source: PairSource) -> TaskSplits:
+    """Give a set that is only scored the distinct sentences of a source as training texts, to fit whitening on.
+
+    Texts of the set among them are not counted: no label is learned from.
+    """
+    return splits._replace(train=read_training(source)[0])
+
+
 def read_evaluations(folder: Path | None) -> dict[str, Split]:
     """The STS benchmark's development and test sets; without a folder, the synthetic similarity validation set."""
     if folder is None:

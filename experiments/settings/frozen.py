@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from bert_jax.config import ProbeConfig, StsConfig
+from bert_jax.errors import InputError
 from experiments.settings.shared import (
     GlueFolder,
     Readouts,
@@ -51,7 +52,7 @@ class ProbeRun(Repeats, Readouts, SentEvalFolder, GlueFolder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StsRun(Readouts, StsFolder):
+class StsRun(Readouts, StsFolder, GlueFolder):
     """Measure similarity without training: the rank correlation of cosines with human scores."""
 
     sets: Annotated[tuple[str, ...], arg(aliases=("--tasks",))]
@@ -64,11 +65,15 @@ class StsRun(Readouts, StsFolder):
     layers: tuple[str, ...] = ("last",)
     """Layers specs; all means each layer on its own, from 0, the embeddings."""
     projections: tuple[str, ...] = ("none",)
-    """Projection specs: none; tanh for the checkpoint's own pooler; whiten or whiten(size=256), which is fitted on the
-    texts of each set without their scores (arXiv 2103.15316)."""
+    """Projection specs: none; tanh for the checkpoint's own pooler; whiten or whiten(size=256) (arXiv 2103.15316),
+    see --whitening."""
+    train: tuple[str, ...] = ()
+    """Texts for --whitening train: mnli (GLUE's), files of inference pairs, or text files of one sentence per line."""
     sts: OmitArgPrefixes[StsConfig] = StsConfig()
 
     def __post_init__(self) -> None:
         check_lists(self, "sets")
         check_tasks(self.sets, "sts")
         self.readouts()
+        if bool(self.train) != (self.sts.whitening == "train"):
+            raise InputError("--whitening train and --train need each other: which texts, and that they are used")

@@ -42,6 +42,17 @@ def test_whitened_vectors_have_no_mean_and_covariance_one(size):
     np.testing.assert_allclose(found.T @ found / len(found), np.eye(width), atol=1e-9)
 
 
+def test_whitening_can_be_fitted_on_other_vectors(monkeypatch):
+    """These get mean zero and covariance one; vectors of another cloud keep their place relative to it."""
+    whole = whiten(X)
+    found = whiten(X[:10] + 1, 3, X)
+    axes = np.linalg.lstsq(X - X.mean(0), whiten(X, 3), rcond=None)[0]
+    np.testing.assert_allclose(found, (X[:10] + 1 - X.mean(0)) @ axes, atol=1e-9)
+    monkeypatch.setattr("bert_jax.evaluate.similarity._PIECE", 7)
+    pieces = whiten(X)
+    np.testing.assert_allclose(pieces @ pieces.T, whole @ whole.T, atol=1e-9)
+
+
 def test_the_largest_axes_are_kept_and_those_without_variance_left_out():
     flat = np.concatenate([X, X[:, :1]], 1)
     assert whiten(flat).shape[1] == 6

@@ -177,6 +177,21 @@ def test_similarity_is_the_cosine_of_embed_s_vectors(world, tmp_path):
         assert any(line.startswith(f"| {title}") and "absent" in line for line in table.splitlines()), title
 
 
+def test_whitening_is_fitted_on_the_texts_that_are_named(world, tmp_path):
+    """The sentences are those of the set itself, so that both ways give the same figures."""
+    table = (world / "sts" / "STSBenchmark" / "sts-test.csv").read_text().splitlines()
+    (tmp_path / "own.txt").write_text("".join(f"{text}\n" for line in table for text in line.split("\t")[5:]))
+    flags = "--sets stsb --poolings mean --projections whiten(size=3)"
+    (own,) = similar(world, tmp_path / "set", flags)
+    (named,) = similar(world, tmp_path / "train", f"{flags} --whitening train --train {tmp_path / 'own.txt'}")
+    assert named.metrics["test"]["spearman"] == pytest.approx(own.metrics["test"]["spearman"])
+    assert named.id != own.id and named.train_examples > 0 == own.train_examples
+    assert f"whitened on {named.train_examples} training texts, without labels" in named.protocol
+    (tmp_path / "own.txt").write_text("the cat runs\nvery red dog\na blue dog sleeps\nthe dog sees\na cat\n")
+    (other,) = similar(world, tmp_path / "other", f"{flags} --whitening train --train {tmp_path / 'own.txt'}")
+    assert other.metrics != own.metrics and other.id != named.id
+
+
 def test_another_aggregation_is_another_experiment_and_says_so(world, tmp_path, capsys):
     similar(world, tmp_path / "mean", "--aggregation mean --sets sts12")
     table = (tmp_path / "mean" / "table.md").read_text()

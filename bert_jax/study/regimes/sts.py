@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.config import BertConfig, ReadoutConfig, StsConfig
+from bert_jax.data.batching import encode_texts
+from bert_jax.errors import InputError
 from bert_jax.evaluate.similarity import agreement, anisotropy, cosines, prepare_similarity, split_whitening, whiten
 from bert_jax.files import Json
 from bert_jax.model.readout import check
@@ -25,15 +27,19 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
     ((name, pairs),) = splits.evaluations.items()
     config, subsets = runs[0].settings, list(splits.subsets.values())
     limit = min(config.max_length, bench.pretrained.config.max_length)
-    data = prepare_similarity(bench.pretrained.tokenizer, pairs, limit, splits.task.title)
+    tokenizer, title = bench.pretrained.tokenizer, splits.task.title
+    data = prepare_similarity(tokenizer, pairs, limit, title)
     plain = list(dict.fromkeys(split_whitening(run.readout)[0] for run in runs))
-    features, share = read_once(bench, splits.task.title, data.encodings, plain, config.batch_size)
+    known = _training_texts(splits, runs)
+    encodings = data.encodings + encode_texts(tokenizer, known, None, limit, "the training texts")
+    features, share = read_once(bench, title, encodings, plain, config.batch_size)
+    own = len(data.encodings)
     metric = "spearman" if config.aggregation == "all" else f"spearman_{config.aggregation}"
     for run in runs:
         start = time.perf_counter()
         readout, whitened, size = split_whitening(run.readout)
-        vectors = features[readout]
-        vectors = whiten(vectors, size) if whitened else vectors
+        vectors, others = features[readout][:own], features[readout][own:]
+        vectors = whiten(vectors, size, others if known else None) if whitened else vectors
         found = cosines(vectors[data.a], vectors[data.b])
         score = agreement(found, data.scores, subsets, config.aggregation)
         row, _ = make_row(
@@ -41,14 +47,23 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             splits,
             {},
             time.perf_counter() - start + share / len(runs),
-            protocol=_describe(config, whitened),
+            protocol=_describe(config, whitened, len(known)),
             details=_details(vectors, splits.subsets),
             metric=metric,
             metrics={name: {metric: score}},
             majority={name: {metric: 0.0}},
-            train_examples=0,
+            train_examples=len(known) if whitened else 0,
         )
         yield row, {name: (found, data.scores)}
+
+
+def _training_texts(splits: TaskSplits, runs: Sequence[Run]) -> list[str]:
+    """The distinct texts that whitening is fitted on; none if it is fitted on those of the set itself."""
+    if runs[0].settings.whitening == "set" or not any(split_whitening(run.readout)[1] for run in runs):
+        return []
+    if splits.train is None:
+        raise InputError(f"{splits.task.title} has no training texts to fit whitening on; use whitening set")
+    return list(dict.fromkeys([*splits.train.a, *(splits.train.b or ())]))
 
 
 def _details(vectors: np.ndarray, subsets: dict[str, int]) -> Json:
@@ -56,13 +71,16 @@ def _details(vectors: np.ndarray, subsets: dict[str, int]) -> Json:
     return {name: value for name, value in found.items() if value is not None and value != {}}
 
 
-def _describe(config: StsConfig, whitened: bool) -> str:
+def _describe(config: StsConfig, whitened: bool, known: int) -> str:
     over = {
         "all": "over all pairs of a set (aggregation all)",
         "mean": "averaged over subsets (aggregation mean, not comparable with all)",
         "wmean": "averaged over subsets by their pairs (aggregation wmean, not comparable with all)",
     }[config.aggregation]
-    fitted = ", whitened on the texts of the set itself, without their scores" if whitened else ""
+    texts = (
+        f"{known:,} training texts, without labels" if known else "the texts of the set itself, without their scores"
+    )
+    fitted = f", whitened on {texts}" if whitened else ""
     return f"Spearman of cosines {over}{fitted}"
 
 
