@@ -16,25 +16,22 @@ from bert_jax.analysis.estimates import DEFAULT, Estimate, Key, Method, estimate
 from bert_jax.analysis.statistics import RESAMPLED
 from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.checkpoints.provenance import tunings
+from bert_jax.config import preset
 from bert_jax.errors import InputError
 from bert_jax.files import digest
+from bert_jax.model.readout import has_layers
 from bert_jax.study.grid import Grid, run_grid
-from bert_jax.study.pair_sources import SYNTHETIC, PairSource, read_pairs
 from bert_jax.study.regime import Regime
 from bert_jax.study.regimes import REGIMES
-from bert_jax.study.sources import Source, TaskSplits, read_task
 from bert_jax.study.store import Row, read_rows
-from bert_jax.tasks.suites import SUITES, find_task
 from bert_jax.tasks.task import Task
 from bert_jax.train.log import read_log
 from experiments.cli import command
+from experiments.columns import missing, read_column, stand_in
 from experiments.pretrain import pretrain_encoder
-from experiments.scales import STAND_INS, Reproduce, change, is_pretrained_here, pretraining
+from experiments.scales import Reproduce, change, is_pretrained_here, place, pretraining
 from experiments.settings.pretraining import PretrainRun
-from experiments.tables.table import Column, Encoder, Line, Table
-
-PAIRS = "siamese"
-"""The regime whose tasks are objectives."""
+from experiments.tables.table import SEED, Column, Encoder, Line, Table
 
 
 class Job(NamedTuple):
@@ -78,69 +75,6 @@ class Measured(NamedTuple):
         return {key: row for key, row in self.rows.items() if not row.is_degenerate(next(iter(row.majority)))}
 
 
-# The data to measure on.
-
-
-def stand_in(column: Column, config: Reproduce) -> Column | None:
-    """The column to measure: at scale tiny, that of the synthetic task used instead; None if there is no such task."""
-    if config.scale != "tiny" or column.regime in (PAIRS, "pretraining", "average"):
-        return column
-    task = STAND_INS.get(column.task)
-    if task is None or column.evaluation:
-        return None
-    known = not column.metric or column.metric in SUITES[SYNTHETIC][task].metrics
-    return Column(column.title, task, column.regime, SYNTHETIC, "", column.metric) if known else None
-
-
-@lru_cache(maxsize=64)
-def missing(column: Column, config: Reproduce) -> str:
-    """The reason why a column cannot be measured with the available data; empty if it can."""
-    if column.absent or column.regime in ("average", "pretraining"):
-        return column.absent
-    measured = stand_in(column, config)
-    if measured is None:
-        return "no synthetic task replaces it"
-    if column.regime == PAIRS:
-        return _missing_pairs(column, config)
-    try:
-        return REGIMES[column.regime].why_not(read_column(measured, config).task) or ""
-    except InputError as error:
-        return _with_flags(str(error).partition("\n")[0], config)
-
-
-def _with_flags(text: str, config: Reproduce) -> str:
-    """A message with the user's folders replaced by their flags, because a table is also read on other machines."""
-    for flag in ("glue_dir", "senteval_dir", "sts_dir"):
-        if (place := getattr(config, flag)) is not None:
-            text = text.replace(str(place), f"--{flag.replace('_', '-')}")
-    return text
-
-
-def _missing_pairs(column: Column, config: Reproduce) -> str:
-    if config.scale == "tiny":
-        return ""
-    if config.sts_dir is None:
-        return "--sts-dir is needed: the folder that holds STSBenchmark/"
-    flag = {"nli": "nli", "simcse": "sentences"}.get(column.task)
-    return f"--{flag} is needed: the training data" if flag and not getattr(config, flag) else ""
-
-
-@lru_cache(maxsize=64)
-def read_column(column: Column, config: Reproduce) -> TaskSplits:
-    """The splits of a column's task.
-
-    Raises:
-        InputError: the splits are missing or damaged.
-    """
-    if column.regime == PAIRS:
-        tiny = config.scale == "tiny"
-        names = {"nli": config.nli, "simcse": config.sentences}.get(column.task, ("stsb",))
-        train, folder = ((SYNTHETIC,), None) if tiny else (names, config.sts_dir)
-        return read_pairs(PairSource(column.task, train, folder, config.glue_dir, config.train_rows))
-    source = Source(config.out / "data", config.glue_dir, config.senteval_dir, config.sts_dir, config.train_rows)
-    return read_task(source, find_task(column.task, column.source()))
-
-
 # Running.
 
 
@@ -156,13 +90,38 @@ def run_table(table: Table, config: Reproduce) -> None:
 
 def used(table: Table, config: Reproduce) -> list[Encoder]:
     """The encoders that the chosen lines start from."""
-    names = [line.encoder for line in chosen_lines(table, config) if not line.absent]
+    names = [line.encoder for line in chosen_lines(table, config) if not absence(table, config, line)]
     return [encoder for encoder in table.encoders if encoder.name in names]
 
 
 def chosen_lines(table: Table, config: Reproduce) -> list[Line]:
-    """The lines that were asked for."""
-    return [line for line in table.lines if not config.rows or line.title in config.rows]
+    """The lines that were asked for, without those of layers that their encoder lacks."""
+    asked = [line for line in table.lines if not config.rows or line.title in config.rows]
+    return [line for line in asked if _fits_encoder(table, config, line)]
+
+
+def _fits_encoder(table: Table, config: Reproduce, line: Line) -> bool:
+    if absence(table, config, line) or has_layers(line.readout, 1):
+        return True
+    encoder = table.encoder(line)
+    if is_pretrained_here(encoder, config):
+        return has_layers(line.readout, preset(pretraining(encoder, config).preset).num_layers)
+    return has_layers(line.readout, _num_layers(place(encoder, config)))
+
+
+@lru_cache(maxsize=64)
+def _num_layers(encoder: str) -> int:
+    return read_config(resolve(encoder)).num_layers
+
+
+def absence(table: Table, config: Reproduce, line: Line) -> str:
+    """The reason why a line is not measured; empty if it is."""
+    if line.absent:
+        return line.absent
+    encoder = table.encoder(line)
+    if is_pretrained_here(encoder, config) or place(encoder, config):
+        return ""
+    return f"{encoder.published} is not pretrained at this scale; name it with --encoder {encoder.name}=DIR_OR_HUB_ID"
 
 
 def chosen_columns(table: Table, config: Reproduce) -> list[Column]:
@@ -172,13 +131,14 @@ def chosen_columns(table: Table, config: Reproduce) -> list[Column]:
 
 def jobs(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Iterator[Job]:
     """The runs that start from one encoder, with a job for each group of lines that share their settings."""
-    lines = [line for line in chosen_lines(table, config) if line.encoder == encoder.name and not line.absent]
-    columns = tuple(column for column in chosen_columns(table, config) if not missing(column, config))
+    chosen = [line for line in chosen_lines(table, config) if line.encoder == encoder.name]
+    lines = [line for line in chosen if not absence(table, config, line)]
     seeds = tuple(range(seed, config.seeds, config.pretrain_seeds))
     folder = table_encoder(table, config, encoder, seed)
     for _, alike in itertools.groupby(lines, key=lambda line: repr(line.changes)):
         of_job = tuple(alike)
         changed = change(config, of_job[0].changes)
+        columns = tuple(column for column in chosen_columns(table, config) if not missing(column, changed))
         yield Job(changed, of_job, columns, folder, _out(config, of_job[0], seed), seeds)
 
 
@@ -216,12 +176,19 @@ def check_encoders(table: Table, config: Reproduce) -> None:
     """Check the encoders that are not pretrained here, before anything runs.
 
     Raises:
-        InputError: see `table_encoder`; or an encoder cannot read the pairs of a column.
+        InputError: see `table_encoder`; an encoder cannot read the pairs of a column; or one checkpoint would stand for
+            several pretrainings.
     """
-    for encoder in used(table, config):
-        if is_pretrained_here(encoder, config):
-            continue
-        folder = _given_encoder(table, config, encoder)
+    given = [encoder for encoder in used(table, config) if not is_pretrained_here(encoder, config)]
+    for encoder in given:
+        places = [place(encoder, config, seed) for seed in range(config.pretrain_seeds)]
+        if len(set(places)) < len(places):
+            raise InputError(
+                f"--pretrain-seeds {len(places)}: {encoder.name} is one checkpoint, {places[0]}; write {SEED} where "
+                "its name has the number of the pretraining, or --pretrain-seeds 1"
+            )
+    for encoder, seed in itertools.product(given, range(config.pretrain_seeds)):
+        folder = _given_encoder(table, config, encoder, seed)
         for column in chosen_columns(table, config):
             measured = stand_in(column, config)
             if column.regime in REGIMES and measured is not None and not missing(column, config):
@@ -237,11 +204,11 @@ def table_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) 
     """
     if is_pretrained_here(encoder, config):
         return pretrain_encoder(pretraining_run(config, encoder, seed))
-    return _given_encoder(table, config, encoder)
+    return _given_encoder(table, config, encoder, seed)
 
 
-def _given_encoder(table: Table, config: Reproduce, encoder: Encoder) -> Path:
-    folder = resolve(config.given_for(encoder.name) or encoder.published)
+def _given_encoder(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Path:
+    folder = resolve(place(encoder, config, seed))
     before = tunings(folder)
     if table.plain and before:
         raise InputError(
@@ -286,7 +253,8 @@ def _tasks(job: Job) -> list[Column]:
 
 def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Measured:
     """Collect the results of a cell from the run folders."""
-    reason = line.absent or missing(column, config)
+    config = change(config, line.changes)
+    reason = absence(table, config, line) or missing(column, config)
     if reason:
         return Measured(reason=reason)
     if column.regime == "pretraining":

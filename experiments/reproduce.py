@@ -4,6 +4,7 @@
 run; finished runs are not repeated, and tables share the encoders that they pretrain.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,23 +25,21 @@ from experiments import what_is_in_cls
 from experiments.cells import (
     Gap,
     Measured,
+    absence,
     check_encoders,
     chosen_columns,
     chosen_lines,
     difference,
     measure,
-    missing,
-    read_column,
     run_table,
-    stand_in,
 )
 from experiments.cli import reporting, run
-from experiments.scales import HARDWARE, SCALES, Reproduce, defaults, hours, is_pretrained_here
+from experiments.columns import missing, read_column, stand_in
+from experiments.needs import CLAIMS, describe_needs, print_list
+from experiments.scales import SCALES, Reproduce, change, defaults, is_pretrained_here, place
 from experiments.tables import tables
-from experiments.tables.table import NONE, Column, Line, Table
+from experiments.tables.table import NONE, SPREAD, Column, Line, Table
 
-CLAIMS = "what-is-in-cls"
-"""Name of `experiments.what_is_in_cls` in the list of tables."""
 RECIPE = ("pretrain", "finetune", "probe", "sts", "siamese", "learning_rates", "select", "train_rows")
 """Settings that affect a number; if one differs from the source's, no difference to the source is shown."""
 
@@ -66,6 +65,12 @@ def _check(table: Table, config: Reproduce) -> None:
     if "" in config.given() and len(table.encoders) > 1:
         several = ", ".join(encoder.name for encoder in table.encoders)
         raise InputError(f"--encoder: {table.name} has several encoders; write NAME=DIR, NAME being one of {several}")
+    lines = chosen_lines(table, config)
+    absent = dict.fromkeys(absence(table, config, line) for line in lines)
+    if all(absent):
+        raise InputError(
+            f"no row of {table.name} can be measured: {'; '.join(absent) or 'the encoder has no such layer'}"
+        )
     measured = [column for column in chosen_columns(table, config) if column.regime != "average"]
     reasons = {column.title: missing(column, config) for column in measured}
     if all(reasons.values()):
@@ -108,10 +113,14 @@ def report(table: Table, config: Reproduce) -> None:
     found = collect(table, config)
     heading, frame, notes = protocol(table, config), _frame(table, config, found), _notes(table, config, found)
     gaps = _gaps(found)
-    compared, notes = _compare(gaps), notes + _gap_notes(table, config, gaps)
+    compared, notes = _name_references(found, _compare(gaps)), notes + _gap_notes(table, config, gaps)
     parts = [heading, frame.to_markdown(index=False, disable_numparse=True)]
     if not compared.empty:
-        parts += [f"Difference to {found.lines[0].title}:", compared.to_markdown(index=False)]
+        same = not any(line.against for line in found.lines)
+        parts += [
+            f"Difference to {found.lines[0].title}:" if same else "Differences:",
+            compared.to_markdown(index=False),
+        ]
     parts.append("\n".join(f"- {note}" for note in notes))
     with writing(config.out):
         config.out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +140,7 @@ def protocol(table: Table, config: Reproduce) -> str:
     how = f"{config.pretrain.steps:,} steps of {config.pretrain.batch_size}"
     how += "" if any(encoder.sizes for encoder in table.encoders) else f", size {config.pretrain.preset}"
     parts += [f"pretrained here ({how}): {', '.join(made)}"] if made else []
-    others = [e for e in table.encoders if e.name not in made and not encoders[e.name]]
+    others = [e for e in table.encoders if e.name not in made and not encoders[e.name] and place(e, config)]
     parts += [f"{encoder.name} is {encoder.published}" for encoder in others]
     text = [f"{table.title}. Source: {source}.", f"Published: {published}."]
     if any(column.regime == "probe" for column in table.columns):
@@ -157,6 +166,7 @@ def refusals(table: Table, config: Reproduce) -> list[str]:
     if not table.published_on:
         return ["nothing is published"]
     found = [] if config.scale == "base" else [f"scale {config.scale} is not the source's"]
+    found += [table.incomparable] if table.incomparable else []
     if config.given() and not config.same_encoder:
         found.append("--encoder differs from the source's (--same-encoder if it is a copy)")
     own = defaults(table, config.scale)
@@ -187,23 +197,33 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
         names = [_stand_in_name(task) for task in tasks]
         lines.append(["", "synthetic task", *names])
     for line in found.lines:
-        texts = line.published.split() or [NONE] * len(table.columns)
-        published = dict(zip([column.title for column in table.columns], texts, strict=True))
+        titles, nothing = [column.title for column in table.columns], [NONE] * len(table.columns)
+        published = dict(zip(titles, line.published.split() or nothing, strict=True))
+        numbers = dict(zip(titles, line.numbers() or [None for _ in titles], strict=True))
         cells = [found.cells[line.title][column.title] for column in found.columns]
         if table.published_on:
             lines.append([line.title, "published", *(published[column.title] for column in found.columns)])
-        digits = [max(1, len(published[column.title].partition(".")[2])) for column in found.columns]
+        digits = [_decimals(published[column.title]) for column in found.columns]
         texts = [_text(cell, n) for cell, n in zip(cells, digits, strict=True)]
         lines.append(["" if table.published_on else line.title, "measured", *texts])
         if compares:
             gaps = [
-                f"{cell.mean - float(text):+.{n}f}" if cell.values and text != NONE and not split else ""
-                for cell, text, n, split in zip(
-                    cells, [published[c.title] for c in found.columns], digits, splits, strict=True
+                f"{cell.mean - number:+.{n}f}" if cell.values and number is not None and not split else ""
+                for cell, number, n, split in zip(
+                    cells, [numbers[c.title] for c in found.columns], digits, splits, strict=True
                 )
             ]
             lines.append(["", "difference", *gaps])
     return pd.DataFrame(lines, columns=["", "numbers", *(column.title for column in found.columns)])
+
+
+def _decimals(published: str) -> int:
+    """The number of decimals to show beside a published number; at least one.
+
+    >>> _decimals("84.44"), _decimals("83.73±.23"), _decimals("84"), _decimals("-")
+    (2, 2, 1, 1)
+    """
+    return max(1, len(published.partition(SPREAD)[0].partition(".")[2]))
 
 
 def _stand_in_name(column: Column | None) -> str:
@@ -223,18 +243,23 @@ def _text(cell: Measured, digits: int) -> str:
 
 
 Gaps = dict[tuple[str, str], Gap]
-"""(line, column) -> its difference to the first line."""
+"""(line, column) -> its difference to the line that it is compared with."""
 
 
 def _gaps(found: Found) -> Gaps:
-    first, *others = found.lines
-    pairs = ((line.title, column) for line in others for column in found.columns)
-    cells = found.cells
+    cells, references = found.cells, _references(found)
     made = {
-        (title, column.title): difference(cells[first.title][column.title], cells[title][column.title], column)
-        for title, column in pairs
+        (title, column.title): difference(cells[other][column.title], cells[title][column.title], column)
+        for (title, other), column in itertools.product(references.items(), found.columns)
     }
     return {key: gap for key, gap in made.items() if gap is not None}
+
+
+def _references(found: Found) -> dict[str, str]:
+    """Title of each line that is compared -> title of the line that it is compared with."""
+    first, *others = found.lines
+    pairs = {line.title: line.against or first.title for line in others}
+    return {title: other for title, other in pairs.items() if other in found.cells}
 
 
 def _compare(gaps: Gaps) -> pd.DataFrame:
@@ -247,6 +272,12 @@ def _compare(gaps: Gaps) -> pd.DataFrame:
             text += f"; {_change(gap.kept)} of {gap.kept.runs}" if gap.kept else "; no pair left"
         texts.setdefault(title, {})[heading] = text
     return pd.DataFrame([{"": title} | cells for title, cells in texts.items()]).fillna("")
+
+
+def _name_references(found: Found, compared: pd.DataFrame) -> pd.DataFrame:
+    """Say in the title of a row what it is compared with, where that is not the first line for all."""
+    against = {line.title: f"{line.title}, to {line.against}" for line in found.lines if line.against}
+    return compared if compared.empty else compared.assign(**{"": compared[""].replace(against)})
 
 
 def _change(found: Estimate) -> str:
@@ -289,10 +320,18 @@ def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
         split = "" if reason else other_split(table, config, column)
         notes += [f"{column.title} is absent: {reason}."] if reason else []
         notes += [f"{column.title}: {split}, so no difference is shown."] if split and config.scale != "tiny" else []
+    lacking: dict[str, list[str]] = {}
+    for line in found.lines:
+        lacking.setdefault(absence(table, config, line), []).append(line.title)
+    lacking.pop("", None)
+    notes += [f"{', '.join(titles)} {'are' if titles[1:] else 'is'} absent: {why}." for why, titles in lacking.items()]
+    if len(found.lines) < len(config.rows or table.lines):
+        notes.append("Rows of layers that an encoder lacks are left out.")
     for line in found.lines:
         reasons = {cell.reason for cell in found.cells[line.title].values()}
-        notes += [f"{line.title} is absent: {line.absent}."] if line.absent else []
         notes += [f"{line.title}: some cells are not run yet."] if "not run yet" in reasons else []
+        of_line = {missing(column, change(config, line.changes)) for column in found.columns} & reasons
+        notes += [f"{line.title}: {why}." for why in sorted(of_line - {missing(c, config) for c in found.columns})]
     if table.published_on and config.scale == "base":
         notes += [f"No difference is shown: {'; '.join(refusals(table, config))}."] if refusals(table, config) else []
     return notes + list(table.notes)
@@ -305,63 +344,6 @@ def _rich(frame: pd.DataFrame) -> RichTable:
     for row in frame.to_numpy():
         shown.add_row(*map(str, row))
     return shown
-
-
-# The list.
-
-
-def print_list() -> None:
-    """Every table, with what it needs and about how long its pretrainings take."""
-    console = Console(width=max(100, Console().width))
-    for table in tables().values():
-        console.print(f"[bold]{table.name}[/bold]  {table.title}", highlight=False)
-        console.print(f"    source: {table.source}", highlight=False, markup=False)
-        for scale in SCALES:
-            console.print(f"    {scale}: {describe_needs(table, scale)}", highlight=False, markup=False)
-    console.print(
-        f"[bold]{CLAIMS}[/bold]  Five claims about \\[CLS], each with a measurement and a figure", highlight=False
-    )
-    console.print("    source: ours; see docs/what-is-in-cls.md", highlight=False, markup=False)
-    console.print("    tiny: nothing; the synthetic language's encoders are pretrained", highlight=False, markup=False)
-    console.print("    mini, base: --encoders NAME=DIR ..., GLUE, SentEval (--senteval-dir), --corpus", highlight=False)
-    console.print(
-        "Times are lower bounds for pretraining alone: an H100 at 50% of its peak, 8 A100 at 37%, 2 CPU cores at 60 "
-        "GFLOP/s. Models smaller than base use an accelerator less well."
-    )
-
-
-def describe_needs(table: Table, scale: str) -> str:
-    """The data that a table needs, and its hours by hardware."""
-    config = defaults(table, scale)
-    operations = hours(table, config)
-    needs = []
-    if scale != "tiny":
-        kinds = {column.source() for column in table.columns if not column.absent}
-        flags = {
-            "glue": "GLUE (--glue-dir, or through TFDS)",
-            "senteval": "SentEval (--senteval-dir)",
-            "sts": "similarity sets (--sts-dir)",
-            "siamese": "STS benchmark (--sts-dir)",
-        }
-        needs += [text for kind, text in flags.items() if kind in kinds]
-        needs += ["--nli"] * any(column.task == "nli" for column in table.columns)
-        needs += ["--sentences"] * any(column.task == "simcse" for column in table.columns)
-        needs += ["--corpus"] if operations else []
-        hub = [encoder.published for encoder in table.encoders if encoder.published and scale == "base"]
-        needs += [f"{', '.join(hub)} from the hub, or --encoder"] if hub else []
-    times = [f"{_time(operations / speed)} on {name}" for name, speed in HARDWARE.items()] if operations else []
-    return "; ".join([", ".join(needs) or "nothing", f"pretraining {', '.join(times)}" if times else "no pretraining"])
-
-
-def _time(hours: float) -> str:
-    """Format a time in hours, rounded, as minutes, hours or days.
-
-    >>> _time(0.05), _time(3.2), _time(200)
-    ('3 min', '3.2 h', '8.3 days')
-    """
-    if hours < 1:
-        return f"{max(1, round(60 * hours))} min"
-    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:,.1f} days"
 
 
 def named_tables(args: Sequence[str]) -> dict[str, tuple[str, Reproduce]]:

@@ -21,7 +21,7 @@ from experiments.settings.shared import (
     check_lists,
     check_together,
 )
-from experiments.tables.table import Encoder, Table
+from experiments.tables.table import SEED, Encoder, Table
 
 Config = TypeVar("Config")
 
@@ -32,6 +32,7 @@ STAND_INS = {
     "stsb": "similarity",
     "mnli": "entailment",
     "trec": "keyword",
+    "bigram_shift": "acceptability",
 }
 """Task -> the synthetic task that replaces it at scale tiny."""
 
@@ -48,7 +49,8 @@ class Reproduce(StsFolder, SentEvalFolder, GlueFolder):
     pretrained: Path | None = None
     """Folder of pretrained encoders, which tables can share; by default pretrained/ in --out."""
     encoder: tuple[str, ...] = ()
-    """Model directory or hub id to use as the table's encoder; NAME=DIR if it has several (see reproduce list)."""
+    """Model directory or hub id to use as the table's encoder; NAME=DIR if it has several (see reproduce list). {seed}
+    in it stands for the number of the pretraining."""
     same_encoder: bool = False
     """Treat --encoder as a copy of the source's checkpoint, so that differences to its numbers are shown."""
     corpus: Path | None = None
@@ -168,7 +170,9 @@ def defaults(table: Table, scale: str) -> Reproduce:
     """
     found = SCALES[scale]
     config = Reproduce(table=table.name, scale=scale, pretrain=found.pretrain)  # type: ignore[arg-type]
-    recipe = {} if scale == "tiny" else table.paper
+    recipe = dict(table.paper)
+    if scale == "tiny":  # nothing of the recipe but that there are several pretrainings
+        recipe = {"pretrain_seeds": min(table.paper.get("pretrain_seeds", 1), found.settings["seeds"])}
     return change(config, {"out": config.out / f"{table.name}-{scale}", **found.settings, **recipe})
 
 
@@ -193,12 +197,20 @@ def pretraining(encoder: Encoder, config: Reproduce, seed: int = 0) -> PretrainC
     """Pretraining settings of an encoder of a table."""
     size = encoder.sizes.get(config.scale)
     sized = {"preset": size} if size else {}
-    return change(config.pretrain, sized | dict(encoder.pretrain) | {"seed": config.pretrain.seed + seed})
+    return change(config.pretrain, sized | dict(encoder.pretrain or {}) | {"seed": config.pretrain.seed + seed})
 
 
 def is_pretrained_here(encoder: Encoder, config: Reproduce) -> bool:
     """True if the encoder is pretrained here; False if the source's checkpoint or one of the user's is used."""
-    return not config.given_for(encoder.name) and not (encoder.published and config.scale == "base")
+    if config.given_for(encoder.name) or encoder.pretrain is None:
+        return False
+    return not (encoder.published and config.scale == "base")
+
+
+def place(encoder: Encoder, config: Reproduce, seed: int = 0) -> str:
+    """Model directory or hub id of an encoder that is not pretrained here; empty if there is none at this scale."""
+    published = encoder.published if config.scale == "base" else ""
+    return (config.given_for(encoder.name) or published).replace(SEED, str(seed))
 
 
 def _slots(settings: PretrainConfig, length: int) -> int:
@@ -209,14 +221,12 @@ def _slots(settings: PretrainConfig, length: int) -> int:
 def hours(table: Table, config: Reproduce) -> float:
     """Operations of all pretrainings of a table, divided by 3600: hours at one operation per second."""
     total = 0.0
-    for encoder in table.encoders:
-        if is_pretrained_here(encoder, config):
-            settings = pretraining(encoder, config)
-            bert = preset(settings.preset, vocab_size=config.vocab.size if config.scale == "tiny" else 30_000)
-            long = settings.long
-            for steps, size, length in (
-                (settings.steps - long.steps, settings.batch_size, settings.max_length),
-                (long.steps, long.batch_size, long.max_length),
-            ):
-                total += steps * size * flops_per_sequence(bert, length, _slots(settings, length))
+    for settings in {pretraining(encoder, config) for encoder in table.encoders if is_pretrained_here(encoder, config)}:
+        bert = preset(settings.preset, vocab_size=config.vocab.size if config.scale == "tiny" else 30_000)
+        long = settings.long
+        for steps, size, length in (
+            (settings.steps - long.steps, settings.batch_size, settings.max_length),
+            (long.steps, long.batch_size, long.max_length),
+        ):
+            total += steps * size * flops_per_sequence(bert, length, _slots(settings, length))
     return total * config.pretrain_seeds / 3600

@@ -217,9 +217,20 @@ def trace(spec: ReadoutConfig, config: BertConfig) -> Traced:
     return Traced(out.shape[1], bool(jax.tree.leaves(variables)))
 
 
+def has_layers(spec: ReadoutConfig, num_layers: int) -> bool:
+    """True if an encoder of `num_layers` blocks has every layer that a readout names by its index."""
+    layers = build("layers", parse_spec(spec.layers), LAYERS)
+    named = layers.indices if isinstance(layers, (Layers, Mix)) else ()
+    return all(_is_layer(index, num_layers) for index in named)
+
+
+def _is_layer(index: object, num_layers: int) -> bool:
+    return isinstance(index, int) and -num_layers - 1 <= index <= num_layers
+
+
 def _check_indices(spec: ReadoutConfig, indices: tuple[int, ...], num_layers: int) -> None:
     for index in indices:
-        if type(index) is not int or not -num_layers - 1 <= index <= num_layers:
+        if not _is_layer(index, num_layers):
             raise InputError(
                 f"layers {spec.layers!r}: there is no layer {index!r}; this encoder has 0 (the embeddings) "
                 f"to {num_layers}, or from the end -1 to {-num_layers - 1}"

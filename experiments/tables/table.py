@@ -12,6 +12,10 @@ from bert_jax.study.regimes import REGIMES
 
 NONE = "-"
 """Placeholder for a number that is not published."""
+SPREAD = "\N{PLUS-MINUS SIGN}"
+"""Stands between a published mean and its standard deviation."""
+SEED = "{seed}"
+"""Stands for the number of a pretraining in the name of a published encoder."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class Encoder:
 
     name: str
     published: str = ""
-    """Hub id of the paper's own checkpoint; empty if the encoder is pretrained at every scale."""
-    pretrain: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted settings of its pretraining that differ from the scale's."""
+    """Hub id of the paper's own checkpoint; empty if the encoder is pretrained at every scale. With `SEED` in it, each
+    pretraining has its own."""
+    pretrain: Mapping[str, Any] | None = field(default_factory=dict)
+    """Dotted settings of its pretraining that differ from the scale's; None if there is nothing like it to pretrain."""
     sizes: Mapping[str, str] = field(default_factory=dict)
     """Scale -> preset, for tables that compare sizes."""
 
@@ -61,15 +66,17 @@ class Line:
     encoder: str
     readout: ReadoutConfig
     published: str = ""
-    """One number per column, as printed in the source; - if there is none."""
+    """One number per column, as printed in the source, with its s.d. as in 83.7±.2; - if there is none."""
+    against: str = ""
+    """Title of the row that it is compared with; by default the table's first."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings of the runs that differ from the other rows'."""
     absent: str = ""
     """Reason why the row is not measured."""
 
     def numbers(self) -> list[float | None]:
-        """The published numbers by column; None if there is none."""
-        return [None if text == NONE else float(text) for text in self.published.split()]
+        """The published numbers by column, without their spread; None if there is none."""
+        return [None if text == NONE else float(text.partition(SPREAD)[0]) for text in self.published.split()]
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ class Table:
     """Dotted settings of the source's recipe, used at every scale but tiny."""
     plain: bool = True
     """Raise for encoders that were tuned after their pretraining, because their numbers follow another protocol."""
+    incomparable: str = ""
+    """Reason why measured numbers can never be compared with the published ones."""
     secondary: bool = False
     """True if the numbers were taken from a quotation of the source."""
     notes: tuple[str, ...] = ()
@@ -104,3 +113,4 @@ class Table:
         for line in self.lines:
             assert not line.published or len(line.numbers()) == len(self.columns), f"{self.name}: {line.title}"
             assert line.absent or line.encoder in {encoder.name for encoder in self.encoders}, line.title
+            assert not line.against or line.against in {other.title for other in self.lines}, line.title
