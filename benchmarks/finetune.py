@@ -34,20 +34,42 @@ MAX_LENGTH, BATCH_SIZE, EVAL_BATCH_SIZE, LEARNING_RATE, CLIP_NORM = 128, 32, 8, 
 """Hugging Face's settings. The evaluation batch is its Trainer's default, ours is 64; the rest are our defaults too."""
 
 Shape = tuple[int, ...]
-SIZES = {
-    "tiny": ((2, 128, 2), ((4, 16), (8, 32))),
-    "minilm": ((6, 384, 12), ((32, 32), (32, 128))),
-    "base": ((12, 768, 12), ((16, 32), (32, 32), (16, 64), (16, 128))),
+
+
+class Model(NamedTuple):
+    """An encoder by its `model_type` and settings in `transformers`, and (batch, length) of the steps to time."""
+
+    kind: str
+    settings: dict[str, Any]
+    shapes: tuple[Shape, ...]
+
+
+def _bert(layers: int, width: int, heads: int, *shapes: Shape) -> Model:
+    sizes = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    return Model("bert", sizes | {"intermediate_size": 4 * width}, shapes)
+
+
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+MODELS = {
+    "tiny": _bert(2, 128, 2, (4, 16), (8, 32)),
+    "minilm": _bert(6, 384, 12, (32, 32), (32, 128)),
+    "base": _bert(12, 768, 12, (16, 32), (32, 32), (16, 64), (16, 128)),
+    "roberta-base": Model("roberta", _ROBERTA, ((8, 64),)),
+    "modernbert-base": Model("modernbert", {}, ((8, 64),)),
 }
-"""Layers, width and heads of an architecture with BERT's vocabulary; (batch, length) of the steps to time."""
+"""Architectures; what is not set is as in `transformers`, whose ModernBERT is the base by default."""
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True)
 class Step:
     """Sequences per second of a training step, ours and theirs in turn, at several sizes."""
 
-    models: tuple[Literal["tiny", "minilm", "base"], ...] = ("minilm", "base")
+    models: tuple[Literal["tiny", "minilm", "base", "roberta-base", "modernbert-base"], ...] = ("minilm", "base")
     """Architectures; tiny is for a quick look."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """Time of the wall, or the processor time of each side's process: on a busy machine, with both sides bound to one
+    core (taskset), it is about what the wall would show on an idle one."""
     rounds: int = 7
     """Times that both sides take their turns."""
     steps: int = 3
@@ -82,47 +104,45 @@ def measure_steps(config: Step) -> str:
     """Make the table of `step`."""
     rows: list[Sequence[str]] = []
     for name in config.models:
-        size, shapes = SIZES[name]
         with tempfile.TemporaryDirectory() as folder, new_process() as theirs, new_process() as ours:
             sides = {  # theirs first: it writes the weights that ours reads
-                "theirs": side(theirs, seconds_per_step, their_step, size, folder),
-                "ours": side(ours, seconds_per_step, our_step, size, folder),
+                "theirs": side(theirs, seconds_per_step, their_step, name, config.clock, folder),
+                "ours": side(ours, seconds_per_step, our_step, name, config.clock, folder),
             }
-            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
+            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in MODELS[name].shapes]
     return markdown(STEP_HEAD, rows)
 
 
-def seconds_per_step(make: Callable[..., Any], size: Shape, folder: str, shape: Shape, n: int) -> float:
+def seconds_per_step(make: Callable[..., Any], name: str, clock: str, folder: str, shape: Shape, n: int) -> float:
     """Time `n` steps over random words and labels, equal for both sides. `make` builds its program once."""
-    take_steps = make(size, folder)
+    take_steps, now = make(name, folder), CLOCKS[clock]
     rng = np.random.default_rng(0)
     batches = [(rng.integers(1000, 30522, shape), rng.integers(0, 2, shape[0])) for _ in range(n)]
-    start = time.perf_counter()
+    start = now()
     take_steps(batches)
-    return (time.perf_counter() - start) / n
+    return (now() - start) / n
 
 
 @functools.cache
-def their_step(size: Shape, folder: str) -> Callable[..., None]:
-    """Build steps of BertForSequenceClassification from random weights, and write the weights to `folder`."""
+def their_step(name: str, folder: str) -> Callable[..., None]:
+    """Build steps of a sentence classifier of `transformers` from random weights, and write these to `folder`."""
     import torch
     import transformers
 
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
-    layers, width, heads = size
-    config = transformers.BertConfig(
-        num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width
-    )
-    model = transformers.BertForSequenceClassification(config)
-    model.bert.save_pretrained(folder)
+    config = transformers.AutoConfig.for_model(MODELS[name].kind, **MODELS[name].settings)
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    model.save_pretrained(folder)
+    has_segments = hasattr(config, "type_vocab_size")
     train_step = their_trainer(model, 10_000, weight_decay=0.01)
 
     def take_steps(batches: list[tuple[np.ndarray, ...]]) -> None:
         for ids, labels in batches:
             words = torch.from_numpy(ids)
-            rest = {"attention_mask": torch.ones_like(words), "token_type_ids": torch.zeros_like(words)}
-            train_step({"input_ids": words, "labels": torch.from_numpy(labels)} | rest)
+            rest = {"attention_mask": torch.ones_like(words), "labels": torch.from_numpy(labels)}
+            rest |= {"token_type_ids": torch.zeros_like(words)} if has_segments else {}
+            train_step({"input_ids": words} | rest)
 
     return take_steps
 
@@ -151,21 +171,22 @@ def their_trainer(model: Any, steps: int, weight_decay: float) -> Callable[[dict
 
 
 @functools.cache
-def our_step(size: Shape, folder: str) -> Callable[..., None]:
+def our_step(name: str, folder: str) -> Callable[..., None]:
     """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs."""
     prepare_ours()
     import jax
     import jax.numpy as jnp
 
     from bert_jax.checkpoints.directory import load_checkpoint
-    from bert_jax.config import FinetuneConfig, ReadoutConfig
+    from bert_jax.config import FinetuneConfig
     from bert_jax.parallel.population import Layout, local_devices, side_by_side
     from bert_jax.pretrained import init_without_encoder, with_trained_pooler
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import dispatch
     from bert_jax.types import TaskBatch, Tokens
 
-    checkpoint, readout = load_checkpoint(Path(folder)), ReadoutConfig(projection="tanh")
+    checkpoint = load_checkpoint(Path(folder))
+    readout = checkpoint.schema.readout(checkpoint.config)
     layout = Layout(local_devices())
     program = compile_program(checkpoint.config, readout, 2, FinetuneConfig(), 10_000, layout)
     key = jax.random.key(0)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from benchmarks.finetune import SIZES
+from benchmarks.finetune import MODELS
 from benchmarks.turns import check, describe_machine, markdown, note, prepare_ours, spread
 
 
@@ -114,8 +114,11 @@ def build(config: Speed, model: str, length: int, layout: Any) -> Program:
     from bert_jax.train.finetune import compile_program
     from bert_jax.types import TaskBatch, Tokens
 
-    layers, width, heads = SIZES[model][0]
-    bert = BertConfig(num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=4 * width)
+    size = MODELS[model].settings
+    layers, width, heads = (size[name] for name in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
+    bert = BertConfig(
+        num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=size["intermediate_size"]
+    )
     program = compile_program(bert, ReadoutConfig(projection="mlp"), 2, FinetuneConfig(), 10_000, layout)
     params = jax.device_get(init_all(program.model, jax.random.key(0)))
     members = program.init(layout.put([params] * layout.places))
