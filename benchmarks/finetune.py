@@ -70,6 +70,8 @@ class Step:
     clock: Literal["wall", "cpu"] = "wall"
     """Time of the wall, or the processor time of each side's process: on a busy machine, with both sides bound to one
     core (taskset), it is about what the wall would show on an idle one."""
+    shape: tuple[int, int] | None = None
+    """Batch and length of the steps, in place of the models' own."""
     rounds: int = 7
     """Times that both sides take their turns."""
     steps: int = 3
@@ -109,7 +111,8 @@ def measure_steps(config: Step) -> str:
                 "theirs": side(theirs, seconds_per_step, their_step, name, config.clock, folder),
                 "ours": side(ours, seconds_per_step, our_step, name, config.clock, folder),
             }
-            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in MODELS[name].shapes]
+            shapes = MODELS[name].shapes if config.shape is None else (config.shape,)
+            rows += [step_row(name, sides, shape, config.rounds, config.steps) for shape in shapes]
     return markdown(STEP_HEAD, rows)
 
 

@@ -65,12 +65,6 @@ def _check(table: Table, config: Reproduce) -> None:
     if "" in config.given() and len(table.encoders) > 1:
         several = ", ".join(encoder.name for encoder in table.encoders)
         raise InputError(f"--encoder: {table.name} has several encoders; write NAME=DIR, NAME being one of {several}")
-    lines = chosen_lines(table, config)
-    absent = dict.fromkeys(absence(table, config, line) for line in lines)
-    if all(absent):
-        raise InputError(
-            f"no row of {table.name} can be measured: {'; '.join(absent) or 'the encoder has no such layer'}"
-        )
     measured = [column for column in chosen_columns(table, config) if column.regime != "average"]
     reasons = {column.title: missing(column, config) for column in measured}
     if all(reasons.values()):
@@ -78,6 +72,10 @@ def _check(table: Table, config: Reproduce) -> None:
         raise InputError(f"no column of {table.name} can be measured: {said}")
     for regime in {column.regime for column in measured} & set(RECIPE):
         check_batch_sizes(getattr(config, regime), f"--{regime}.")
+    absent = dict.fromkeys(absence(table, config, line) for line in chosen_lines(table, config))
+    if all(absent):
+        why = "; ".join(absent) or "the encoder has no such layer"
+        raise InputError(f"no row of {table.name} can be measured: {why}")
     check_encoders(table, config)
 
 

@@ -98,12 +98,17 @@ def test_numbers_that_can_never_be_compared_say_why():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": ("many=bert-0",)}, r"--pretrain-seeds 2: many is one checkpoint, bert-0; write \{seed\} where"),
+        ({"encoder": ("many=WORLD/bert-0",)}, r"--pretrain-seeds 2: many is one checkpoint, /.*bert-0; write \{seed\}"),
         ({"rows": ("other",)}, "no row of toy can be measured: some/other is not pretrained at this scale"),
         ({"rows": ("deep",)}, "no row of toy can be measured: the encoder has no such layer"),
     ],
 )
 def test_rows_that_cannot_be_made_are_refused_before_anything_runs(world, monkeypatch, changes, message):
     monkeypatch.setattr(reproduce, "tables", lambda: {"toy": TABLE})
+    given = (
+        {"encoder": tuple(one.replace("WORLD", str(world)) for one in changes["encoder"])}
+        if "encoder" in changes
+        else {}
+    )
     with pytest.raises(InputError, match=message):
-        reproduce.main(settings(world, **changes))
+        reproduce.main(settings(world, **(changes | given)))

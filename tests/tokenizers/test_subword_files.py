@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
-from subwords import BERT, CLASSES, TEXT, model_of, unigram
+from subwords import BERT, CLASSES, TEXT, model_of, unigram, write_tokenizer
 from tokenizers import AddedToken, pre_tokenizers, processors
 
 from bert_jax.errors import InputError
@@ -96,8 +96,8 @@ def directory(rng: np.random.Generator, kind: str, folder: Path) -> Path:
     return folder
 
 
-def strings(rng: np.random.Generator) -> Iterator[str]:
-    for _ in range(STRINGS):
+def strings(rng: np.random.Generator, number: int = STRINGS) -> Iterator[str]:
+    for _ in range(number):
         parts = rng.choice(FRAGMENTS, rng.integers(1, 12))
         yield "".join(str(part) + str(rng.choice(["", " "])) for part in parts)
 
@@ -129,6 +129,22 @@ def test_ids_are_those_of_transformers_over_all_settings(tmp_path: Path) -> None
         assert (again.pieces(texts), again.special, again.template) == (ours.pieces(texts), ours.special, ours.template)
         compared += len(texts)
     assert compared >= 2000
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, "distilbert", "electra"])
+def test_ids_of_two_thousand_strings_of_every_architecture(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs transformers: pip install '.[parity]'")
+    if kind in CLASSES:
+        write_tokenizer(tmp_path, kind)
+    else:
+        letters = sorted(set("".join(FRAGMENTS).lower()) - set(" \t\n\x00\x85"))
+        pieces = [*BERT, *(t.lower() for t in TEXT[0].split()), *letters, *(f"##{letter}" for letter in letters)]
+        (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in dict.fromkeys(pieces)), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    texts = list(strings(np.random.default_rng(5), 2000))
+    ours, theirs = load_tokenizer(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len({text for text in texts if ours.encode(text)}) > 1900
+    assert [ours.encode(text) for text in texts] == theirs(texts)["input_ids"]
 
 
 def plain(kind: str, folder: Path, **config: object) -> Path:
