@@ -139,11 +139,14 @@ def jobs(table: Table, config: Reproduce, encoder: Encoder, seed: int) -> Iterat
         of_job = tuple(alike)
         changed = change(config, of_job[0].changes)
         columns = tuple(column for column in chosen_columns(table, config) if not missing(column, changed))
-        yield Job(changed, of_job, columns, folder, _out(config, of_job[0], seed), seeds)
+        yield Job(changed, of_job, columns, folder, _out(table, config, of_job[0], seed), seeds)
 
 
-def _out(config: Reproduce, line: Line, seed: int) -> Path:
-    parts = [line.encoder, *([line.title] if line.changes else [])]
+def _out(table: Table, config: Reproduce, line: Line, seed: int) -> Path:
+    """Run folder of a line. Lines that share an encoder and its settings share the folder of the first of them."""
+    shares = (line.encoder, repr(line.changes))
+    first = next(other for other in table.lines if (other.encoder, repr(other.changes)) == shares)
+    parts = [line.encoder, *([first.title] if line.changes else [])]
     parts += [f"pretraining{seed}"] if config.pretrain_seeds > 1 else []
     return config.out / "-".join(re.sub(r"\W+", "-", part).strip("-") for part in parts)
 
@@ -265,7 +268,7 @@ def measure(table: Table, config: Reproduce, line: Line, column: Column) -> Meas
     rows: list[Row] = []
     folders: dict[str, Path] = {}
     for seed in range(config.pretrain_seeds):
-        folder = _out(config, line, seed)
+        folder = _out(table, config, line, seed)
         its_own = [row for row in read_rows(folder) if _fits(row, measured, task, line)] if folder.is_dir() else []
         rows += [dataclasses.replace(row, pretraining=seed) for row in its_own]
         folders |= {row.id: folder for row in its_own}

@@ -28,6 +28,12 @@ TABLE = Table(
         Line("deep", "many", ReadoutConfig("-3", "mean")),
         Line("white", "many", WHITE),
         Line("white on NLI", "many", WHITE, against="white", changes={"sts.whitening": "train"}),
+        Line(
+            "deep white on NLI",
+            "many",
+            ReadoutConfig("-2", "mean", "whiten(size=3)"),
+            changes={"sts.whitening": "train"},
+        ),
         Line("other", "other", MEAN),
     ),
     paper={"seeds": 2, "pretrain_seeds": 2},
@@ -62,7 +68,7 @@ def test_rows_of_several_pretrainings_layers_and_texts(world):
     found = {line.title: cells.measure(TABLE, config, line, TABLE.columns[0]) for line in TABLE.lines}
     made = {title: set(cell.rows) for title, cell in found.items()}
     both = {(0, 0), (1, 1)}
-    assert made == dict.fromkeys(("mean", "embeddings", "white", "white on NLI"), both) | {
+    assert made == dict.fromkeys(("mean", "embeddings", "white", "white on NLI", "deep white on NLI"), both) | {
         "deep": set(),
         "other": set(),
     }
@@ -83,7 +89,7 @@ def test_the_table_says_what_is_compared_and_what_is_left_out(world):
         "other is absent: some/other is not pretrained at this scale; name it with --encoder other=DIR_OR_HUB_ID.",
     ):
         assert words in text, words
-    assert "deep" not in text and f"many is {world}/bert-{SEED}" in text
+    assert "| deep " not in text.replace("| deep white", "") and f"many is {world}/bert-{SEED}" in text
     config = settings(world, nli=())
     notes = reproduce._notes(TABLE, config, reproduce.collect(TABLE, config))
     assert "white on NLI: --nli is needed: the texts that whitening is fitted on." in notes
