@@ -186,7 +186,7 @@ def other_split(table: Table, config: Reproduce, column: Column) -> str:
 
 
 def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
-    """Two lines of text for each row, three where differences may be shown."""
+    """A line of measured numbers for each row, after the published ones, before the differences that may be shown."""
     compares = not refusals(table, config)
     splits = [other_split(table, config, column) for column in found.columns]
     lines = []
@@ -199,12 +199,13 @@ def _frame(table: Table, config: Reproduce, found: Found) -> pd.DataFrame:
         published = dict(zip(titles, line.published.split() or nothing, strict=True))
         numbers = dict(zip(titles, line.numbers() or [None for _ in titles], strict=True))
         cells = [found.cells[line.title][column.title] for column in found.columns]
-        if table.published_on:
+        quotes = bool(table.published_on and line.published)
+        if quotes:
             lines.append([line.title, "published", *(published[column.title] for column in found.columns)])
         digits = [_decimals(published[column.title]) for column in found.columns]
         texts = [_text(cell, n) for cell, n in zip(cells, digits, strict=True)]
-        lines.append(["" if table.published_on else line.title, "measured", *texts])
-        if compares:
+        lines.append(["" if quotes else line.title, "measured", *texts])
+        if compares and quotes:
             gaps = [
                 f"{cell.mean - number:+.{n}f}" if cell.values and number is not None and not split else ""
                 for cell, number, n, split in zip(

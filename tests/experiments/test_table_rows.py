@@ -1,5 +1,6 @@
 """Rows of a table by their encoders, layers and texts: which are made, what each is compared with, and why not."""
 
+import re
 import shutil
 
 import numpy as np
@@ -89,6 +90,8 @@ def test_the_table_says_what_is_compared_and_what_is_left_out(world):
         "other is absent: some/other is not pretrained at this scale; name it with --encoder other=DIR_OR_HUB_ID.",
     ):
         assert words in text, words
+    assert re.search(r"\| mean +\| published \|.*\n\| +\| measured ", text)
+    assert re.search(r"\| white +\| measured ", text), "nothing is published of this row"
     assert "| deep " not in text.replace("| deep white", "") and f"many is {world}/bert-{SEED}" in text
     config = settings(world, nli=())
     notes = reproduce._notes(TABLE, config, reproduce.collect(TABLE, config))
