@@ -6,7 +6,7 @@ run; finished runs are not repeated, and tables share the encoders that they pre
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,7 +68,7 @@ def _check(table: Table, config: Reproduce) -> None:
     measured = [column for column in chosen_columns(table, config) if column.regime != "average"]
     reasons = {column.title: missing(column, config) for column in measured}
     if all(reasons.values()):
-        said = "; ".join(f"{title}: {why}" for title, why in reasons.items())
+        said = "; ".join(f"{', '.join(titles)}: {why}" for why, titles in _by_reason(reasons.items()).items())
         raise InputError(f"no column of {table.name} can be measured: {said}")
     for regime in {column.regime for column in measured} & set(RECIPE):
         check_batch_sizes(getattr(config, regime), f"--{regime}.")
@@ -77,6 +77,14 @@ def _check(table: Table, config: Reproduce) -> None:
         why = "; ".join(absent) or "the encoder has no such layer"
         raise InputError(f"no row of {table.name} can be measured: {why}")
     check_encoders(table, config)
+
+
+def _by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Reason -> titles, from (title, reason); without those that have none."""
+    found: dict[str, list[str]] = {}
+    for title, why in reasons:
+        found.setdefault(why, []).append(title)
+    return {why: titles for why, titles in found.items() if why}
 
 
 # Printing.
@@ -314,16 +322,13 @@ def _gap_notes(table: Table, config: Reproduce, gaps: Gaps) -> list[str]:
 def _notes(table: Table, config: Reproduce, found: Found) -> list[str]:
     """Notes that explain the table to its reader."""
     notes = ["Measured: the metric x 100, mean \N{PLUS-MINUS SIGN} s.d. over the seeds that finished."]
+    without = [(column.title, missing(column, config)) for column in found.columns]
+    without += [(line.title, absence(table, config, line)) for line in found.lines]
+    for why, titles in _by_reason(without).items():
+        notes.append(f"{', '.join(titles)} {'are' if titles[1:] else 'is'} absent: {why}.")
     for column in found.columns:
-        reason = missing(column, config)
-        split = "" if reason else other_split(table, config, column)
-        notes += [f"{column.title} is absent: {reason}."] if reason else []
+        split = "" if missing(column, config) else other_split(table, config, column)
         notes += [f"{column.title}: {split}, so no difference is shown."] if split and config.scale != "tiny" else []
-    lacking: dict[str, list[str]] = {}
-    for line in found.lines:
-        lacking.setdefault(absence(table, config, line), []).append(line.title)
-    lacking.pop("", None)
-    notes += [f"{', '.join(titles)} {'are' if titles[1:] else 'is'} absent: {why}." for why, titles in lacking.items()]
     if len(found.lines) < len(config.rows or table.lines):
         notes.append("Rows of layers that an encoder lacks are left out.")
     for line in found.lines:
