@@ -131,7 +131,7 @@ def report(table: Table, config: Reproduce) -> None:
     with writing(config.out):
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / "table.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    console = Console(width=max(Console().width, 60 + 14 * len(found.columns)))
+    console = Console(width=max(Console().width, 60 + 20 * len(found.columns)))
     for part in (heading, _rich(frame), *([parts[2], _rich(compared)] if not compared.empty else []), *notes):
         console.print(part, highlight=False, markup=False)
 

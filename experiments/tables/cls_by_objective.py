@@ -5,13 +5,13 @@ from experiments.tables.nsp_pooling import table as nsp_pooling
 from experiments.tables.table import Encoder, Line, Table
 
 _ENCODERS = (
-    ("NSP: BERT", Encoder("bert", "bert-base-uncased")),
-    ("sentence order: ALBERT", Encoder("albert", "albert-base-v2", pretrain={"objective.pairs": "sop"})),
-    ("none: RoBERTa", Encoder("roberta", "roberta-base", pretrain={"objective.pairs": "none"})),
-    ("none: XLM-RoBERTa", Encoder("xlm-roberta", "xlm-roberta-base", pretrain=None)),
-    ("none, distilled: DistilBERT", Encoder("distilbert", "distilbert-base-uncased", pretrain=None)),
-    ("none, replaced tokens: ELECTRA", Encoder("electra", "google/electra-base-discriminator", pretrain=None)),
-    ("none: ModernBERT", Encoder("modernbert", "answerdotai/ModernBERT-base", pretrain=None)),
+    ("BERT (NSP)", Encoder("bert", "bert-base-uncased")),
+    ("ALBERT (order)", Encoder("albert", "albert-base-v2", pretrain={"objective.pairs": "sop"})),
+    ("RoBERTa (none)", Encoder("roberta", "roberta-base", pretrain={"objective.pairs": "none"})),
+    ("XLM-RoBERTa (none)", Encoder("xlm-roberta", "xlm-roberta-base", pretrain=None)),
+    ("DistilBERT (none)", Encoder("distilbert", "distilbert-base-uncased", pretrain=None)),
+    ("ELECTRA (none)", Encoder("electra", "google/electra-base-discriminator", pretrain=None)),
+    ("ModernBERT (none)", Encoder("modernbert", "answerdotai/ModernBERT-base", pretrain=None)),
 )
 
 table = Table(
@@ -22,14 +22,16 @@ table = Table(
     columns=nsp_pooling.columns,
     encoders=tuple(encoder for _, encoder in _ENCODERS),
     lines=tuple(
-        Line(f"{title}, {pooling}", encoder.name, ReadoutConfig("last", pooling), against=against)
+        Line(f"{title} {pooling}", encoder.name, ReadoutConfig("last", pooling), against=against)
         for title, encoder in _ENCODERS
-        for pooling, against in (("cls", ""), ("mean", f"{title}, cls"))
+        for pooling, against in (("cls", ""), ("mean", f"{title} cls"))
     ),
     paper={"seeds": 5},
     notes=(
         "At other scales than base, a BERT is pretrained with each objective: next sentence, sentence order, and none "
         "in RoBERTa's place. The encoders of scale base also differ in text and length of pretraining, and in size.",
+        "NSP: next sentence; order: sentence order; none: no objective over sentences. DistilBERT learned from a BERT, "
+        "ELECTRA finds replaced tokens.",
         "CamemBERT, which is French, is left out: the tasks are English.",
     ),
 )
