@@ -13,6 +13,7 @@ from bert_jax.analysis.page.page import render
 from bert_jax.analysis.report import examine, write_report
 from bert_jax.errors import InputError
 from bert_jax.files import write_whole, writing
+from bert_jax.integrations.mteb import write_results
 from experiments.cli import run
 
 INDEX = "index.html"
@@ -28,6 +29,9 @@ class ReportConfig:
     """Run folders of experiments."""
     html: Path | None = None
     """Write one page of all folders, encoders side by side, to index.html in this folder, and nothing else."""
+    mteb: Path | None = None
+    """Write the zero-shot similarity scores of the folders as result files of MTEB into this folder, and nothing
+    else."""
     interval: Method = DEFAULT
     """Method for intervals and p-values. obuchowski-rockette: reliable from about three seeds on; multi-bootstrap: that
     of MultiBERTs, too short with few seeds and too long where examples matter most. The choice is not stored."""
@@ -42,10 +46,16 @@ class ReportConfig:
             raise InputError("a run folder is given twice; give each once")
         if self.detect is not None and not 0 < self.detect <= 100:
             raise InputError(f"--detect {self.detect}: it must be more than 0 and at most 100 points")
+        if self.html is not None and self.mteb is not None:
+            raise InputError("--html and --mteb write different things: give one of them")
 
 
 def main(config: ReportConfig) -> None:
-    """Report on every folder, or write one page of all."""
+    """Report on every folder, write one page of all, or write files for MTEB."""
+    if config.mteb is not None:
+        for folder in config.folders:
+            print(*write_results(folder, config.mteb), sep="\n")
+        return
     if config.html is None:
         for folder in config.folders:
             write_report(folder, method=config.interval, detect=config.detect)

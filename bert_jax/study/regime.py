@@ -13,12 +13,13 @@ import numpy as np
 from rich.progress import Progress
 
 from bert_jax.config import BertConfig, ReadoutConfig, Together
+from bert_jax.data.one_segment import check_pairs
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import Devices
-from bert_jax.pretrained import Pretrained, check_pairs
+from bert_jax.pretrained import Pretrained
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import Predictions, Row

@@ -11,11 +11,12 @@ from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.export import Tuned
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import Examples, Plan, choose_buckets, encode_split, task_batch, task_batches
+from bert_jax.data.one_segment import check_segments
 from bert_jax.model.bert import SequenceClassifier
 from bert_jax.parallel.devices import Devices, target
 from bert_jax.parallel.inference import predict_rows
 from bert_jax.parallel.population import Layout, local_devices, side_by_side
-from bert_jax.pretrained import Pretrained, check_segments
+from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Diverged
