@@ -8,16 +8,19 @@ from pathlib import Path
 
 import tyro
 
+from bert_jax.analysis.calibration import tabulate
 from bert_jax.analysis.estimates import DEFAULT, Method
 from bert_jax.analysis.page.page import render
 from bert_jax.analysis.report import examine, write_report
 from bert_jax.errors import InputError
+from bert_jax.evaluate.calibration import BINS
 from bert_jax.files import write_whole, writing
 from bert_jax.integrations.mteb import write_results
+from bert_jax.study.store import read_rows
 from experiments.cli import run
 
-INDEX = "index.html"
-"""Name of the page of several run folders."""
+INDEX, CALIBRATION = "index.html", "calibration.md"
+"""Names of the page of several run folders, and of the table of --calibration."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class ReportConfig:
     mteb: Path | None = None
     """Write the zero-shot similarity scores of the folders as result files of MTEB into this folder, and nothing
     else."""
+    calibration: bool = False
+    """Print how well probabilities fit (expected calibration error and Brier score), from runs made with --scores, and
+    write it to calibration.md."""
     interval: Method = DEFAULT
     """Method for intervals and p-values. obuchowski-rockette: reliable from about three seeds on; multi-bootstrap: that
     of MultiBERTs, too short with few seeds and too long where examples matter most. The choice is not stored."""
@@ -59,12 +65,22 @@ def main(config: ReportConfig) -> None:
     if config.html is None:
         for folder in config.folders:
             write_report(folder, method=config.interval, detect=config.detect)
+            if config.calibration:
+                _write_calibration(folder)
         return
     page = render([examine(folder, config.interval, config.detect) for folder in config.folders])
     with writing(config.html, "use another --html"):
         config.html.mkdir(parents=True, exist_ok=True)
         write_whole(config.html / INDEX, lambda file: file.write(page.encode()))
     print(config.html / INDEX)
+
+
+def _write_calibration(folder: Path) -> None:
+    text = tabulate(folder, read_rows(folder)).to_markdown(index=False, disable_numparse=True)
+    text += f"\n\n- Times 100, mean and s.d. over runs; lower is better. ECE has {BINS} bins of equal width.\n"
+    with writing(folder):
+        (folder / CALIBRATION).write_text(text, encoding="utf-8")
+    print(f"\n{text}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
         vectors = whiten(vectors, size) if whitened else vectors
         found = cosines(vectors[data.a], vectors[data.b])
         score = agreement(found, data.scores, subsets, config.aggregation)
-        row, _ = make_row(
+        row, *_ = make_row(
             run,
             splits,
             {},
@@ -48,7 +48,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             majority={name: {metric: 0.0}},
             train_examples=0,
         )
-        yield row, {name: (found, data.scores)}
+        yield row, {name: (found, data.scores)}, {}
 
 
 def _details(vectors: np.ndarray, subsets: dict[str, int]) -> Json:
