@@ -1,6 +1,7 @@
 """Command lines to calls of `main(config)`, with errors that a user can act on."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import os
@@ -13,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import UnionType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -125,7 +126,8 @@ def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequen
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             config = _parse(configs, args)
     except SystemExit:
-        raise InputError(_unframe(printed.getvalue())) from None
+        first, _, rest = _unframe(printed.getvalue()).partition("\n")
+        raise InputError(f"{first}{_elsewhere(first)}\n{rest}".strip()) from None
     finally:
         del os.environ["COLUMNS"]
         os.environ |= {} if columns is None else {"COLUMNS": columns}
@@ -174,6 +176,24 @@ def _unframe(text: str) -> str:
     if place is None and not wanted:
         wanted = others
     return "\n".join([first, " ".join(wanted).removeprefix("Argument helptext: ")]).strip()
+
+
+def _elsewhere(message: str) -> str:
+    """Name the commands that have the first flag which a message calls unrecognised; empty if none has it."""
+    flag = re.match(r"Unrecognized options: --([\w-]+)", message)
+    if flag is None:
+        return ""
+    name, found = flag[1].replace("-", "_"), []
+    for info in pkgutil.iter_modules(importlib.import_module("experiments").__path__):
+        main = getattr(importlib.import_module(f"experiments.{info.name}"), "main", None)
+        settings = get_type_hints(main).get("config") if main else None
+        if any(name == field.name for kind in get_args(settings) or [settings] for field in _fields(kind)):
+            found.append(f"experiments.{info.name}")
+    return f"; --{flag[1]} is a flag of {', '.join(found)}" if found else ""
+
+
+def _fields(kind: Any) -> Sequence["dataclasses.Field[Any]"]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
 
 
 def command() -> str:

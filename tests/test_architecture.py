@@ -43,7 +43,7 @@ ONLY_IN = {
     "flax": ("bert_jax.model", "benchmarks"),
     "optax": ("bert_jax.train", "benchmarks"),
     "safetensors": ("bert_jax.checkpoints",),
-    "huggingface_hub": ("bert_jax.checkpoints", "bert_jax.study.cards"),
+    "huggingface_hub": ("bert_jax.checkpoints", "bert_jax.tasks.hub_data", "bert_jax.study.cards"),
     "google_crc32c": ("bert_jax.checkpoints.tensor_bundle",),
     # Reads the operations of a pickle and runs none.
     "pickletools": ("bert_jax.checkpoints.torch_file",),
