@@ -1,7 +1,6 @@
 """Command lines to calls of `main(config)`, with errors that a user can act on."""
 
 import contextlib
-import dataclasses
 import importlib
 import io
 import os
@@ -14,11 +13,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import tyro
 
 from bert_jax.errors import InputError, unknown
+from experiments.flags import commands_with
 
 Config = TypeVar("Config")
 NamedConfigs = dict[str, tuple[str, Config]]
@@ -180,20 +180,9 @@ def _unframe(text: str) -> str:
 
 def _elsewhere(message: str) -> str:
     """Name the commands that have the first flag which a message calls unrecognised; empty if none has it."""
-    flag = re.match(r"Unrecognized options: --([\w-]+)", message)
-    if flag is None:
-        return ""
-    name, found = flag[1].replace("-", "_"), []
-    for info in pkgutil.iter_modules(importlib.import_module("experiments").__path__):
-        main = getattr(importlib.import_module(f"experiments.{info.name}"), "main", None)
-        settings = get_type_hints(main).get("config") if main else None
-        if any(name == field.name for kind in get_args(settings) or [settings] for field in _fields(kind)):
-            found.append(f"experiments.{info.name}")
-    return f"; --{flag[1]} is a flag of {', '.join(found)}" if found else ""
-
-
-def _fields(kind: Any) -> Sequence["dataclasses.Field[Any]"]:
-    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    flag = re.match(r"Unrecognized options: --([\w-]+)(?=,|$)", message)
+    found = commands_with(flag[1]) if flag else []
+    return f"; --{flag[1]} is a flag of {', '.join(found)}" if flag and found else ""
 
 
 def command() -> str:
