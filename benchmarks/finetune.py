@@ -181,9 +181,10 @@ def our_step(name: str, folder: str) -> Callable[..., None]:
     import jax.numpy as jnp
 
     from bert_jax.checkpoints.directory import load_checkpoint
+    from bert_jax.checkpoints.own_pooler import with_trained_pooler
     from bert_jax.config import FinetuneConfig
     from bert_jax.parallel.population import Layout, local_devices, side_by_side
-    from bert_jax.pretrained import init_without_encoder, with_trained_pooler
+    from bert_jax.pretrained import init_without_encoder
     from bert_jax.train.finetune import compile_program
     from bert_jax.train.loop import dispatch
     from bert_jax.types import TaskBatch, Tokens

@@ -2,22 +2,27 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
 import jax
 import numpy as np
 
-from bert_jax.checkpoints.card import CARD, plain_card
+from bert_jax.checkpoints.card import CARD, plain_card, use_of
 from bert_jax.checkpoints.checkpoint import Checkpoint
-from bert_jax.checkpoints.directory import describe_format, load_checkpoint, read_config, resolve
+from bert_jax.checkpoints.directory import describe_format, load_checkpoint, resolve
+from bert_jax.checkpoints.export import Tuned, save_sentence_transformers
+from bert_jax.checkpoints.hub import upload
 from bert_jax.checkpoints.huggingface import save_checkpoint
+from bert_jax.checkpoints.own_pooler import with_trained_pooler
 from bert_jax.checkpoints.sentence_transformers import encoder_folder, read_pipeline
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts, length_steps, pack_rows
+from bert_jax.data.one_segment import check_segments
+from bert_jax.encode_interface import EncodeInterface
 from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.model.bert import SentenceEncoder
@@ -34,12 +39,15 @@ _ACTIVATIONS = {"gelu": "gelu (erf)", "gelu_tanh": "gelu (tanh approximation)", 
 
 
 @dataclass(frozen=True, repr=False)
-class Pretrained:
+class Pretrained(EncodeInterface):
     """An encoder's weights and tokenizer, and the sentence-vector settings of its directory.
+
+    Evaluators of sentence-transformers take it as a model: it has their `encode`, which gives the vectors of `embed`.
 
     readout: the default of `embed`, read from a sentence-transformers directory; else None. reader: the parameters of
     that readout, or None. normalize: True if its vectors have length 1. max_length: tokens that texts are truncated to,
-    or None for the encoder's limit. source: where the weights were loaded from, in words.
+    or None for the encoder's limit. source: where the weights were loaded from, in words. prompts: see
+    `EncodeInterface`.
     """
 
     checkpoint: Checkpoint
@@ -49,6 +57,7 @@ class Pretrained:
     normalize: bool = False
     max_length: int | None = None
     source: str = "memory"
+    prompts: Mapping[str, str] | None = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Describe the architecture, source, heads and casing in one line."""
@@ -121,6 +130,21 @@ class Pretrained:
             return self.readout, self.normalize
         return ReadoutConfig(layers or "last", pooling or "mean", projection or "none"), bool(normalize)
 
+    def with_readout(
+        self,
+        pooling: str | None = None,
+        layers: str | None = None,
+        projection: str | None = None,
+        normalize: bool | None = None,
+    ) -> "Pretrained":
+        """The same encoder with another readout as its own: that of `embed` and `encode` where none is named.
+
+        Raises:
+            InputError: see `reader_params`.
+        """
+        readout, normalize = self.choose(pooling, layers, projection, normalize)
+        return dataclasses.replace(self, readout=readout, reader=self.reader_params(readout), normalize=normalize)
+
     def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write a Hugging Face model directory: config.json, model.safetensors, the tokenizer's files and a model card.
 
@@ -130,9 +154,50 @@ class Pretrained:
         """
         folder = Path(folder)
         save_checkpoint(folder, self.checkpoint)
-        save_for_transformers(self.tokenizer, folder, self.config.max_length, self.config.num_segments > 0)
+        self._save_tokenizer(folder, self.config.max_length)
         card = card or plain_card(folder.resolve().name, use_of(self.checkpoint), self.config)
         (folder / CARD).write_text(card, encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        card: str | None = None,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
+        """Upload the model to the Hugging Face hub, and return the address of the commit.
+
+        A model with a readout of its own is written for sentence-transformers, any other as `save` writes it.
+
+        Args:
+            repo_id: OWNER/NAME; the repository is created if missing.
+            card: the text of its README.md; by default a card of the known facts.
+            private, token, commit_message, revision, create_pr: see `bert_jax.checkpoints.hub.upload`.
+
+        Raises:
+            InputError: the readout cannot be exported, or the hub refuses the upload.
+        """
+        write = partial(self._write, repo_id, card)
+        return upload(repo_id, write, private, token, commit_message, revision, create_pr)
+
+    def _write(self, name: str, card: str | None, folder: Path) -> None:
+        """Write the directory that `push_to_hub` uploads."""
+        if self.readout is None:
+            self.save(folder, card or plain_card(name, use_of(self.checkpoint), self.config))
+            return
+        limit = min(self.max_length or self.config.max_length, self.config.max_length)
+        reader = self.reader_params(self.readout)
+        tuned = Tuned(self.checkpoint, self.readout, reader, normalize=self.normalize, prompts=self.prompts or {})
+        save_sentence_transformers(folder, tuned, limit)
+        self._save_tokenizer(folder, limit)
+        (folder / CARD).write_text(card or plain_card(name, "sentence-similarity", self.config), encoding="utf-8")
+
+    def _save_tokenizer(self, folder: Path, limit: int) -> None:
+        save_for_transformers(self.tokenizer, folder, limit, self.config.num_segments > 0)
 
     def reader_params(self, spec: ReadoutConfig) -> Params:
         """The readout's trained parameters or constants; untrained random weights raise an error.
@@ -269,34 +334,9 @@ def _with_pipeline(pretrained: Pretrained, folder: Path) -> Pretrained:
         readout=pipeline.readout,
         reader=pipeline.reader,
         normalize=pipeline.normalize,
+        prompts=pipeline.prompts,
         max_length=pipeline.max_length,
     )
-
-
-_ONE_SEGMENT = (
-    "this encoder has one segment (type_vocab_size is 1 in its config.json) and cannot read pairs of texts together: "
-    "take tasks of single texts, or probe with --probe.pairs separate"
-)
-
-
-def check_pairs(folder: Path, task: str) -> None:
-    """Raise if the encoder of a model directory cannot read the pairs of a task together.
-
-    Raises:
-        InputError: it has one segment, and its tokenizer gives another one to the second text.
-    """
-    if read_config(folder).num_segments == 1 and load_tokenizer(encoder_folder(folder)).template.second:
-        raise InputError(f"{task}: {_ONE_SEGMENT}")
-
-
-def check_segments(config: BertConfig, encodings: Iterable[Encoding]) -> None:
-    """Raise if pairs of texts are given to an encoder without an embedding for the second segment.
-
-    Raises:
-        InputError: the encoder has one segment and an input has two.
-    """
-    if config.num_segments == 1 and any(any(encoding.segments) for encoding in encodings):
-        raise InputError(_ONE_SEGMENT)
 
 
 def init_all(model: Model, key: jax.Array) -> Params:
@@ -321,38 +361,6 @@ def _initialiser(model: Model, encoder: bool) -> Callable[[jax.Array], Params]:
 
     compiled: Callable[[jax.Array], Params] = jax.jit(init)
     return compiled
-
-
-def with_trained_pooler(reader: Params, spec: ReadoutConfig, checkpoint: Checkpoint) -> Params:
-    """The readout's parameters, with the checkpoint's pooler.dense inserted if the projection uses it.
-
-    Raises:
-        InputError: the checkpoint has no pooler, or the pooled vector's width differs from the pooler's input.
-    """
-    if not readouts.wants_pretrained(spec):
-        return reader
-    own = checkpoint.schema.projection
-    if own != "tanh":
-        raise InputError(
-            f"projection tanh: a classifier of {checkpoint.schema.model_type} has {own} in its place, and no weights "
-            "for it; use mlp, the same layer fresh"
-        )
-    if checkpoint.pooler is None:
-        raise InputError("projection tanh: this checkpoint has no trained pooler.dense; use mlp, the same layer fresh")
-    fresh = reader["projection"]["dense"]["kernel"].shape
-    if fresh != checkpoint.pooler["kernel"].shape:
-        raise InputError(
-            f"projection tanh: the trained pooler takes vectors of {checkpoint.pooler['kernel'].shape[0]}, "
-            f"{spec.layers}/{spec.pooling} gives {fresh[0]}; use mlp, the same layer fresh"
-        )
-    return {**reader, "projection": {"dense": checkpoint.pooler}}
-
-
-def use_of(checkpoint: Checkpoint) -> str:
-    """Pipeline tag of the hub that fits a checkpoint's heads."""
-    if checkpoint.classifier:
-        return "text-classification"
-    return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
 _UNTRAINED_MIX = (

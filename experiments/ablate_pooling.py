@@ -12,6 +12,7 @@ from bert_jax.checkpoints.directory import read_config
 from bert_jax.config import BertConfig
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
 from bert_jax.study.grid import Grid, run_grid
+from bert_jax.study.kept import SCORES, TESTS
 from bert_jax.study.regime import ModelOf
 from bert_jax.study.run import Run, name_encoder
 from bert_jax.study.sources import Source, read_task
@@ -44,7 +45,7 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
     prepare_process()
     for name, settings in config.regime_settings().items():
         check_batch_sizes(settings, f"--{name}.")
-    source = Source(config.out / "data", config.glue_dir, train_rows=config.train_rows)
+    source = Source(config.out / "data", config.glue_dir, train_rows=config.train_rows, tests=config.test)
     grid = Grid(
         out=config.out,
         architecture=_architecture(config),
@@ -60,6 +61,7 @@ def run_ablation(config: Ablation, seeds: range, model_of: ModelOf) -> list[Run]
         labels={"train_rows": config.train_rows},
         together=config.together,
         model_of=model_of if config.save_models else None,
+        keep=[kind for kind, wanted in ((TESTS, config.test), (SCORES, config.scores)) if wanted],
         command=command(),
     )
     return run_grid(grid)

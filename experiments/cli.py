@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import tyro
 
 from bert_jax.errors import InputError, unknown
+from experiments.flags import commands_with
 
 Config = TypeVar("Config")
 NamedConfigs = dict[str, tuple[str, Config]]
@@ -125,7 +126,8 @@ def parse(configs: NamedConfigs[Config] | type[Config] | UnionType, args: Sequen
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             config = _parse(configs, args)
     except SystemExit:
-        raise InputError(_unframe(printed.getvalue())) from None
+        first, _, rest = _unframe(printed.getvalue()).partition("\n")
+        raise InputError(f"{first}{_elsewhere(first)}\n{rest}".strip()) from None
     finally:
         del os.environ["COLUMNS"]
         os.environ |= {} if columns is None else {"COLUMNS": columns}
@@ -174,6 +176,13 @@ def _unframe(text: str) -> str:
     if place is None and not wanted:
         wanted = others
     return "\n".join([first, " ".join(wanted).removeprefix("Argument helptext: ")]).strip()
+
+
+def _elsewhere(message: str) -> str:
+    """Name the commands that have the first flag which a message calls unrecognised; empty if none has it."""
+    flag = re.match(r"Unrecognized options: --([\w-]+)(?=,|$)", message)
+    found = commands_with(flag[1]) if flag else []
+    return f"; --{flag[1]} is a flag of {', '.join(found)}" if flag and found else ""
 
 
 def command() -> str:

@@ -10,14 +10,14 @@ from typing import Literal
 
 import tyro
 
-from bert_jax.checkpoints.card import CARD, carried_card, plain_card
+from bert_jax.checkpoints.card import CARD, carried_card, plain_card, use_of
 from bert_jax.checkpoints.directory import resolve
 from bert_jax.checkpoints.exchange import check_new
 from bert_jax.checkpoints.export import Tuned, resize_vocabulary, save_sentence_transformers
 from bert_jax.checkpoints.huggingface import save_checkpoint
 from bert_jax.errors import InputError
 from bert_jax.files import write_folder
-from bert_jax.pretrained import Pretrained, use_of
+from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.tokenizer_json import save_for_transformers
 from experiments.cli import run
 from experiments.encoders import Case, load_encoder
@@ -94,7 +94,8 @@ def _tuned(model: Pretrained, config: ConvertConfig) -> Tuned:
         readout, reader = checkpoint.schema.readout(checkpoint.config), {"projection": checkpoint.projection}
         return Tuned(checkpoint, readout, reader, checkpoint.classifier, checkpoint.labels.names)
     readout, normalize = model.choose(config.pooling, config.layers, config.projection)
-    return Tuned(checkpoint, readout, model.reader_params(readout), normalize=normalize)
+    prompts = model.prompts or {}
+    return Tuned(checkpoint, readout, model.reader_params(readout), normalize=normalize, prompts=prompts)
 
 
 def _card(config: ConvertConfig, source: Path, use: str, model: Pretrained, tuned: Tuned | None) -> str:

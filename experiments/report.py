@@ -8,15 +8,19 @@ from pathlib import Path
 
 import tyro
 
+from bert_jax.analysis.calibration import tabulate
 from bert_jax.analysis.estimates import DEFAULT, Method
 from bert_jax.analysis.page.page import render
 from bert_jax.analysis.report import examine, write_report
 from bert_jax.errors import InputError
+from bert_jax.evaluate.calibration import BINS
 from bert_jax.files import write_whole, writing
+from bert_jax.integrations.mteb import write_results
+from bert_jax.study.store import read_rows
 from experiments.cli import run
 
-INDEX = "index.html"
-"""Name of the page of several run folders."""
+INDEX, CALIBRATION = "index.html", "calibration.md"
+"""Names of the page of several run folders, and of the table of --calibration."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class ReportConfig:
     """Run folders of experiments."""
     html: Path | None = None
     """Write one page of all folders, encoders side by side, to index.html in this folder, and nothing else."""
+    mteb: Path | None = None
+    """Write the zero-shot similarity scores of the folders as result files of MTEB into this folder, and nothing
+    else."""
+    calibration: bool = False
+    """Print how well probabilities fit (expected calibration error and Brier score), from runs made with --scores, and
+    write it to calibration.md."""
     interval: Method = DEFAULT
     """Method for intervals and p-values. obuchowski-rockette: reliable from about three seeds on; multi-bootstrap: that
     of MultiBERTs, too short with few seeds and too long where examples matter most. The choice is not stored."""
@@ -42,19 +52,35 @@ class ReportConfig:
             raise InputError("a run folder is given twice; give each once")
         if self.detect is not None and not 0 < self.detect <= 100:
             raise InputError(f"--detect {self.detect}: it must be more than 0 and at most 100 points")
+        if self.html is not None and self.mteb is not None:
+            raise InputError("--html and --mteb write different things: give one of them")
 
 
 def main(config: ReportConfig) -> None:
-    """Report on every folder, or write one page of all."""
+    """Report on every folder, write one page of all, or write files for MTEB."""
+    if config.mteb is not None:
+        for folder in config.folders:
+            print(*write_results(folder, config.mteb), sep="\n")
+        return
     if config.html is None:
         for folder in config.folders:
             write_report(folder, method=config.interval, detect=config.detect)
+            if config.calibration:
+                _write_calibration(folder)
         return
     page = render([examine(folder, config.interval, config.detect) for folder in config.folders])
     with writing(config.html, "use another --html"):
         config.html.mkdir(parents=True, exist_ok=True)
         write_whole(config.html / INDEX, lambda file: file.write(page.encode()))
     print(config.html / INDEX)
+
+
+def _write_calibration(folder: Path) -> None:
+    text = tabulate(folder, read_rows(folder)).to_markdown(index=False, disable_numparse=True)
+    text += f"\n\n- Times 100, mean and s.d. over runs; lower is better. ECE has {BINS} bins of equal width.\n"
+    with writing(folder):
+        (folder / CALIBRATION).write_text(text, encoding="utf-8")
+    print(f"\n{text}")
 
 
 if __name__ == "__main__":

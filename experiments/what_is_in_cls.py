@@ -22,13 +22,14 @@ from bert_jax.checkpoints.directory import read_config, resolve
 from bert_jax.config import ReadoutConfig
 from bert_jax.data.batching import encode_texts
 from bert_jax.data.nsp_task import FOLLOWS, follow_splits, read_documents
+from bert_jax.data.one_segment import check_pairs
 from bert_jax.errors import InputError, unknown
 from bert_jax.evaluate.attention_maps import first_attention
 from bert_jax.evaluate.nsp_head import has_head, head_readout
 from bert_jax.files import claim, plain, read_json, write_whole, writing
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import check_batch_sizes, prepare_process
-from bert_jax.pretrained import check_pairs, load
+from bert_jax.pretrained import load
 from bert_jax.study.grid import Grid, run_grid
 from bert_jax.study.regimes import REGIMES
 from bert_jax.study.run import Blind, identify_encoder

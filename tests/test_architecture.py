@@ -10,7 +10,10 @@ FOLDERS = ("bert_jax", "experiments", "configs", "benchmarks")
 
 LEVELS = (
     ("bert_jax.errors", "bert_jax.types", "bert_jax.spec", "bert_jax.version", "bert_jax.rounding"),
-    ("bert_jax.config", "bert_jax.pretrain_config", "bert_jax.files", "bert_jax.json_lines", "bert_jax.json_object"),
+    (
+        *("bert_jax.config", "bert_jax.pretrain_config", "bert_jax.files", "bert_jax.json_lines"),
+        *("bert_jax.json_object", "bert_jax.encode_interface"),
+    ),
     ("bert_jax.tokenizers", "bert_jax.tasks", "bert_jax.model"),
     ("bert_jax.corpus", "bert_jax.checkpoints"),
     ("bert_jax.data",),
@@ -18,7 +21,7 @@ LEVELS = (
     ("bert_jax.pretrained",),
     ("bert_jax.train", "bert_jax.evaluate"),
     ("bert_jax.study",),
-    ("bert_jax.analysis",),
+    ("bert_jax.analysis", "bert_jax.integrations"),
     ("experiments",),
     ("configs", "benchmarks"),
 )
@@ -40,7 +43,7 @@ ONLY_IN = {
     "flax": ("bert_jax.model", "benchmarks"),
     "optax": ("bert_jax.train", "benchmarks"),
     "safetensors": ("bert_jax.checkpoints",),
-    "huggingface_hub": ("bert_jax.checkpoints", "bert_jax.study.cards"),
+    "huggingface_hub": ("bert_jax.checkpoints", "bert_jax.tasks.hub_data", "bert_jax.study.cards"),
     "google_crc32c": ("bert_jax.checkpoints.tensor_bundle",),
     # Reads the operations of a pickle and runs none.
     "pickletools": ("bert_jax.checkpoints.torch_file",),
@@ -58,7 +61,9 @@ ONLY_IN = {
     "orbax": ("bert_jax.train.state_checkpoints",),
     "tensorboardX": ("bert_jax.train.log",),
     "wandb": ("bert_jax.train.log",),
-    "torch": ("benchmarks",),
+    # For callers that ask for tensors; nothing is computed with it but cosines of theirs.
+    "torch": ("bert_jax.encode_interface", "benchmarks"),
+    "mteb": ("bert_jax.integrations.mteb",),
     "transformers": ("benchmarks",),
     "sentence_transformers": ("benchmarks",),
     "tensorflow": (),

@@ -12,7 +12,7 @@ import pytest
 
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
-from experiments.cli import command, parse, run
+from experiments.cli import command, named, parse, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,3 +224,12 @@ def test_a_script_that_only_reads_text_imports_no_jax(tmp_path):
     arguments = ("experiments.prepare_corpus", "--input", "/no/such/file", "--out", str(tmp_path))
     imported, said = first_words(*arguments, line=2)
     assert said.startswith("error: ") and not {"jax", "scipy", "matplotlib"} & set(imported)
+
+
+def test_a_flag_that_another_command_has_is_answered_with_that_command(capsys):
+    from experiments.settings.frozen import StsRun
+
+    status, error = failure(capsys, named(StsRun), "sts", "--glue-dir", "x")
+    assert status == 2 and "; --glue-dir is a flag of experiments.ablate_pooling, " in error and error.count("\n") <= 2
+    assert "experiments.sts" not in error.partition("is a flag of")[2].partition("\n")[0]
+    assert "is a flag of" not in failure(capsys, named(StsRun), "sts", "--glue-dirr", "x")[1]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.checkpoints.architectures import schema_of
+from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.config import BertConfig
 from bert_jax.files import Json, Settings, plain
 
@@ -33,6 +34,13 @@ _USES = {
     ),
 }
 """Pipeline tag -> library, and example code."""
+
+
+def use_of(checkpoint: Checkpoint) -> str:
+    """Pipeline tag of the hub that fits a checkpoint's heads."""
+    if checkpoint.classifier:
+        return "text-classification"
+    return "fill-mask" if checkpoint.mlm and not checkpoint.config.causal else "feature-extraction"
 
 
 def make_card(

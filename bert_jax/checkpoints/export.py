@@ -6,6 +6,7 @@ A readout that a library cannot express exactly is refused, never approximated.
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -42,7 +43,7 @@ class Tuned(NamedTuple):
 
     checkpoint: the encoder. reader: the readout's parameters. classifier: {"dense": {kernel, bias}}, or None for
     sentence vectors. labels: names of the classes; empty for a regression. normalize: scale sentence vectors to
-    length 1.
+    length 1. prompts: name -> text that may be put before texts.
     """
 
     checkpoint: Checkpoint
@@ -51,6 +52,7 @@ class Tuned(NamedTuple):
     classifier: Params | None = None
     labels: tuple[str, ...] = ()
     normalize: bool = False
+    prompts: Mapping[str, str] = {}
 
 
 Denses = list[tuple[np.ndarray, np.ndarray, str]]
@@ -148,7 +150,9 @@ def save_sentence_transformers(folder: Path, tuned: Tuned, max_length: int) -> N
             write_weights(path / "model.safetensors", weights)
         listed.append({"idx": n, "name": str(n), "path": path.name, "type": f"sentence_transformers.models.{kind}"})
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-    _write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": None})
+    _write_json(
+        folder / "config_sentence_transformers.json", {"prompts": dict(tuned.prompts), "default_prompt_name": None}
+    )
     _write_json(folder / "modules.json", listed)
 
 

@@ -64,12 +64,14 @@ class Pipeline(NamedTuple):
     """The readout after the encoder, and the preprocessing of texts.
 
     reader: the readout's parameters, {} if it has none. normalize: scale vectors to length 1.
+    prompts: name -> text to put before every text, or None if the pooling leaves the tokens of a prompt out.
     max_length: length in tokens to which texts are truncated, or None. lowercase: lowercase texts before tokenising.
     """
 
     readout: ReadoutConfig
     reader: Params
     normalize: bool
+    prompts: dict[str, str] | None
     max_length: int | None
     lowercase: bool
 
@@ -130,7 +132,7 @@ def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
     layered, pooling, *denses = _split(rest, folder / "modules.json")
     normalize = bool(denses) and denses[-1].kind == "Normalize"
     denses = denses[:-1] if normalize else denses
-    _refuse_prompt(folder / "config_sentence_transformers.json")
+    prompts = _prompts(folder / "config_sentence_transformers.json", pooling.folder / "config.json")
     _refuse_wiring(first.folder / "sentence_bert_config.json")
     for module in rest:
         _refuse_wiring(module.folder / "config.json")
@@ -141,7 +143,7 @@ def read_pipeline(folder: Path, config: BertConfig) -> Pipeline | None:
         projection, weights = _projection([module.folder for module in denses], len(modes) * config.hidden_size, config)
         reader = reader | {"projection": weights}
     readout = ReadoutConfig(layers, " + ".join(modes), projection)
-    return Pipeline(readout, reader, normalize, *_input(first.folder))
+    return Pipeline(readout, reader, normalize, prompts, *_input(first.folder))
 
 
 def _split(modules: Sequence[Module], path: Path) -> tuple[Any, ...]:
@@ -163,12 +165,17 @@ def _refusal(path: Path, what: str) -> InputError:
     return InputError(f"{path} has {what}. load(..., encoder_only=True) takes the encoder alone")
 
 
-def _refuse_prompt(path: Path) -> None:
-    name = JsonObject.read(path, optional=True).content.get("default_prompt_name")
+def _prompts(path: Path, pooling: Path) -> dict[str, str] | None:
+    """Read the prompts that may be asked for; one that stands before every text is refused."""
+    raw = JsonObject.read(path, optional=True)
+    name = raw.content.get("default_prompt_name")
     if name:
         raise _refusal(
             path, f"a default prompt ({shorten(str(name))!r}), which sentence-transformers puts before every text"
         )
+    section = raw.section("prompts")
+    prompts = {name: section.field(name, str, "") for name in section.content}
+    return prompts if JsonObject.read(pooling).field("include_prompt", bool, True) else None
 
 
 def _refuse_wiring(path: Path) -> None:

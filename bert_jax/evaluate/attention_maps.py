@@ -9,10 +9,11 @@ import numpy as np
 
 from bert_jax.config import BertConfig
 from bert_jax.data.batching import choose_buckets
+from bert_jax.data.one_segment import check_segments
 from bert_jax.model.attention import attention_maps
 from bert_jax.parallel.devices import map_predict_step, replicate
 from bert_jax.parallel.inference import check_finite, predict_rows
-from bert_jax.pretrained import Pretrained, check_segments
+from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens
 

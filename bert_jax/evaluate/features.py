@@ -9,12 +9,13 @@ import numpy as np
 
 from bert_jax.config import BertConfig, ReadoutConfig
 from bert_jax.data.batching import choose_buckets
+from bert_jax.data.one_segment import check_segments
 from bert_jax.model.attention import without_attention_of_first
 from bert_jax.model.bert import SentenceReadouts
 from bert_jax.model.readout import trace
 from bert_jax.parallel.devices import check_batch_size, map_predict_step, replicate, target
 from bert_jax.parallel.inference import check_finite, predict_batches
-from bert_jax.pretrained import Pretrained, check_segments
+from bert_jax.pretrained import Pretrained
 from bert_jax.tokenizers.template import Encoding
 from bert_jax.types import Array, Params, Step, Tokens, Tree
 

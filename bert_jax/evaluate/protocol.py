@@ -31,10 +31,14 @@ class Inputs(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """predictions: evaluation -> [N]. chosen: the C of each head that made them; empty if there was none to choose."""
+    """predictions: evaluation -> [N]. chosen: the C of each head that made them; empty if there was none to choose.
+
+    logits: evaluation -> logits [N C] of the predicted classes.
+    """
 
     predictions: dict[str, np.ndarray]
     chosen: list[float]
+    logits: dict[str, np.ndarray] = {}  # noqa: RUF012 - never written to
 
 
 class Protocol(NamedTuple):

@@ -32,8 +32,8 @@ def answer(inputs: Inputs, config: ProbeConfig, seed: int) -> Answers:
     scale = unit(inputs.train.x)
     x = inputs.train.x / scale
     if task.folds:
-        predictions, chosen = _by_folds(task, x, labels, _folds(task, labels, task.folds, seed), config)
-        return Answers(dict.fromkeys(inputs.evaluations, predictions), chosen)
+        outputs, chosen = _by_folds(task, x, labels, _folds(task, labels, task.folds, seed), config)
+        return _answers(task, dict.fromkeys(inputs.evaluations, outputs), chosen)
     if inputs.validation is not None:
         heads = _fit(task, x, labels, np.ones((1, len(x)), bool), config)
         held = inputs.validation.x / scale
@@ -45,14 +45,18 @@ def answer(inputs: Inputs, config: ProbeConfig, seed: int) -> Answers:
         heads = _fit(task, x, labels, rows, config)
         answers = list(_held_out(task, heads, x, folds, 1 + np.arange(config.folds), len(config.c_values)))
         best = _best(task, answers, labels)
-    predicted = {name: _answer(task, heads, other / scale, 0, best) for name, other in inputs.evaluations.items()}
-    return Answers(predicted, [config.c_values[best]])
+    found = {name: _outputs(task, heads, other / scale, 0, best) for name, other in inputs.evaluations.items()}
+    return _answers(task, found, [config.c_values[best]])
+
+
+def _answers(task: Task, outputs: dict[str, np.ndarray], chosen: list[float]) -> Answers:
+    return Answers({name: metrics.predict(found, task) for name, found in outputs.items()}, chosen, outputs)
 
 
 def _by_folds(
     task: Task, x: np.ndarray, labels: np.ndarray, folds: np.ndarray, config: ProbeConfig
 ) -> tuple[np.ndarray, list[float]]:
-    """Predict each fold with a head fitted on the others, at a C chosen on the others: nested, as in SentEval.
+    """Outputs [N C] for each fold of a head fitted on the others, at a C chosen on the others: nested, as in SentEval.
 
     A head fitted without folds j and k is used twice: to choose C for fold j by predicting k, and the reverse.
     """
@@ -60,15 +64,15 @@ def _by_folds(
     without: list[tuple[int, ...]] = [*((fold,) for fold in range(count)), *combinations(range(count), 2)]
     place = {held: i for i, held in enumerate(without)}
     heads = _fit(task, x, labels, np.array([~np.isin(folds, held) for held in without]), config)
-    predictions, chosen = np.empty_like(labels), []
+    outputs, chosen = np.empty((len(x), task.num_outputs), np.float32), []
     for fold in range(count):
         rest = folds != fold
         models = np.array([place[tuple(sorted({fold, other}))] for other in range(count)])
         answers = list(_held_out(task, heads, x[rest], folds[rest], models, len(config.c_values)))
         best = _best(task, answers, labels[rest])
-        predictions[~rest] = _answer(task, heads, x[~rest], fold, best)
+        outputs[~rest] = _outputs(task, heads, x[~rest], fold, best)
         chosen.append(config.c_values[best])
-    return predictions, chosen
+    return outputs, chosen
 
 
 def _held_out(
@@ -90,10 +94,13 @@ def _fit(task: Task, x: np.ndarray, labels: np.ndarray, rows: np.ndarray, config
 
 
 def _answer(task: Task, heads: Heads, x: np.ndarray, rows: int, c: int) -> np.ndarray:
+    return metrics.predict(_outputs(task, heads, x, rows, c), task)
+
+
+def _outputs(task: Task, heads: Heads, x: np.ndarray, rows: int, c: int) -> np.ndarray:
+    """Logits or scores [N C]; of two classes the first has the logit 0."""
     outputs = heads.outputs(x, rows, c)
-    if len(task.classes) == 2:
-        outputs = np.concatenate([np.zeros_like(outputs), outputs], 1)
-    return metrics.predict(outputs, task)
+    return np.concatenate([np.zeros_like(outputs), outputs], 1) if len(task.classes) == 2 else outputs
 
 
 def _best(task: Task, answers: list[np.ndarray], labels: np.ndarray) -> int:

@@ -15,6 +15,7 @@ number of words and their label. With seed 0 they are SentEval's own.
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,12 +80,14 @@ def _grid(task: Task) -> tuple[float, ...]:
 def _nested(inputs: Inputs, order: np.ndarray, config: ProbeConfig, seed: int) -> Answers:
     """Predict each fold by a head fitted on the others, with C chosen on folds of those."""
     task, (x, labels, _) = inputs.task, inputs.train
-    predictions, chosen = np.empty_like(labels), []
+    predictions, logits, chosen = np.empty_like(labels), np.empty((len(x), task.num_outputs), np.float32), []
     for kept, held in _folds(labels, task.folds, seed):
         best = _choose(x[kept], labels[kept], _folds(labels[kept], config.folds, seed), _grid(task))
-        predictions[order[held]] = _fit(x[kept], labels[kept], best).predict(x[held])
+        head = _fit(x[kept], labels[kept], best)
+        predictions[order[held]], logits[order[held]] = head.predict(x[held]), _logits(head, x[held])
         chosen.append(best)
-    return Answers(dict.fromkeys(inputs.evaluations, predictions), chosen)
+    names = inputs.evaluations
+    return Answers(dict.fromkeys(names, predictions), chosen, dict.fromkeys(names, logits))
 
 
 def _test_sets(inputs: Inputs, config: ProbeConfig, seed: int) -> Answers:
@@ -96,7 +99,9 @@ def _test_sets(inputs: Inputs, config: ProbeConfig, seed: int) -> Answers:
         splits = [_Fold(np.arange(len(x)), len(x) + np.arange(len(held.x)))]
         best = _choose(np.concatenate([x, held.x]), np.concatenate([labels, held.labels]), splits, grid)
     head = _fit(x, labels, best)
-    return Answers({name: head.predict(other) for name, other in inputs.evaluations.items()}, [best])
+    others = inputs.evaluations.items()
+    predicted, logits = ({name: of(other) for name, other in others} for of in (head.predict, partial(_logits, head)))
+    return Answers(predicted, [best], logits)
 
 
 def _scores(inputs: Inputs, config: ProbeConfig, seed: int) -> Answers:
@@ -126,6 +131,12 @@ def _choose(x: np.ndarray, labels: np.ndarray, folds: Sequence[_Fold], grid: Seq
 
 def _fit(x: np.ndarray, labels: np.ndarray, c: float) -> LogisticRegression:
     return LogisticRegression(C=c).fit(x, labels)
+
+
+def _logits(head: LogisticRegression, x: np.ndarray) -> np.ndarray:
+    """Logits [N C]; of two classes the first has the logit 0."""
+    found = head.decision_function(x)
+    return np.stack([np.zeros_like(found), found], 1) if found.ndim == 1 else found
 
 
 protocol = Protocol(describe, answer)

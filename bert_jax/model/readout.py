@@ -248,7 +248,7 @@ def build(kind: str, spec: Spec, registry: Mapping[str, Callable[..., nn.Module]
     elif "." in spec.name:
         make = _imported(kind, spec.name)
     else:
-        raise unknown(kind, spec.name, registry)
+        raise InputError(f"{unknown(kind, spec.name, registry)}; or the path of your own: mylab.poolers.Mine")
     try:
         return make(*spec.args, **spec.kwargs, **given)
     except TypeError as error:

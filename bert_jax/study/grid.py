@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bert_jax.parallel.devices import Devices
 from bert_jax.parallel.population import local_devices
 from bert_jax.pretrained import load
 from bert_jax.study.evaluation_rows import note_examples
+from bert_jax.study.kept import SCORES, TESTS, has_kept, write_kept
 from bert_jax.study.plan import note_command, note_plan
 from bert_jax.study.progress import duration, progress_bar
 from bert_jax.study.regime import Bench, ModelOf, Regime
@@ -59,6 +60,8 @@ class Grid:
     """Devices to train on."""
     model_of: ModelOf = None
     """Folder for the model of a run, if models are kept; a run whose model is missing is repeated."""
+    keep: Collection[str] = ()
+    """Kinds of `kept.Kept` to keep; a run that lacks one is repeated."""
     command: str = ""
     """The command that asked for the grid, kept in the run folder; empty if there was none."""
 
@@ -126,7 +129,9 @@ def run_missing(
 ) -> None:
     """Execute those of `runs` that are missing from the store, or whose model is to be kept and is missing."""
     finished = store.finished()
-    pending = [run for run in runs if _lacks_model(grid, run) or run.id not in finished]
+    pending = [
+        run for run in runs if run.id not in finished or _lacks_model(grid, run) or _lacks_kept(grid, run, splits)
+    ]
     if not pending:
         print(f"nothing to run: all {len(runs)} runs are in {grid.out}", file=sys.stderr)
         return
@@ -139,11 +144,12 @@ def run_missing(
         total = bar.add_task("runs", total=len(runs), completed=len(runs) - len(pending), note="")
         bench = Bench(pretrained, folder, bar, grid.out, grid.devices, grid.together, grid.model_of)
         for (name, task), alike in itertools.groupby(pending, key=lambda run: (run.regime, run.task.name)):
-            for made in REGIMES[name].run(bench, splits[task], list(alike)):
-                if made[0].id not in finished:
-                    store.append(*made)
+            for row, predictions, kept in REGIMES[name].run(bench, splits[task], list(alike)):
+                write_kept(grid.out, row.id, {kind: kept[kind] for kind in grid.keep if kind in kept})
+                if row.id not in finished:
+                    store.append(row, predictions)
                 bar.advance(total)
-                bar.update(total, note=f"{made[0].title} {made[0].name} seed {made[0].seed}")
+                bar.update(total, note=f"{row.title} {row.name} seed {row.seed}")
 
 
 def _announce(pending: Sequence[Run], total: int, rows: Sequence[Row]) -> str:
@@ -201,8 +207,19 @@ def _absent(grid: Grid) -> Absent:
     return found
 
 
+def _lacks_kept(grid: Grid, run: Run, splits: Mapping[str, TaskSplits]) -> bool:
+    """True for a finished run that must be repeated for what it is to leave besides."""
+    has = {TESTS: bool(splits[run.task.name].tests), SCORES: not run.task.is_regression}
+    kinds = [kind for kind in grid.keep if has[kind] and kind in REGIMES[run.regime].keeps]
+    return any(not has_kept(grid.out, run.id, kind) for kind in kinds) and _is_ok(grid, run)
+
+
+def _is_ok(grid: Grid, run: Run) -> bool:
+    return any(row.id == run.id and row.ok for row in read_rows(grid.out))
+
+
 def _lacks_model(grid: Grid, run: Run) -> bool:
     """True for a finished run that must be repeated for its model. Diverged runs have none and would diverge again."""
     if grid.model_of is None or not REGIMES[run.regime].trains or grid.model_of(run).exists():
         return False
-    return any(row.id == run.id and row.ok for row in read_rows(grid.out))
+    return _is_ok(grid, run)

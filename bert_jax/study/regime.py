@@ -4,29 +4,33 @@ Each regime is a file in `bert_jax/study/regimes/` that defines `regime`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.progress import Progress
 
 from bert_jax.config import BertConfig, ReadoutConfig, Together
+from bert_jax.data.one_segment import check_pairs
 from bert_jax.evaluate import metrics
 from bert_jax.evaluate.features import Features, extract_features
 from bert_jax.files import Json
 from bert_jax.model.readout import check
 from bert_jax.parallel.devices import Devices
-from bert_jax.pretrained import Pretrained, check_pairs
+from bert_jax.pretrained import Pretrained
+from bert_jax.study.kept import SCORES, TESTS, Kept
 from bert_jax.study.run import Blind, Run
 from bert_jax.study.sources import TaskSplits
 from bert_jax.study.store import Predictions, Row
 from bert_jax.tasks.task import Task
 from bert_jax.tokenizers.template import Encoding
 
-Made = Iterator[tuple[Row, Predictions]]
-"""Rows of finished runs with their predictions."""
+Outcome = tuple[Row, Predictions, Kept]
+Made = Iterator[Outcome]
+"""Rows of finished runs with their predictions, and what can be kept besides."""
 ModelOf = Callable[[Run], Path] | None
 """Function from a run to the folder for its model; None if models are not kept."""
 
@@ -89,6 +93,7 @@ class Regime:
         holds_out: True if it can hold a tenth of the training rows out to choose a learning rate.
         suite: default suite of its tasks in tables.
         offered: True if ablations offer it.
+        keeps: `kept.TESTS` if it predicts test sets, `kept.SCORES` if it has logits.
         section: name of its settings, if it shares those of another regime.
         joins_pairs: settings to True if the encoder reads the two texts of a pair together.
         check: raises InputError for a readout that the encoder cannot compute with given settings.
@@ -107,6 +112,7 @@ class Regime:
     holds_out: bool = False
     suite: str = "glue"
     offered: bool = False
+    keeps: tuple[str, ...] = ()
     section: str = ""
     joins_pairs: Callable[[Any], bool] = _joins_no_pairs
     check: Callable[[ReadoutConfig, BertConfig, Any], None] = _check
@@ -161,21 +167,25 @@ def make_row(
     answers: dict[str, np.ndarray],
     seconds: float,
     failed_step: int | None = None,
+    logits: Mapping[str, np.ndarray] = MappingProxyType({}),
     **more: Any,
-) -> tuple[Row, Predictions]:
-    """Make the row of a finished run, and its predictions with the labels.
+) -> Outcome:
+    """Make the row of a finished run, its predictions with the labels, and what can be kept besides.
 
     Args:
         run: the run.
         splits: splits of its task.
-        answers: evaluation -> predictions [N]; empty if the run failed.
+        answers: evaluation or test set -> predictions [N]; empty if the run failed.
         seconds: wall time.
         failed_step: the step at which the loss was not finite, if any.
+        logits: evaluation -> logits [N C], for a regime that has them.
         **more: fields of the row that do not follow from the task.
     """
     task = splits.task
     labels = {name: split.gold for name, split in splits.evaluations.items()}
-    predictions = {name: (found, labels[name]) for name, found in answers.items()}
+    predictions = {name: (answers[name], gold) for name, gold in labels.items() if name in answers}
+    tests = {name: answers[name] for name in splits.tests if name in answers}
+    scores = {name: logits[name] for name in labels if name in logits and not task.is_regression}
     fields: Json = {
         "metric": task.metrics[0],
         "metrics": {name: metrics.score(task, *pair) for name, pair in predictions.items()},
@@ -202,4 +212,4 @@ def make_row(
         regime=run.regime,
         **(fields | more),
     )
-    return row, predictions
+    return row, predictions, {kind: found for kind, found in ((TESTS, tests), (SCORES, scores)) if found}

@@ -11,18 +11,21 @@ from bert_jax.errors import InputError
 from bert_jax.evaluate.metrics import check_metrics
 from bert_jax.files import digest
 from bert_jax.tasks import glue, own, senteval, sts
+from bert_jax.tasks.submission import files_of
 from bert_jax.tasks.suites import SUITES
 from bert_jax.tasks.task import Split, Task, count_duplicates
 
 
 class Source(NamedTuple):
-    """The folders that tasks are read from. data: folder that the synthetic suite is written to."""
+    """The folders that tasks are read from. data: folder that the synthetic suite is written to. tests: also read the
+    test sets of a GLUE submission."""
 
     data: Path
     glue_dir: Path | None = None
     senteval_dir: Path | None = None
     sts_dir: Path | None = None
     train_rows: int | None = None
+    tests: bool = False
 
 
 class TaskSplits(NamedTuple):
@@ -30,7 +33,8 @@ class TaskSplits(NamedTuple):
 
     train: None for a set that is only scored. subsets: sizes of the subsets of its one evaluation. duplicates:
     evaluation -> number of rows whose texts are in the training split too. num_classes, train_names: number of classes
-    and names of the sources of training pairs whose labels are not the task's.
+    and names of the sources of training pairs whose labels are not the task's. tests: file of a GLUE submission -> its
+    rows, which are predicted and not scored; their labels are placeholders.
     """
 
     task: Task
@@ -41,6 +45,7 @@ class TaskSplits(NamedTuple):
     duplicates: dict[str, int] = {}  # noqa: RUF012 - never written to
     num_classes: int = 0
     train_names: tuple[str, ...] = ()
+    tests: dict[str, Split] = {}  # noqa: RUF012 - never written to
 
     def digests(self) -> dict[str, str]:
         """Split -> digest of its texts and labels, for every split that can decide a result."""
@@ -90,7 +95,20 @@ def read_task(source: Source, task: Task) -> TaskSplits:
         return with_duplicates(TaskSplits(task, train, validation, dict.fromkeys(task.evaluations, train)))
     parts = {name: _read_split(source, task, name) for name in task.evaluations}
     subsets = {name: len(part.a) for found in parts.values() for name, part in found.items() if name}
-    return with_duplicates(TaskSplits(task, train, validation, {k: _whole(v) for k, v in parts.items()}, subsets))
+    found = TaskSplits(task, train, validation, {k: _whole(v) for k, v in parts.items()}, subsets)
+    return with_duplicates(found._replace(tests=_read_tests(source, task) if source.tests else {}))
+
+
+def _read_tests(source: Source, task: Task) -> dict[str, Split]:
+    """The rows of the submission's files that a model of the task predicts, checked for their number."""
+    found = {}
+    for file in files_of(task.name):
+        of = SUITES["glue"][file.task]
+        rows = _whole(READERS[of.suite].read(source, of, file.split))
+        if len(rows.a) != file.rows:
+            raise InputError(f"{file.name}: {len(rows.a):,} rows of its test set were found, GLUE's has {file.rows:,}")
+        found[file.name] = rows._replace(labels=np.zeros(len(rows.a), np.int32), groups=None)
+    return found
 
 
 def with_duplicates(splits: TaskSplits) -> TaskSplits:

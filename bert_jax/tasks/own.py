@@ -17,7 +17,8 @@ import numpy as np
 
 from bert_jax.errors import InputError, unknown
 from bert_jax.json_object import JsonObject
-from bert_jax.tasks.table_files import FORMATS, Form, Table, Value, read_table
+from bert_jax.tasks import hub_data
+from bert_jax.tasks.table_files import FORMATS, Form, Table, Value, is_parts, read_table
 from bert_jax.tasks.task import OwnFiles, Split, Task
 
 SUITE = "own"
@@ -25,6 +26,7 @@ KEYS = {
     "name": "name on the command line and in rows; by default that of the file",
     "title": "name in tables; by default `name`",
     "needs": "what the task asks of a text, in a sentence",
+    "hub": "data set of the Hugging Face hub, OWNER/NAME or OWNER/NAME/CONFIG; files are then its splits",
     "train": "file to train on",
     "validation": "file to score, or to choose a probe's penalty on if `test` is scored",
     "test": "file to score if `evaluate` says so, or if there is no other",
@@ -76,6 +78,8 @@ def is_own(spec: str) -> bool:
 
 def load_task(place: Path) -> Task:
     """Load a task from its description, or from a folder with train.EXT, validation.EXT (or dev.EXT) and test.EXT.
+
+    `hub:OWNER/NAME` in place of a path is a data set of the Hugging Face hub.
 
     Columns and classes that the description does not name are recognised in the first of the files.
 
@@ -143,6 +147,8 @@ def read_own(task: Task, split: str) -> Split:
 
 def _describe(place: Path) -> tuple[JsonObject, Path]:
     """The description, and the folder that its files are named in."""
+    if str(place).startswith(hub_data.PREFIX):
+        return JsonObject(place, {}), hub_data.fetch(str(place).removeprefix(hub_data.PREFIX))
     if place.is_dir():
         inside = sorted(place.glob("*.toml"))
         if not inside:
@@ -159,7 +165,9 @@ def _describe(place: Path) -> tuple[JsonObject, Path]:
     for key in content:
         if key not in KEYS:
             raise unknown(f"key in {place}", key, KEYS)
-    return JsonObject(place, content), place.parent
+    about = JsonObject(place, content)
+    hub = about.field("hub", str, "")
+    return about, hub_data.fetch(hub) if hub else place.parent
 
 
 def _find_splits(about: JsonObject, home: Path) -> dict[str, Path]:
@@ -168,6 +176,7 @@ def _find_splits(about: JsonObject, home: Path) -> dict[str, Path]:
         return found
     for name, stems in _SPLITS.items():
         files = [path for stem in stems for path in sorted(home.glob(f"{stem}.*")) if path.suffix.lower() in FORMATS]
+        files += [home / stem for stem in stems if is_parts(home / stem)]
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
             raise InputError(f"{home}: several files for {name} ({names}); say which in a description, NAME.toml")

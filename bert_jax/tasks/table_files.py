@@ -46,19 +46,25 @@ class Table(NamedTuple):
 
 
 def read_table(path: Path, form: Form) -> Table:
-    """Read a table; the ending of the file's name tells its format.
+    """Read a table; the ending of the file's name tells its format. A folder holds the parts of a Parquet file.
 
     Raises:
         InputError: the file is missing, empty, of an unknown format, in another encoding, or a row of it is damaged.
     """
-    if path.suffix.lower() not in FORMATS:
+    ending = ".parquet" if is_parts(path) else path.suffix.lower()
+    if ending not in FORMATS:
         raise unknown(f"format of {path}", path.suffix, FORMATS)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file; correct its name, or put it there")
-    table = FORMATS[path.suffix.lower()](path, form)
+    table = FORMATS[ending](path, form)
     if not table.numbers:
         raise InputError(f"{path}: it has no row; give a file with rows")
     return table
+
+
+def is_parts(path: Path) -> bool:
+    """True for a folder of Parquet files, which are read in the order of their names."""
+    return path.is_dir() and any(path.glob("*.parquet"))
 
 
 def _read_text(path: Path, encoding: str) -> str:
@@ -162,7 +168,8 @@ def _read_parquet(path: Path, form: Form) -> Table:
     from pyarrow import parquet  # slow to import
 
     try:
-        columns = parquet.read_table(path).to_pydict()
+        parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        columns = pyarrow.concat_tables(map(parquet.read_table, parts)).to_pydict()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as Parquet ({reason:.120}); write it again") from None

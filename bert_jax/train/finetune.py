@@ -1,7 +1,8 @@
 """Fine-tuning: from an encoder, a task, a readout, seeds and learning rates to predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -11,11 +12,12 @@ from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.export import Tuned
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import Examples, Plan, choose_buckets, encode_split, task_batch, task_batches
+from bert_jax.data.one_segment import check_segments
 from bert_jax.model.bert import SequenceClassifier
 from bert_jax.parallel.devices import Devices, target
 from bert_jax.parallel.inference import predict_rows
 from bert_jax.parallel.population import Layout, local_devices, side_by_side
-from bert_jax.pretrained import Pretrained, check_segments
+from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import Tokenizer
 from bert_jax.train.loop import Diverged
@@ -39,23 +41,41 @@ from bert_jax.types import Params
 
 
 class TaskData(NamedTuple):
-    """A task, tokenised. evaluations: by name, in the task's order. buckets: lengths that fit every row."""
+    """A task, tokenised. evaluations: by name, in the task's order. buckets: lengths that fit every row of these.
+
+    tests, test_buckets: further rows to predict, which must not decide the lengths that training rows are padded to.
+    """
 
     task: Task
     train: Examples
     evaluations: dict[str, Examples]
     buckets: tuple[int, ...]
+    tests: dict[str, Examples] = {}  # noqa: RUF012 - never written to
+    test_buckets: tuple[int, ...] = ()
 
 
 def prepare_task(
-    task: Task, tokenizer: Tokenizer, train: Split, evaluations: dict[str, Split], config: FinetuneConfig
+    task: Task,
+    tokenizer: Tokenizer,
+    train: Split,
+    evaluations: Mapping[str, Split],
+    config: FinetuneConfig,
+    tests: Mapping[str, Split] = MappingProxyType({}),
 ) -> TaskData:
     """Tokenise a task and choose its bucket lengths."""
-    limit = config.max_length
-    encoded = {k: encode_split(tokenizer, split, limit, f"{task.title}, {k}") for k, split in evaluations.items()}
-    examples = encode_split(tokenizer, train, limit, f"{task.title}, {task.train}")
-    lengths = np.concatenate([examples.lengths, *(e.lengths for e in encoded.values())])
-    return TaskData(task, examples, encoded, choose_buckets(lengths, config.num_buckets, config.max_length))
+
+    def encode(splits: Mapping[str, Split]) -> dict[str, Examples]:
+        found = splits.items()
+        return {k: encode_split(tokenizer, split, config.max_length, f"{task.title}, {k}") for k, split in found}
+
+    def buckets(examples: Iterable[Examples]) -> tuple[int, ...]:
+        lengths = np.concatenate([np.zeros(0, int), *(e.lengths for e in examples)])
+        return choose_buckets(lengths, config.num_buckets, config.max_length) if len(lengths) else ()
+
+    examples = encode_split(tokenizer, train, config.max_length, f"{task.title}, {task.train}")
+    scored, unscored = encode(evaluations), encode(tests)
+    own = buckets([examples, *scored.values()])
+    return TaskData(task, examples, scored, own, unscored, buckets(unscored.values()))
 
 
 def num_steps(data: TaskData, config: FinetuneConfig) -> int:
@@ -97,7 +117,7 @@ def finetune_together(
     layout: Layout,
     on_step: OnStep = lambda step, metrics: None,
 ) -> list[Trained | Diverged]:
-    """Fine-tune all weights on a task, once for each trial, as one program; outputs are logits [rows C].
+    """Fine-tune all weights on a task, once for each trial, as one program; outputs are logits [rows C] of all sets.
 
     A seed determines the fresh weights, the rows of each batch and the dropout. At each step all seeds have batches of
     one length. Two readouts with the same seed get the same batches in the same order. A run has the same result, up to
@@ -106,7 +126,7 @@ def finetune_together(
     Raises:
         InputError: the readout needs weights that the checkpoint lacks; pairs for an encoder of one segment.
     """
-    for examples in (data.train, *data.evaluations.values()):
+    for examples in (data.train, *data.evaluations.values(), *data.tests.values()):
         check_segments(pretrained.config, examples.encodings)
     program = _program(pretrained, data, readout, config, layout)
     filled = layout.fill(trials)
@@ -118,10 +138,9 @@ def finetune_together(
 
     def evaluate(params: Params) -> Outputs:
         return {
-            name: predict_rows(
-                program.predict_step, params, e.encodings, e.special, config.eval_batch_size, data.buckets
-            )
-            for name, e in data.evaluations.items()
+            name: predict_rows(program.predict_step, params, e.encodings, e.special, config.eval_batch_size, buckets)
+            for sets, buckets in ((data.evaluations, data.buckets), (data.tests, data.test_buckets))
+            for name, e in sets.items()
         }
 
     rates = [trial.learning_rate for trial in filled]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.checkpoints.own_pooler import with_trained_pooler
 from bert_jax.config import BertConfig, FinetuneConfig, OptimConfig, Precision, ReadoutConfig, SiameseConfig
 from bert_jax.parallel.devices import Devices
 from bert_jax.parallel.population import (
@@ -22,7 +23,7 @@ from bert_jax.parallel.population import (
     memory_limit,
     memory_needed,
 )
-from bert_jax.pretrained import Pretrained, init_all, init_without_encoder, with_trained_pooler
+from bert_jax.pretrained import Pretrained, init_all, init_without_encoder
 from bert_jax.train.loop import Diverged, dispatch
 from bert_jax.train.optim import make_optimizer
 from bert_jax.train.step import Objective, freeze_diverged, make_predict_step, make_train_step, new_member

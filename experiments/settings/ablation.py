@@ -9,6 +9,7 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.errors import InputError
 from bert_jax.study.regimes import REGIMES
 from bert_jax.tasks.own import is_own
+from bert_jax.tasks.submission import files_of
 from bert_jax.tasks.suites import SUITES, check_name
 from experiments.settings.shared import (
     GlueFolder,
@@ -63,6 +64,10 @@ class Ablation(RegimeSettings, Populations, Repeats, Readouts, GlueFolder, _Usua
     on; evaluation: the rows that are scored, as in papers, and the table says so."""
     save_models: bool = False
     """Keep the model of every run under models/ID, for transformers or, by its readout, sentence-transformers."""
+    test: bool = False
+    """Also predict GLUE's test sets, for experiments.submit."""
+    scores: bool = False
+    """Keep the logits of every example, for experiments.report RUN --calibration."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +81,8 @@ class Ablation(RegimeSettings, Populations, Repeats, Readouts, GlueFolder, _Usua
         own = [task for task in self.tasks if is_own(task)]
         if self.suite == "synthetic" and own:
             raise InputError(f"--tasks {own[0]}: the settings of synthetic are for its own encoder; begin with glue")
+        if self.test and not any(files_of(task) for task in self.tasks):
+            raise InputError(f"--test: none of {', '.join(self.tasks)} has a test set in a GLUE submission")
         self.readouts()
 
     def regime_settings(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from bert_jax.checkpoints.checkpoint import Checkpoint
 from bert_jax.checkpoints.huggingface import load_checkpoint, read_config, save_checkpoint
 from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
 from bert_jax.data.batching import encode_texts
+from bert_jax.data.one_segment import check_segments
 from bert_jax.errors import InputError
 from bert_jax.evaluate.features import extract_features
-from bert_jax.pretrained import Pretrained, check_segments
+from bert_jax.pretrained import Pretrained
 from bert_jax.tasks.task import Split, Task
 from bert_jax.tokenizers.tokenizer import WordPiece
 from bert_jax.train.finetune import finetune, prepare_task

@@ -1,5 +1,6 @@
 """A task of one's own goes through every regime, and the same rows give the same numbers as a suite's task."""
 
+import itertools
 import json
 
 import numpy as np
@@ -73,14 +74,31 @@ def test_the_same_rows_give_the_same_numbers_as_mrpc_in_all_formats(world, tmp_p
     assert len({row.config["data"]["train"] for row in rows.values()}) == 1
 
 
-def test_scores_go_through_three_regimes(world, tmp_path):
-    rows = ablate(world, tmp_path / "out", "stsb stsb-csv reviews.toml", "finetune probe sts")
-    for regime in ("finetune", "probe", "sts"):
+def test_scores_go_through_three_regimes_in_all_formats(world, tmp_path):
+    own = [f"stsb-{ending}" for ending in FORMATS]
+    rows = ablate(world, tmp_path / "out", " ".join(["stsb", *own, "reviews.toml"]), "finetune probe sts")
+    for regime, task in itertools.product(("finetune", "probe", "sts"), own):
         for readout in ("last/cls/none", "last/mean/none"):
-            assert same(tmp_path / "out", rows[regime, "stsb-csv", readout], rows[regime, "stsb", readout])
+            assert same(tmp_path / "out", rows[regime, task, readout], rows[regime, "stsb", readout])
     assert rows["probe", "reviews", "last/cls/none"].metric == "mcc"
     assert "pairs with scores" in read_absent(tmp_path / "out")["sts"]["reviews"]
     assert "reviews" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_single_texts_with_classes_give_the_same_numbers_in_all_formats(world, tmp_path):
+    rows = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
+    for ending, split in itertools.product(FORMATS, ("train", "dev")):
+        write_table(
+            tmp_path / f"films-{ending}" / f"{split}.{ending}",
+            [{"text": r["text"], "label": r["verdict"]} for r in rows],
+        )
+    with pytest.warns(UserWarning, match="such a score shows what was memorised"):
+        found = ablate(
+            world, tmp_path / "out", " ".join(str(tmp_path / f"films-{e}") for e in FORMATS), "finetune probe"
+        )
+    for regime, readout in itertools.product(("finetune", "probe"), ("last/cls/none", "last/mean/none")):
+        known = found[regime, "films-tsv", readout]
+        assert all(same(tmp_path / "out", found[regime, f"films-{e}", readout], known) for e in FORMATS[1:])
 
 
 def test_the_other_commands_take_the_path_of_a_task(world, tmp_path):

@@ -325,5 +325,5 @@ def test_an_encoder_of_one_segment_may_read_the_texts_of_a_pair_apart(world, tmp
             entry.check_task(task, encoder, entry.config())
     tokenizer = load_tokenizer(encoder)
     tokenizer.template = tokenizer.template._replace(second=0)
-    monkeypatch.setattr("bert_jax.pretrained.load_tokenizer", lambda folder: tokenizer)
+    monkeypatch.setattr("bert_jax.data.one_segment.load_tokenizer", lambda folder: tokenizer)
     regimes.REGIMES["finetune"].check_task(glue.TASKS["stsb"], encoder, FinetuneConfig())

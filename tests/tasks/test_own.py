@@ -133,3 +133,53 @@ def test_a_name_that_is_taken_and_a_path_that_leads_nowhere_are_refused(tmp_path
         find_task("nowhere.toml")
     with pytest.raises(InputError, match=r"unknown task 'colla'\. Did you mean 'cola'.*or the path of one of your own"):
         find_task("colla", "glue")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The download of a data set in two parts and two configurations, replaced."""
+    import huggingface_hub
+
+    for config, sign in (("default", ""), ("other", "!")):
+        rows = [{"text": f"t {i}{sign}", "label": i % 2} for i in range(6)]
+        write(tmp_path / config / "train" / "0000.parquet", rows[:4])
+        write(tmp_path / config / "train" / "0001.parquet", rows[4:])
+        write(tmp_path / config / "test" / "0000.parquet", rows[:2])
+    calls = []
+
+    def download(name, **settings):
+        calls.append((name, settings))
+        if name == "nobody/nothing":
+            raise OSError("404 Client Error\nmore")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return calls
+
+
+def test_a_data_set_of_the_hub_is_a_task_by_its_id(hub):
+    task = find_task("hub:lab/films", "glue")
+    assert (task.name, task.train, task.evaluations, task.classes) == ("films", "train", ("test",), ("0", "1"))
+    assert read_own(task, "train").a == [f"t {i}" for i in range(6)]
+    ((name, settings),) = hub
+    assert name == "lab/films" and settings["repo_type"] == "dataset"
+    assert settings["allow_patterns"] == ["default/*/*.parquet"]
+    other = find_task("hub:lab/films/other", "glue")
+    assert other.name == "other" and read_own(other, "test").a == ["t 0!", "t 1!"]
+
+
+def test_a_description_names_the_splits_of_a_data_set_of_the_hub(hub, tmp_path):
+    text = 'hub = "lab/films/other"\ntrain = "train"\nvalidation = "test"\n'
+    task = load_task(describe(tmp_path, text, "films.toml"))
+    assert (task.name, task.evaluations) == ("films", ("validation",))
+    assert read_own(task, "validation").a == ["t 0!", "t 1!"]
+
+
+def test_a_data_set_that_the_hub_does_not_have_is_said_in_a_line(hub):
+    for spec, said in (
+        ("hub:nobody/nothing", "cannot be fetched from the hub: 404 Client Error$"),
+        ("hub:lab/films/third", "no configuration 'third'; give hub:lab/films/CONFIG"),
+        ("hub:lab/", "OWNER/NAME"),
+    ):
+        with pytest.raises(InputError, match=said):
+            find_task(spec, "glue")

@@ -14,11 +14,21 @@ from bert_jax.evaluate import metrics
 from bert_jax.files import Json
 from bert_jax.parallel.population import Layout
 from bert_jax.study.cards import finetuning_card
+from bert_jax.study.kept import SCORES, TESTS
 from bert_jax.study.populations import Train, train_runs
-from bert_jax.study.regime import Bench, Made, Regime, check_nothing, joins_all_pairs, lacks_training, make_row
+from bert_jax.study.regime import (
+    Bench,
+    Made,
+    Outcome,
+    Regime,
+    check_nothing,
+    joins_all_pairs,
+    lacks_training,
+    make_row,
+)
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
-from bert_jax.study.store import HELD_OUT, Predictions, Row
+from bert_jax.study.store import HELD_OUT
 from bert_jax.tasks.task import Split, Task, hold_out
 from bert_jax.train.finetune import TaskData, finetune_together, fitting_runs, num_steps, prepare_task, tuned
 from bert_jax.train.loop import Diverged
@@ -38,7 +48,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
         train, held = hold_out(splits.train) if held_out else (splits.train, None)
         used = splits._replace(train=train)
         scored = splits.evaluations | ({HELD_OUT: held} if held else {})
-        data = prepare_task(splits.task, bench.pretrained.tokenizer, train, scored, config)
+        data = prepare_task(splits.task, bench.pretrained.tokenizer, train, scored, config, splits.tests)
         steps, fitting, trained = num_steps(data, config), *_trainer(bench, data, config)
         for run, found, seconds in train_runs(bench, splits.task.title, steps, list(alike), fitting, trained):
             yield _finish(bench, used, held, run, found, seconds, limit)
@@ -64,7 +74,7 @@ def _finish(
     found: Trained | Diverged,
     seconds: float,
     max_length: int,
-) -> tuple[Row, Predictions]:
+) -> Outcome:
     """Make the row of a run, and write its model if models are kept."""
     predictions: dict[str, np.ndarray] = {}
     details: Json = {}
@@ -74,7 +84,8 @@ def _finish(
             details[HELD_OUT] = metrics.score(splits.task, predictions.pop(HELD_OUT), held.gold)
     failed = found.step if isinstance(found, Diverged) else None
     protocol = _protocol(dataclasses.replace(run.settings, max_length=max_length))
-    made = make_row(run, splits, predictions, seconds, failed_step=failed, protocol=protocol, details=details)
+    logits = found.outputs if isinstance(found, Trained) else {}
+    made = make_row(run, splits, predictions, seconds, failed, logits, protocol=protocol, details=details)
     if bench.model_of is not None and isinstance(found, Trained):
         card = partial(finetuning_card, f"{run.task.name}-{run.id}", config=bench.pretrained.config, row=made[0])
         model = tuned(bench.pretrained, splits.task, run.readout, found.params)
@@ -98,6 +109,7 @@ regime = Regime(
     trains=True,
     holds_out=True,
     offered=True,
+    keeps=(TESTS, SCORES),
     joins_pairs=joins_all_pairs,
     check_kept=target_of,
     check_weights=check_nothing,

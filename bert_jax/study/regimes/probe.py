@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bert_jax.config import ProbeConfig
 from bert_jax.evaluate.probe import describe, is_random, prepare_probe, probe
+from bert_jax.study.kept import SCORES, TESTS
 from bert_jax.study.regime import Bench, Made, Regime, lacks_training, make_row, read_once
 from bert_jax.study.run import Run
 from bert_jax.study.sources import TaskSplits
@@ -22,7 +23,8 @@ def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
     config: ProbeConfig = runs[0].settings
     limit = min(config.max_length, bench.pretrained.config.max_length)
     tokenizer, task = bench.pretrained.tokenizer, splits.task
-    data = prepare_probe(task, tokenizer, splits.train, splits.validation, splits.evaluations, config, limit)
+    sets = splits.evaluations | splits.tests
+    data = prepare_probe(task, tokenizer, splits.train, splits.validation, sets, config, limit)
     for blind in dict.fromkeys(run.blind for run in runs):
         alike = [run for run in runs if run.blind == blind]
         readouts = list(dict.fromkeys(run.readout for run in alike))
@@ -32,7 +34,10 @@ def run_probes(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             found = probe(data, features, run.readout, config, run.seed)
             seconds = time.perf_counter() - start + share / len(alike)
             details = {"c": found.chosen} | ({} if is_random(task) else {SEEDLESS: True})
-            yield make_row(run, splits, found.predictions, seconds, protocol=describe(task, config), details=details)
+            protocol = describe(task, config)
+            yield make_row(
+                run, splits, found.predictions, seconds, logits=found.logits, protocol=protocol, details=details
+            )
 
 
 regime = Regime(
@@ -44,5 +49,6 @@ regime = Regime(
     is_random=is_random,
     suite="senteval",
     offered=True,
+    keeps=(TESTS, SCORES),
     joins_pairs=joins_pairs,
 )

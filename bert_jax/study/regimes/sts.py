@@ -42,7 +42,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
         vectors = whiten(vectors, size, others if known else None) if whitened else vectors
         found = cosines(vectors[data.a], vectors[data.b])
         score = agreement(found, data.scores, subsets, config.aggregation)
-        row, _ = make_row(
+        row, *_ = make_row(
             run,
             splits,
             {},
@@ -54,7 +54,7 @@ def _run(bench: Bench, splits: TaskSplits, runs: Sequence[Run]) -> Made:
             majority={name: {metric: 0.0}},
             train_examples=len(known) if whitened else 0,
         )
-        yield row, {name: (found, data.scores)}
+        yield row, {name: (found, data.scores)}, {}
 
 
 def _training_texts(splits: TaskSplits, runs: Sequence[Run]) -> list[str]:

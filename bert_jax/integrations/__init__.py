@@ -1,0 +1,1 @@
+"""Encoders and results in the terms of other people's benchmarks."""
