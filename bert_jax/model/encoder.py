@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from bert_jax.config import BertConfig
 from bert_jax.model.heads import MaskedLanguageModel
-from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, layer_norm
+from bert_jax.model.layers import ACTIVATIONS, Dropout, dense, hash_keys, layer_norm
 from bert_jax.types import Array, Params, Target, Tokens, Tree
 
 
@@ -269,7 +269,7 @@ class Encoder(nn.Module):
         layers = architecture(self.config).layers(self.config)
         params = [self.variables["params"][f"blocks_{layer.block}"] for layer in layers]
         drops = train and max(self.config.dropout, self.config.attention_dropout) > 0
-        keys = jax.random.split(self.make_rng("dropout"), self.config.num_layers) if drops else [None] * len(params)
+        keys = hash_keys(self.make_rng("dropout"), (len(params),)) if drops else [None] * len(params)
         states = (x, *run_blocks(self.config, self.target, params, keys, x, tokens.mask, seen, first_only))
         return (*states[:-1], self.final(states[-1])) if self.final else states
 

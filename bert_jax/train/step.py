@@ -113,13 +113,15 @@ def _sum_of_parts(part: Step, batch: Tree, pieces: int) -> Tree:
     first = device_index() * pieces
     if pieces == 1:
         return part(batch, first)
+    indices = first + jnp.arange(pieces)
     batch = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
-    head, tail = (jax.tree.map(lambda x, cut=cut: x[cut], batch) for cut in (0, slice(1, None)))
 
     def add(total: Tree, piece: tuple[Tree, Array]) -> tuple[Tree, None]:
         return jax.tree.map(jnp.add, total, part(*piece)), None
 
-    return jax.lax.scan(add, part(head, first), (tail, first + jnp.arange(1, pieces)))[0]
+    one = jax.tree.map(lambda x: x[0], (batch, indices))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(part, *one))
+    return jax.lax.scan(add, zeros, (batch, indices))[0]
 
 
 def mean(ratio: Ratio) -> Array:

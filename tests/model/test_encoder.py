@@ -1,6 +1,7 @@
 """Properties of the encoder: its attention masks, dropout and initialisation."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import jax
@@ -13,7 +14,7 @@ from scipy.special import erf
 from bert_jax.config import PRESETS, BertConfig, ComputeConfig, ReadoutConfig
 from bert_jax.model.bert import SentenceEncoder
 from bert_jax.model.encoder import Encoder
-from bert_jax.model.layers import ACTIVATIONS, Dropout, layer_norm
+from bert_jax.model.layers import ACTIVATIONS, Dropout, hash_keys, layer_norm
 from bert_jax.model.readout import Readout, reads_first_only
 from bert_jax.types import Tokens
 
@@ -138,6 +139,36 @@ def test_layers_of_a_model_drop_independently() -> None:
 
     one, two = Two().apply({}, np.ones(2**16, np.float32), rngs={"dropout": jax.random.key(0)})
     assert abs(np.corrcoef(one, two)[0, 1]) < 5 / 2**8
+
+
+def test_all_places_of_all_blocks_drop_independently() -> None:
+    """Twelve blocks with eight places each, at the same position and at any other within the same mask."""
+
+    class Places(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.stack([Dropout(0.5)(x, True) for _ in range(8)])
+
+    keys = hash_keys(jax.random.key(3), (12,))
+    masks = jax.vmap(lambda key: Places().apply({}, jnp.ones(2**14), rngs={"dropout": key}))(keys).reshape(96, -1)
+    signs = np.where(np.asarray(masks) != 0, 1.0, -1.0)
+    pairs = np.triu(signs @ signs.T / 2**14, 1)
+    assert np.abs(pairs).max() < 5.5 / 2**7
+    assert abs(pairs[np.triu_indices(96, 1)].std() * 2**7 - 1) < 0.05
+    # Masks differ by constants that are xored to the position, so their likeness would be at xored positions.
+    spectrum = np.fft.fftn(signs[:16].reshape(16, *(2,) * 14), axes=range(1, 15)).real
+    for one, two in itertools.combinations(range(16), 2):
+        assert np.abs(np.fft.ifftn(spectrum[one] * spectrum[two]).real / 2**14).max() < 6.5 / 2**7, (one, two)
+
+
+def test_the_blocks_take_their_dropout_from_one_draw(make_tokens) -> None:
+    def draws(layers: int) -> int:
+        config, tokens = BertConfig(60, 24, layers, 2, 40, 32), make_tokens([7, 4])
+        params = jax.eval_shape(Encoder(config).init, jax.random.key(0), tokens)
+        program = jax.jit(lambda params, key: Encoder(config).apply(params, tokens, True, rngs={"dropout": key})[-1])
+        return program.lower(params, jax.random.key(0)).as_text().count("call @threefry2x32")
+
+    assert 0 < draws(1) == draws(5)
 
 
 def test_dropout_is_off_unless_training(tiny: BertConfig, make_tokens) -> None:

@@ -136,6 +136,18 @@ def test_two_steps_give_the_losses_they_always_gave():
     )
 
 
+def test_a_step_in_pieces_holds_the_model_once():
+    def products(pieces):
+        batch = jax.tree.map(lambda x: np.concatenate([x, x]), pretrain_rows())
+        model, optimizer = BertForPretraining(CONFIG, READOUT), optax.sgd(1.0)
+        params = initial(model, batch.tokens, batch.masked_positions)
+        step = map_train_step(make_train_step(pretrain_objective(model), optimizer, pieces))
+        arguments = step.split(init_state(params, optimizer), batch, KEY)
+        return step.program.lower(*arguments).as_text().count("dot_general")
+
+    assert 0 < products(1) == products(2)
+
+
 def test_dropout_is_new_at_each_step_and_a_function_of_key_and_step():
     data, state, step = tiny_pretraining(0.5, optax.sgd(0.0))
     batch = data.batch(0, np.arange(8))
