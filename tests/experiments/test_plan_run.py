@@ -1,12 +1,14 @@
 """A plan is of the step that a run takes, and what cannot run is refused with what can."""
 
+import dataclasses
 import importlib.util
+import re
 from pathlib import Path
 
 import jax
 import pytest
 
-from bert_jax.config import ComputeConfig, preset
+from bert_jax.config import ComputeConfig, FinetuneConfig, preset
 from bert_jax.errors import InputError
 from bert_jax.parallel import topologies
 from bert_jax.parallel.compiled import Collective, Cost, TooLarge, compile_cost
@@ -14,8 +16,9 @@ from bert_jax.parallel.devices import Absent
 from bert_jax.parallel.topologies import CHIPS, Topology, find_topology
 from bert_jax.pretrain_config import LongPhase, PretrainConfig
 from bert_jax.train import programs, step_cost, throughput
-from experiments.plan import main
-from experiments.settings.plan import Plan
+from experiments.cli import parse
+from experiments.plan import CONFIGS, main
+from experiments.settings.plan import Plan, TuningPlan
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 TINY = PretrainConfig(
@@ -38,7 +41,7 @@ def compiler(monkeypatch):
             int(2e9 + 1e9 * batch.weights.shape[-1] / pieces[-1]), [Collective("all-reduce", {}, 10**8)], 3 * 10**8
         )
 
-    pieces, real = [], programs.pretraining
+    pieces, real = [1], programs.pretraining
 
     def make(config, bert, devices, rows, *args):
         pieces.append(config.accumulate * len(devices))
@@ -91,6 +94,46 @@ def test_of_gpus_the_time_is_said_to_be_unknown(compiler, capsys):
 def test_several_runs_are_a_population(compiler, capsys):
     text = planned(capsys, "v5e:2x2", PretrainConfig(preset="1/32/2", max_length=16, batch_size=8), seeds=4)
     assert "4 runs of 1/32/2" in text and "8 x 16 tokens a step and run" in text
+
+
+def test_as_many_runs_are_compiled_for_a_device_as_it_will_have(compiler, capsys, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "experiments.plan.finetuning",
+        lambda *args: found.append((args[4].places, len(args[4].devices))) or programs.finetuning(*args),
+    )
+    for topology, runs in (("h100:8", 16), ("h100:1", 8), ("h100:8", 3)):
+        main(TuningPlan(topology=topology, encoder="1/32/2", together=runs))
+    # The compiler that stands in for that of GPUs has four chips.
+    assert [found[at] for at in range(0, len(found), 3)] == [(8, 4), (32, 4), (3, 3)]
+
+
+def test_a_fine_tuning_and_a_population_of_them_have_plans(compiler, capsys):
+    plan = TuningPlan(topology="v5e:2x2", encoder="1/32/2", finetune=FinetuneConfig(batch_size=8), train_rows=80)
+    main(plan)
+    alone = capsys.readouterr().out
+    assert "1/32/2, last/cls/tanh" in alone and "30 steps of the longest batches: 8 x 128 tokens a step, 2" in alone
+    assert "10.00 GB of 16 GB a device: fits" in alone
+    main(dataclasses.replace(plan, together=8))
+    together = capsys.readouterr().out
+    assert "8 runs of 1/32/2" in together and "8 x 128 tokens a step and run" in together
+    rates = [int(re.search(r"([\d,]+) tokens/s", text)[1].replace(",", "")) for text in (alone, together)]
+    assert rates[1] == pytest.approx(8 * rates[0], rel=1e-3)  # eight times the rows in the same cycles
+
+
+def test_a_fine_tuning_that_does_not_fit_is_refused(compiler):
+    with pytest.raises(
+        InputError, match=r"a step needs 31.7 GiB of 14.9; .* --finetune.batch-size or fewer --together"
+    ):
+        main(TuningPlan(topology="v5e:2x2", encoder="1/32/2", together=2))
+    with pytest.raises(InputError, match=r"--finetune.batch-size 30 does not divide by the 4 devices"):
+        main(TuningPlan(topology="v5e:2x2", encoder="1/32/2", finetune=FinetuneConfig(batch_size=30)))
+
+
+def test_the_command_line_takes_a_fine_tuning():
+    config = parse(CONFIGS, ["finetune", "--topology", "h100:1", "--encoder", "tiny", "--together", "4"])
+    assert isinstance(config, TuningPlan) and config.together == 4
+    assert isinstance(parse(CONFIGS, ["base", "--topology", "h100:8"]), Plan)
 
 
 @pytest.mark.parametrize(
