@@ -1,4 +1,5 @@
-"""Benchmark runs that train as one program against the same runs one after the other; or `check` that they are equal.
+"""Benchmark runs that train as one program against the same runs one after the other; or `check` that they are equal;
+or `plan` both on accelerators that are not here.
 
 Prints a table for `benchmarks/README.md`, which describes the measurements.
 """
@@ -35,6 +36,23 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Memory, operations and estimated time of a training step of several runs, together and one by one, on
+    accelerators that are not here, for which the programs are compiled."""
+
+    topology: str
+    """Slice of TPUs, such as v5e:2x4, or number of GPUs, such as h100:1."""
+    models: tuple[Literal["tiny", "minilm", "base"], ...] = ("tiny", "minilm", "base")
+    """Architectures, with BERT's vocabulary."""
+    lengths: tuple[int, ...] = (32, 128)
+    """Lengths of a batch."""
+    batch_size: int = 32
+    """Rows of a batch of one run."""
+    runs: int = 8
+    """Runs of the population."""
+
+
+@dataclass(frozen=True)
 class Check:
     """Fine-tune for an epoch with several seeds and rates, of which one diverges, together and one by one; compare
     every parameter and prediction."""
@@ -57,8 +75,11 @@ class Check:
     """Largest difference, as a share of the largest entry of a tensor."""
 
 
-def main(config: Speed | Check) -> None:
-    """Measure, then print the table; or compare, and print the differences."""
+def main(config: Speed | Plan | Check) -> None:
+    """Measure or plan, then print the table; or compare, and print the differences."""
+    if isinstance(config, Plan):
+        print_plan(config)
+        return
     prepare_ours()
     if isinstance(config, Check):
         compare(config)
@@ -144,6 +165,60 @@ def build(config: Speed, model: str, length: int, layout: Any) -> Program:
     return Program(take, memory_needed(compiled), float(costs["flops"]))
 
 
+def print_plan(config: Plan) -> None:
+    """Print the table of a plan, a row as soon as it is compiled."""
+    from bert_jax.parallel.topologies import stay_on_cpu
+
+    stay_on_cpu()
+    machine = describe_machine("population", ("jax", "libtpu"))
+    columns = ("memory of a device, MB", "GFLOP of a device", "collectives, MB", "estimated ms")
+    head = ("model", "batch x length", *(f"{what}, {n}" for what in columns for n in ("one by one", "together")))
+    print(f"\n{machine}\n\n{markdown(head, ())}")
+    for model in config.models:
+        for length in config.lengths:
+            costs = [planned(config, model, length, runs) for runs in (1, config.runs)]
+            times = (1, config.runs, config.runs, config.runs), (1, 1, 1, 1)
+            pairs = [
+                ["" if value is None else f"{n * value:,.4g}" for n, value in zip(each, cost, strict=True)]
+                for each, cost in zip(times, costs, strict=True)
+            ]
+            cells = [cell for both in zip(*pairs, strict=True) for cell in both]
+            print(f"| {' | '.join([model, f'{config.batch_size} x {length}', *cells])} |", flush=True)
+
+
+def planned(config: Plan, model: str, length: int, runs: int) -> tuple[float, float, float, float | None]:
+    """Memory in MB, GFLOP, MB of collectives and ms (None on GPUs) of a step on each device."""
+    from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
+    from bert_jax.parallel.compiled import compile_cost
+    from bert_jax.parallel.devices import Devices
+    from bert_jax.parallel.population import Layout, lay_out, runs_alike
+    from bert_jax.parallel.topologies import LIKE_A_GPU, find_topology
+    from bert_jax.train import programs
+    from bert_jax.train.step_cost import step_seconds
+
+    topology = find_topology(config.topology)
+    compiler = topology if topology.compiles else find_topology(LIKE_A_GPU)
+    layers, width, heads = SIZES[model][0]
+    bert = BertConfig(num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=4 * width)
+    number = len(topology.devices)
+
+    def program(devices: Devices) -> programs.Program:
+        there = runs_alike(runs, number, len(devices))
+        layout = Layout(devices) if there == 1 else lay_out(devices, there, there)
+        rows = config.batch_size // number * len(devices) if runs == 1 else config.batch_size
+        return programs.finetuning(
+            FinetuneConfig(batch_size=rows), bert, ReadoutConfig(projection="mlp"), 2, layout, length, 10_000
+        )
+
+    lowered: Any = program(topology.devices).lower(topology.chip.platform)
+    cost = compile_cost(program(compiler.devices).lower("tpu"))
+    seconds = step_seconds(cost, number, topology.chip) if topology.compiles else None
+    moved = sum(collective.bytes for collective in cost.collectives)
+    operations = float(lowered.cost_analysis()["flops"])
+    note(f"{model} {length}, {runs} runs: {cost.memory / 1e6:.0f} MB, {cost.cycles} cycles")
+    return cost.memory / 1e6, operations / 1e9, moved / 1e6, None if seconds is None else 1e3 * seconds
+
+
 def compare(config: Check) -> None:
     """Print the largest difference of each run.
 
@@ -220,4 +295,4 @@ def differences(one: Any, other: Any) -> dict[str, float]:
 if __name__ == "__main__":
     from experiments.cli import run
 
-    run(main, Speed | Check)
+    run(main, Speed | Plan | Check)

@@ -20,7 +20,7 @@ from bert_jax.errors import InputError
 from bert_jax.model import readout as readouts
 from bert_jax.parallel.compiled import Cost, TooLarge
 from bert_jax.parallel.devices import Devices, check_batch_size
-from bert_jax.parallel.population import Layout, lay_out
+from bert_jax.parallel.population import Layout, lay_out, runs_alike
 from bert_jax.parallel.topologies import CHIPS, LIKE_A_GPU, Topology, find_topology, stay_on_cpu
 from bert_jax.tokenizers.tokenizer import load_tokenizer
 from bert_jax.train import throughput
@@ -158,8 +158,7 @@ def _plan(job: Job, topology: Topology, compiler: Topology) -> float:
         f"\n{job.title}: {job.rows:,} x {job.length} tokens a step"
         f"{' and run' if runs > 1 else f', {each} sequences a device'}"
     )
-    # As many runs on each device of the compiler as on those that are planned.
-    there = runs if runs == 1 else -(-runs // number) * min(len(compiler.devices), runs)
+    there = runs_alike(runs, number, len(compiler.devices))
 
     def make(pieces: int) -> Program:
         return job.make(pieces, there, compiler.devices)

@@ -63,6 +63,15 @@ def lay_out(devices: Devices, runs: int, largest: int) -> Layout:
     return Layout(devices[:groups], groups, groups * each)
 
 
+def runs_alike(runs: int, devices: int, others: int) -> int:
+    """The runs of a population on `others` devices, each of which has as many as with `runs` on `devices`.
+
+    >>> runs_alike(16, 8, 4), runs_alike(3, 8, 4), runs_alike(1, 8, 4)
+    (8, 3, 1)
+    """
+    return runs if runs == 1 else -(-runs // devices) * min(runs, others)
+
+
 def memory_limit(device: jax.Device | Absent) -> float | None:
     """Bytes of a device's memory that programs may use, with a tenth to spare; None if it does not tell."""
     stats = {} if isinstance(device, Absent) else device.memory_stats() or {}
