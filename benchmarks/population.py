@@ -190,7 +190,7 @@ def planned(config: Plan, model: str, length: int, runs: int) -> tuple[float, fl
     """Memory in MB, GFLOP, MB of collectives and ms (None on GPUs) of a step on each device."""
     from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
     from bert_jax.parallel.compiled import compile_cost
-    from bert_jax.parallel.devices import Devices
+    from bert_jax.parallel.devices import Absent, Devices
     from bert_jax.parallel.population import Layout, lay_out, runs_alike
     from bert_jax.parallel.topologies import LIKE_A_GPU, find_topology
     from bert_jax.train import programs
@@ -210,7 +210,9 @@ def planned(config: Plan, model: str, length: int, runs: int) -> tuple[float, fl
             FinetuneConfig(batch_size=rows), bert, ReadoutConfig(projection="mlp"), 2, layout, length, 10_000
         )
 
-    lowered: Any = program(topology.devices).lower(topology.chip.platform)
+    # Operations are counted of programs for absent devices only.
+    absent = tuple(Absent(place, topology.chip.platform, topology.chip.kind) for place in range(number))
+    lowered: Any = program(absent).lower(topology.chip.platform)
     cost = compile_cost(program(compiler.devices).lower("tpu"))
     seconds = step_seconds(cost, number, topology.chip) if topology.compiles else None
     moved = sum(collective.bytes for collective in cost.collectives)

@@ -46,6 +46,9 @@ class ComputeConfig:
     """Precision of float32 products in training. default: the platform's, one bfloat16 pass on TPUs and TF32 on recent
     NVIDIA GPUs, several times as fast; highest: float32 on every platform. Evaluation always uses highest."""
 
+    gradients: Literal["float32", "bfloat16"] = _omitted("float32")
+    """Type in which a pretraining sums its gradients over devices: bfloat16 halves what its links carry, and rounds."""
+
     @property
     def evaluation_precision(self) -> Precision:
         """Precision of products outside training: `highest` for float32, the platform's fastest for bfloat16."""

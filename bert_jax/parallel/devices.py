@@ -152,9 +152,17 @@ def replicate(tree: Tree) -> Tree:
     return jax.device_put(jax.tree.map(jnp.array, tree), NamedSharding(mesh, PartitionSpec()))
 
 
-def add_devices(tree: Tree) -> Tree:
-    """The sum over all devices, inside a step. With one device nothing is copied, which XLA's all-reduce would do."""
-    return jax.lax.psum(tree, AXIS) if jax.lax.axis_size(AXIS) > 1 else tree
+def add_devices(tree: Tree, dtype: str | None = None) -> Tree:
+    """The sum over all devices, inside a step. With one device nothing is copied, which XLA's all-reduce would do.
+
+    With a `dtype`, numbers are rounded to it, and added and sent in it.
+    """
+    if jax.lax.axis_size(AXIS) == 1:
+        return tree
+    if dtype is None:
+        return jax.lax.psum(tree, AXIS)
+    total = jax.lax.psum(jax.tree.map(lambda x: x.astype(dtype), tree), AXIS)
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), total, tree)
 
 
 def device_index() -> jax.Array:

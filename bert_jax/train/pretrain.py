@@ -84,7 +84,8 @@ def make_training(config: PretrainConfig, bert: BertConfig, devices: Devices = (
     model = BertForPretraining(bert, config.nsp_readout, target(devices))
     optimizer = make_optimizer(config.optim, config.steps)
     objective = with_tokens(pretrain_objective(model, config.objective))
-    return Training(model, optimizer, make_train_step(objective, optimizer, config.accumulate))
+    step = make_train_step(objective, optimizer, config.accumulate, config.compute.gradients)
+    return Training(model, optimizer, step)
 
 
 class Pretraining:

@@ -41,7 +41,9 @@ class Member(NamedTuple):
     alive: Array
 
 
-def make_train_step(objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1) -> Step:
+def make_train_step(
+    objective: Objective, optimizer: optax.GradientTransformation, accumulate: int = 1, gradients: str = "float32"
+) -> Step:
     """`(state, batch, key, rate=None) -> (state, metrics)` for `parallel.map_train_step`.
 
     The peak of the learning rate is data, so that one compiled step serves all rates; by default it is the optimizer's.
@@ -56,6 +58,7 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
         accumulate: pieces into which each device cuts its part of the batch, and which it processes one
             after the other. Piece k of device d draws the dropout of device d * accumulate + k, so that a
             batch gives the same step for any division into devices and pieces.
+        gradients: type in which gradients are summed over devices.
     """
 
     optimizer = optax.with_extra_args_support(optimizer)
@@ -76,7 +79,8 @@ def make_train_step(objective: Objective, optimizer: optax.GradientTransformatio
             gradient: tuple[Params, Terms] = jax.grad(share, has_aux=True)(state.params)
             return gradient
 
-        grads, terms = add_devices(_sum_of_parts(part, batch, accumulate))
+        parts, own = _sum_of_parts(part, batch, accumulate)
+        grads, terms = add_devices(parts, None if gradients == "float32" else gradients), add_devices(own)
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, rate=rate)
         params = optax.apply_updates(state.params, updates)

@@ -218,6 +218,24 @@ def test_activations() -> None:
     np.testing.assert_array_equal(ACTIVATIONS["relu"](jnp.float32(x)), np.maximum(np.float32(x), 0))
 
 
+def test_gelu_keeps_one_array_for_its_derivative() -> None:
+    x = np.linspace(-6, 6, 1001)
+    exact = (1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    _, backward = jax.vjp(ACTIVATIONS["gelu"], jnp.float32(x))
+    np.testing.assert_allclose(backward(jnp.ones(1001))[0], exact, atol=1e-6)
+    assert len(jax.tree.leaves(backward)) == 1
+
+
+def test_the_variance_of_bfloat16_in_one_pass_is_that_in_two() -> None:
+    config = BertConfig(60, 768, 1, 2, 40, 32, compute=ComputeConfig(dtype="bfloat16"))
+    x = jnp.bfloat16(np.random.default_rng(0).normal(3, 1, (32, 768)))  # a mean far larger than in any BERT
+    exact = np.asarray(x, np.float64)
+    exact = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+    params = layer_norm(config).init(jax.random.key(0), x)
+    found = np.asarray(layer_norm(config).apply(params, x), np.float64)
+    np.testing.assert_allclose(found, exact, rtol=2**-8, atol=1e-5)
+
+
 def test_layer_norm_has_berts_epsilon() -> None:
     """With a variance of 1e-12 an epsilon of 1e-12 halves the square; 1e-6 would leave nothing."""
     x = np.float32([[1e-6, -1e-6]])

@@ -54,6 +54,19 @@ def test_every_step_is_lowered_for_the_accelerators_that_it_is_made_for(platform
     assert set(seen) == {Target(platform, "9.0" if platform == "gpu" else "")}
 
 
+def test_gradients_are_sent_in_the_type_that_is_asked_for() -> None:
+    compute = ComputeConfig(dtype="bfloat16", gradients="bfloat16")
+    program = programs.pretraining(PretrainConfig(compute=compute), BERT, chips("tpu", 8), 16, 16)
+    sums = [
+        part.split("}) : (")[1].split(")")[0]
+        for part in program.lower("tpu").as_text().split("stablehlo.all_reduce")[1:]
+    ]
+    sent = {kind: sum(f"x{kind}>" in each or f"<{kind}>" in each for each in sums) for kind in ("bf16", "f32")}
+    leaves = jax.tree.leaves(program.shapes[0].params)
+    assert sent["bf16"] == len(leaves) and sent["f32"] < 30
+    assert {leaf.dtype.name for leaf in leaves} == {"float32"}
+
+
 @pytest.mark.parametrize("platform", ["tpu", "gpu"])
 def test_one_fine_tuning_shares_its_rows_among_all_accelerators(platform) -> None:
     tuned = programs.finetuning(FinetuneConfig(batch_size=256), BERT, READOUT, 3, Layout(chips(platform, 256)), 16, 100)
