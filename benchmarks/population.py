@@ -124,22 +124,27 @@ def measure(config: Speed, model: str, length: int) -> tuple[str, ...]:
     return model, f"{config.batch_size} x {length}", *cells, ratio, *costs
 
 
+def architecture(model: str) -> Any:
+    """The config of a BERT of `MODELS`, or of layers/hidden/heads, with BERT's vocabulary."""
+    from bert_jax.config import preset
+
+    size = MODELS[model].settings if model in MODELS else {}
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    return preset("/".join(str(size[name]) for name in names) if size else model)
+
+
 def build(config: Speed, model: str, length: int, layout: Any) -> Program:
     """Compile the step of a population, over random words and labels from random weights."""
     import jax
     import jax.numpy as jnp
 
-    from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
+    from bert_jax.config import FinetuneConfig, ReadoutConfig
     from bert_jax.parallel.population import memory_needed, stack
     from bert_jax.pretrained import init_all
     from bert_jax.train.finetune import compile_program
     from bert_jax.types import TaskBatch, Tokens
 
-    size = MODELS[model].settings
-    layers, width, heads = (size[name] for name in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
-    bert = BertConfig(
-        num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=size["intermediate_size"]
-    )
+    bert = architecture(model)
     program = compile_program(bert, ReadoutConfig(projection="mlp"), 2, FinetuneConfig(), 10_000, layout)
     params = jax.device_get(init_all(program.model, jax.random.key(0)))
     members = program.init(layout.put([params] * layout.places))
@@ -188,7 +193,7 @@ def print_plan(config: Plan) -> None:
 
 def planned(config: Plan, model: str, length: int, runs: int) -> tuple[float, float, float, float | None]:
     """Memory in MB, GFLOP, MB of collectives and ms (None on GPUs) of a step on each device."""
-    from bert_jax.config import BertConfig, FinetuneConfig, ReadoutConfig
+    from bert_jax.config import FinetuneConfig, ReadoutConfig
     from bert_jax.parallel.compiled import compile_cost
     from bert_jax.parallel.devices import Absent, Devices
     from bert_jax.parallel.population import Layout, lay_out, runs_alike
@@ -198,8 +203,7 @@ def planned(config: Plan, model: str, length: int, runs: int) -> tuple[float, fl
 
     topology = find_topology(config.topology)
     compiler = topology if topology.compiles else find_topology(LIKE_A_GPU)
-    layers, width, heads = SIZES[model][0]
-    bert = BertConfig(num_layers=layers, hidden_size=width, num_heads=heads, intermediate_size=4 * width)
+    bert = architecture(model)
     number = len(topology.devices)
 
     def program(devices: Devices) -> programs.Program:

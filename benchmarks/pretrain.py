@@ -111,15 +111,15 @@ def examples(shape: tuple[int, int], n: int) -> list[Any]:
 
 @functools.cache
 def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> Callable[..., None]:
-    """Build steps of BertForPreTraining from random weights, and write the weights to `folder`."""
+    """Build steps of BertForPreTraining from random weights, and write the weights to `folder`, if one is given."""
     import torch
     import transformers
 
-    from bert_jax.config import PRESETS
+    from bert_jax.config import preset
 
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
-    size = PRESETS[name]
+    size = preset(name)
     settings: dict[str, Any] = {
         "hidden_size": size.hidden_size,
         "num_hidden_layers": size.num_layers,
@@ -129,7 +129,8 @@ def their_step(name: str, dtype: str, attention_dropout: float, folder: str) -> 
         "attn_implementation": "sdpa",
     }
     model: Any = transformers.BertForPreTraining(transformers.BertConfig(**settings))
-    model.save_pretrained(folder)
+    if folder:
+        model.save_pretrained(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_step = their_trainer(model.to(device), 10_000, weight_decay=0.01)
 
@@ -162,29 +163,39 @@ def their_batch(batch: Any) -> dict[str, np.ndarray]:
 def our_step(
     name: str, dtype: Literal["float32", "bfloat16"], attention_dropout: float, folder: str
 ) -> Callable[..., None]:
-    """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs."""
+    """Build steps of `bert_jax` from the weights in `folder`, with the training loop of real runs.
+
+    Without a folder, the weights are random.
+    """
     import dataclasses
 
     prepare_ours()
     import jax
 
     from bert_jax.checkpoints.directory import load_checkpoint
-    from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig
+    from bert_jax.config import ComputeConfig, OptimConfig, ReadoutConfig, preset
     from bert_jax.model.bert import BertForPretraining
     from bert_jax.parallel.devices import map_train_step, target
     from bert_jax.train.loop import fit
     from bert_jax.train.optim import make_optimizer
     from bert_jax.train.step import init_state, make_train_step, pretrain_objective
 
-    checkpoint = load_checkpoint(Path(folder))
+    checkpoint = load_checkpoint(Path(folder)) if folder else None
     bert = dataclasses.replace(
-        checkpoint.config, attention_dropout=attention_dropout, compute=ComputeConfig(dtype=dtype)
+        checkpoint.config if checkpoint else preset(name),
+        attention_dropout=attention_dropout,
+        compute=ComputeConfig(dtype=dtype),
     )
     optimizer = make_optimizer(OptimConfig(), 10_000)
     model = BertForPretraining(bert, ReadoutConfig(projection="tanh"), target())
     step = map_train_step(make_train_step(pretrain_objective(model), optimizer))
-    reader = {"projection": {"dense": checkpoint.pooler}}
-    params = {"encoder": checkpoint.encoder, "reader": reader, "mlm": checkpoint.mlm, "nsp": checkpoint.nsp}
+    if checkpoint is None:
+        (one,) = examples((1, 32), 1)
+        inputs = one.tokens, one.masked_positions
+        params = jax.jit(lambda key: model.init(key, *inputs)["params"])(jax.random.key(0))
+    else:
+        reader = {"projection": {"dense": checkpoint.pooler}}
+        params = {"encoder": checkpoint.encoder, "reader": reader, "mlm": checkpoint.mlm, "nsp": checkpoint.nsp}
     state, key = init_state(params, optimizer), jax.random.key(0)
 
     def take_steps(batches: Sequence[Any]) -> None:
