@@ -81,6 +81,8 @@ class Examples:
     """Batches in a turn."""
     rounds: int = 5
     """Turns of every objective."""
+    first: int = 0
+    """Step of the first batch, as of a run that is resumed."""
 
 
 class Run(NamedTuple):
@@ -221,13 +223,14 @@ def sequences_per_second(config: Examples, objective: ObjectiveConfig) -> float:
     make = draw_sparse if config.sparse else draw
     corpus, special, starts_word = read(config.corpus) if config.corpus is not None else make(config.tokens)
     data = PretrainData(corpus, special, len(starts_word), starts_word, config.length, objective, seed=0)
-    batches = data.batches(config.batch_size, 0, 1 + config.batches)
+    batches = data.batches(config.batch_size, config.first, config.first + 1 + config.batches)
     next(batches)
     start = time.process_time()
     for _ in batches:
         pass
     speed = config.batches * config.batch_size / (time.process_time() - start)
     if config.sparse:
+        # Shared pages are files: the system's cache, which it takes back as it likes.
         found = psutil.Process().memory_info()
         own, cache = (found.rss - found.shared) / 1e6, found.shared / 1e6
         note(f"after {config.batches} batches {own:.0f} MB of its own, {cache:.0f} MB mapped of the cache of files")

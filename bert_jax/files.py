@@ -94,14 +94,15 @@ def write_settings(path: Path, settings: Json) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
+def require_same(folder: Path | str, what: str, old: Json, new: Json, flag: str = "--out") -> None:
     """Raise an error if settings differ from those a folder was started with.
 
     Args:
-        folder: the folder, for the error message.
+        folder: the folder or its address, for the error message.
         what: noun for what the folder holds, such as "run".
         old: settings in the folder.
         new: current settings.
+        flag: the flag that another folder can be given with.
 
     Raises:
         InputError: the settings differ; each difference is listed.
@@ -114,7 +115,7 @@ def require_same(folder: Path, what: str, old: Json, new: Json) -> None:
         if before.get(field, missing) != after.get(field, missing)
     ]
     if changes:
-        raise InputError(f"{folder} holds another {what}: {'; '.join(changes)}. Use its settings, or another --out")
+        raise InputError(f"{folder} holds another {what}: {'; '.join(changes)}. Use its settings, or another {flag}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from bert_jax.checkpoints.directory import read_config, resolve
@@ -85,7 +86,7 @@ def main(config: Plan | TuningPlan) -> None:
 
 def _pretraining(config: Plan, topology: Topology) -> list[Job]:
     pretrain, runs = config.pretrain, config.seeds
-    size = load_tokenizer(config.corpus).vocab_size if config.corpus else config.vocab_size
+    size = load_tokenizer(Path(config.corpus)).vocab_size if config.corpus else config.vocab_size
     bert = bert_config(pretrain, size)
     if runs == 1:
         check(pretrain, topology.devices)

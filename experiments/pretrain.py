@@ -12,39 +12,37 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from signal import Signals
-from types import TracebackType
 from typing import Any
 
-from rich.progress import Progress
-
-from bert_jax.checkpoints.card import pretraining_card
+from bert_jax.corpus.copies import local_corpus
 from bert_jax.corpus.prepare import prepare_documents
 from bert_jax.corpus.shards import read_corpus, read_manifest
-from bert_jax.data.objectives import all_measures, make_objectives
 from bert_jax.errors import InputError
-from bert_jax.files import RESTORE, claim, digest, locked, plain, read_json, write_folder, write_whole, writing
+from bert_jax.files import claim, digest, locked, plain, writing
 from bert_jax.parallel import devices
+from bert_jax.remote import is_address
 from bert_jax.study.progress import progress_bar
 from bert_jax.study.run import MODEL
 from bert_jax.tasks import synthetic
 from bert_jax.tokenizers.tokenizer import load_tokenizer
-from bert_jax.train.log import Log, read_log
 from bert_jax.train.loop import Diverged, Metrics, Watch, require_finite
+from bert_jax.train.mirror import Mirror
 from bert_jax.train.prefetch import Prefetch
 from bert_jax.train.pretrain import Pretraining, check
 from bert_jax.train.pretrain_together import Pretrainings
 from bert_jax.train.signals import Interruption
-from bert_jax.train.state_checkpoints import Checkpoints
 from bert_jax.train.step import TrainState
 from bert_jax.train.throughput import Meter
 from experiments.cli import named, run
+from experiments.keeper import CONFIG, Keeper, make_mirror
 from experiments.settings.pretraining import PretrainRun
 
-CONFIG, CORPUS, CHECKPOINTS, CURVES = "config.json", "corpus", "checkpoints", "curves.png"
+CORPUS = "corpus"
+"""Folder of the synthetic corpus in a run folder."""
 SHARE_HELD_OUT = 0.05
 """Share of the synthetic documents that is held out for evaluation."""
 
@@ -78,7 +76,9 @@ def pretrain_encoders(configs: Sequence[PretrainRun]) -> list[Path]:
         SystemExit: SIGTERM or Ctrl-C was received; the states are saved.
     """
     with ExitStack() as stack:
+        mirrors = []
         with devices.together():
+            configs = [_with_local_corpus(config) for config in configs]
             for config in configs:
                 check(config.pretrain)
                 if devices.is_first_host():
@@ -86,8 +86,10 @@ def pretrain_encoders(configs: Sequence[PretrainRun]) -> list[Path]:
                         with writing(config.out):
                             stack.enter_context(locked(config.out))
                     _claim(config)
+                    if config.mirror is not None:
+                        mirrors.append(stack.enter_context(make_mirror(config)))
         left = [config for config in configs if not devices.first_host_says(_model(config).exists())]
-        stopped_by = _pretrain(left, stack) if left else None
+        stopped_by = _pretrain(left, mirrors, stack) if left else None
     if stopped_by is not None:
         if devices.is_first_host():
             print(f"stopped by {stopped_by.name}; the state is saved, the same command continues", file=sys.stderr)
@@ -99,7 +101,7 @@ def _model(config: PretrainRun) -> Path:
     return config.out / MODEL
 
 
-def _pretrain(configs: Sequence[PretrainRun], stack: ExitStack) -> Signals | None:
+def _pretrain(configs: Sequence[PretrainRun], mirrors: Sequence[Mirror], stack: ExitStack) -> Signals | None:
     """Carry out runs, those that begin at the same step as one program; see `pretrain_encoders`."""
     first = devices.is_first_host()
     if first:
@@ -114,6 +116,8 @@ def _pretrain(configs: Sequence[PretrainRun], stack: ExitStack) -> Signals | Non
         keepers = [
             None if bar is None else stack.enter_context(Keeper(*run, bar)) for run in zip(configs, jobs, strict=True)
         ]
+    for mirror in mirrors:  # not before damaged checkpoints are set aside
+        mirror.start()
     runs = [Run(*parts, _begin(*parts[1:])) for parts in zip(configs, jobs, keepers, strict=True)]
     runs.sort(key=lambda run: int(run.state.step))
     for _, alike in itertools.groupby(runs, key=lambda run: int(run.state.step)):
@@ -130,13 +134,22 @@ def _pretrain(configs: Sequence[PretrainRun], stack: ExitStack) -> Signals | Non
     return None
 
 
+def _with_local_corpus(config: PretrainRun) -> PretrainRun:
+    """The run with a copy of its corpus on this host, if that is at an address."""
+    if not is_address(config.corpus):
+        return config
+    if devices.is_first_host():
+        print(f"bringing the corpus {config.corpus} to this disk ...", file=sys.stderr, flush=True)
+    return replace(config, corpus=local_corpus(str(config.corpus)))
+
+
 def _claim(config: PretrainRun) -> None:
     """Raise if the run folder was started with other settings or text; logging and saving intervals do not matter."""
     settings: dict[str, Any] = {"pretrain": config.pretrain}
     if config.corpus is None:
         settings |= {"documents": config.documents, "vocab": config.vocab}
     else:
-        manifest = read_manifest(config.corpus)
+        manifest = read_manifest(Path(config.corpus))
         text = {"tokenizer": manifest["tokenizer"], "shards": [row["sha256"] for row in manifest["shards"]]}
         settings |= {"corpus": {"id": digest(text), **manifest["totals"]}}
     with writing(config.out):
@@ -144,7 +157,7 @@ def _claim(config: PretrainRun) -> None:
 
 
 def _load(config: PretrainRun) -> Pretraining:
-    corpus = config.corpus or _synthetic_corpus(config)
+    corpus = Path(config.corpus) if config.corpus else _synthetic_corpus(config)
     held_out = None
     if read_manifest(corpus)["totals"]["heldout"]["documents"] > 1:
         held_out = read_corpus(corpus, "heldout")
@@ -173,7 +186,7 @@ def _synthetic_corpus(config: PretrainRun) -> Path:
     return folder
 
 
-def _begin(job: Pretraining, keeper: "Keeper | None") -> TrainState:
+def _begin(job: Pretraining, keeper: Keeper | None) -> TrainState:
     """The checkpoint that the first host has found, or else the initial state, on every device of every host."""
     found = devices.from_first_host(None if keeper is None else keeper.take_found(), job.state_shapes())
     return job.initial_state() if found is None else devices.replicate(found)
@@ -185,7 +198,7 @@ class Run:
 
     config: PretrainRun
     job: Pretraining
-    keeper: "Keeper | None"
+    keeper: Keeper | None
     state: TrainState
     failed: Diverged | None = None
 
@@ -272,7 +285,7 @@ def _train(runs: Sequence[Run]) -> Signals | None:
 
 
 def _watcher(
-    config: PretrainRun, job: Pretraining, meter: Meter, keeper: "Keeper | None"
+    config: PretrainRun, job: Pretraining, meter: Meter, keeper: Keeper | None
 ) -> Callable[[int, Metrics], None]:
     """Make the function that checks and counts every step of a run: divergence, throughput and progress."""
     watch = Watch(config.spike)
@@ -286,106 +299,6 @@ def _watcher(
             keeper.progress(step)
 
     return watcher
-
-
-class Keeper:
-    """Writer of the run folder on the first host: checkpoints, measurements, curves and a progress bar.
-
-    Raises:
-        InputError: the folder cannot be written, or none of its checkpoints can be read.
-    """
-
-    def __init__(self, config: PretrainRun, job: Pretraining, bar: Progress) -> None:
-        self._config, self._job, self._bar, self._note = config, job, bar, ""
-        with ExitStack() as stack:
-            folder = config.out / CHECKPOINTS
-            self._checkpoints = stack.enter_context(Checkpoints(folder, config.keep_last, config.keep_every))
-            self._found = self._checkpoints.restore(job.state_shapes())
-            step = 0 if self._found is None else int(self._found.step)
-            if step:
-                print(f"going on from step {step:,} of {config.pretrain.steps:,}", file=sys.stderr)
-            self._log = stack.enter_context(Log(config.out, step, config.wandb_project, plain(config)))
-            self._stack = stack.pop_all()
-        self._task = bar.add_task(
-            f"pretraining, seed {config.pretrain.seed}", total=config.pretrain.steps, completed=step, note="compiling"
-        )
-
-    def __enter__(self) -> "Keeper":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, where)
-
-    def take_found(self) -> TrainState | None:
-        """Return the restored state as NumPy arrays, or None, and drop the reference to it, because it is large."""
-        found, self._found = self._found, None
-        return found
-
-    def progress(self, step: int) -> None:
-        """Advance the progress bar to a finished step."""
-        self._bar.update(self._task, completed=step, note=self._note)
-
-    def keep(self, step: int, state: TrainState, measured: Metrics, evaluated: Metrics, ends: bool) -> None:
-        """Write whatever is due at a step: first the measurements, then the checkpoint to continue from.
-
-        Args:
-            step: number of the step, from 1.
-            state: the state after it.
-            measured: metrics of its batch.
-            evaluated: metrics of held-out text; empty if the step was not evaluated.
-            ends: True if no step follows; the state is then on disk when this returns.
-
-        Raises:
-            InputError: the folder cannot be written.
-        """
-        if step % self._config.log_every == 0:
-            self._log.write(step, "train", measured)
-            self._note = _summary(measured).partition(",")[0]
-            self._bar.update(self._task, note=self._note)
-        if evaluated:
-            self._log.write(step, "heldout", evaluated)
-            if step < self._config.pretrain.steps:
-                self._draw()
-            self._bar.console.print(f"step {step}: {_summary(measured)}; held out: {_summary(evaluated)}")
-        if ends or step % self._config.save_every == 0:
-            self._checkpoints.save(step, state)
-        if ends:
-            self._checkpoints.wait()
-
-    def last_good(self) -> str:
-        """Describe the last good checkpoint."""
-        step = self._checkpoints.wait()
-        folder = self._config.out / CHECKPOINTS
-        return f"the last good checkpoint is {folder / str(step)}" if step else f"{folder} has no good checkpoint yet"
-
-    def write_model(self, state: TrainState, model: Path) -> None:
-        """Write the final curves and the model directory, which appears only when complete."""
-        self._draw()
-        settings = read_json(self._config.out / CONFIG, remedy=RESTORE)
-        log, (tokens, _) = read_log(self._config.out), make_objectives(self._config.pretrain.objective)
-        card = pretraining_card(self._config.out.name, self._job.bert, settings, log, tokens.card, tokens.use)
-        write_folder(model, lambda folder: self._job.pretrained(state.params).save(folder, card))
-
-    def _draw(self) -> None:
-        from bert_jax.analysis.curves import draw_curves  # slow to import, and not needed to start a run
-
-        figure = draw_curves(read_log(self._config.out))
-        with writing(self._config.out):
-            write_whole(self._config.out / CURVES, lambda file: figure.savefig(file, format="png", dpi=150))
-
-
-def _summary(values: Metrics) -> str:
-    """The most important metrics in a line.
-
-    >>> _summary({"mlm_loss": 2.345, "mlm_accuracy": 0.5, "nsp_accuracy": 0.75})
-    'MLM loss 2.35, accuracy 50.0%, NSP accuracy 75.0%'
-    """
-    shown = {name: measure.brief for name, measure in all_measures().items() if measure.brief} | {
-        "sequences_per_second": "{:.0f} sequences/s",
-        "mfu": "MFU {:.1%}",
-        "waiting": "waiting for data {:.1%}",
-    }
-    return ", ".join(text.format(values[name]) for name, text in shown.items() if name in values)
 
 
 if __name__ == "__main__":

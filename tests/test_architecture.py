@@ -12,7 +12,7 @@ LEVELS = (
     ("bert_jax.errors", "bert_jax.types", "bert_jax.spec", "bert_jax.version", "bert_jax.rounding"),
     (
         *("bert_jax.config", "bert_jax.pretrain_config", "bert_jax.files", "bert_jax.json_lines"),
-        *("bert_jax.json_object", "bert_jax.encode_interface"),
+        *("bert_jax.json_object", "bert_jax.encode_interface", "bert_jax.remote"),
     ),
     ("bert_jax.tokenizers", "bert_jax.tasks", "bert_jax.model"),
     ("bert_jax.corpus", "bert_jax.checkpoints"),
@@ -49,6 +49,7 @@ ONLY_IN = {
     "pickletools": ("bert_jax.checkpoints.torch_file",),
     "tensorflow_datasets": ("bert_jax.tasks.tfds", "bert_jax.corpus.tfds_text", "bert_jax.tasks.synthetic.builder"),
     "array_record": ("bert_jax.corpus.shards",),
+    "fsspec": ("bert_jax.remote",),
     "sentencepiece": ("bert_jax.tokenizers",),
     "apache_beam": ("bert_jax.corpus.beam",),
     "psutil": ("benchmarks",),

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from bert_jax.corpus.corpus import Corpus, Counts, Document
+from bert_jax.corpus.search import coarse
 from bert_jax.errors import InputError
 
 ARRAYS = ("tokens", "sentences", "documents")
@@ -107,27 +108,33 @@ def open_arrays(folder: Path, rows: Iterable[ArrayFile], sizes: tuple[int, int, 
     Raises:
         InputError: a file is missing, or is not what the manifest says.
     """
-    found = {}
+    rows, found = tuple(rows), dict[str, np.ndarray]()
     for row in rows:
         check_file(folder, row, whole=row.bytes <= CHECKED_BYTES)
         try:
-            found[row.array] = _map(folder / row.file, is_large=row.bytes > CHECKED_BYTES)
+            found[row.array] = _map(folder / row.file, row.array == "tokens" and row.bytes > CHECKED_BYTES)
         except (ValueError, EOFError) as error:
             raise InputError(f"{folder / row.file} is not an array ({error}); {_REMEDY}") from None
     expected = {"tokens": sizes[0], "sentences": sizes[1] + 1, "documents": sizes[2] + 1}
     if {array: len(values) for array, values in found.items()} != expected:
         raise InputError(f"{folder}: its arrays have not the sizes that its manifest says; {_REMEDY}")
-    return Corpus(found["tokens"], found["sentences"], found["documents"], counts)
+    paths = {row.array: folder / row.file for row in rows}
+    # From mappings that end here: the pages that they touch would count as memory of the process.
+    known = coarse(_map(paths["sentences"], True)), coarse(_map(paths["documents"], True))
+    return Corpus(**found, counts=counts, coarse=known)
 
 
-def _map(path: Path, is_large: bool) -> np.ndarray:
-    """A file of `numpy.save` as a plain array of one axis: indexing a `numpy.memmap` costs several times as much."""
+def _map(path: Path, scattered: bool) -> np.ndarray:
+    """A file of `numpy.save` as a plain array of one axis: indexing a `numpy.memmap` costs several times as much.
+
+    `scattered`: read no more than the places that are looked at, rather than 128 kB around each. For tokens, most of
+    those are never looked at while they are in memory; the indices are small enough to stay there.
+    """
     with open(path, "rb") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if is_large and hasattr(mmap, "MADV_RANDOM"):
-            # Otherwise each example reads, and keeps in the system's cache, 128 kB around every place that it looks at.
+        if scattered and hasattr(mmap, "MADV_RANDOM"):
             content.madvise(mmap.MADV_RANDOM)
         return np.frombuffer(content, dtype, shape[0], file.tell())
 

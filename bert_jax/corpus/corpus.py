@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.corpus.search import Coarse
 from bert_jax.errors import InputError
 from bert_jax.tokenizers.tokenizer import Tokenizer
 
@@ -32,13 +33,15 @@ class Corpus(NamedTuple):
     tokens [T] uint16, or int32 for a large vocabulary: the concatenated ids of all sentences, without special tokens;
     cast them before arithmetic. sentences [S+1] int64: start of each sentence in `tokens`, and the end of the last.
     documents [D+1] int64: start of each document in `sentences`, and the end of the last. No sentence and no document
-    is empty. The arrays may be files that are mapped into memory; `counts` spares reading all of them.
+    is empty. The arrays may be files that are mapped into memory; `counts` spares reading all of them, and `coarse`
+    most of a search in `sentences` and in `documents`.
     """
 
     tokens: np.ndarray
     sentences: np.ndarray
     documents: np.ndarray
     counts: Counts | None = None
+    coarse: tuple[Coarse | None, Coarse | None] = (None, None)
 
     @property
     def num_documents(self) -> int:

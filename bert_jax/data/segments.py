@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.corpus.corpus import Corpus
+from bert_jax.corpus.search import count_between, count_up_to
 
 NUM_DRAWS = 9
 """Number of random numbers for a pair."""
@@ -38,10 +39,10 @@ def next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.
     A chunk has at least two sentences if its document has, so that either kind of B is possible.
     """
     at = corpus.sentences
-    document, first, last = _document(corpus, token)
-    start = _sentence(corpus, token - (u[8] * target).astype(int))
+    sentence, document, first, last = _document(corpus, token)
+    start = _back(corpus, sentence, token, (u[8] * target).astype(int))
     start = np.maximum(np.minimum(start, last - 2), first)
-    end = np.minimum(np.maximum(np.searchsorted(at, at[start] + target), start + 2), last)
+    end = np.minimum(np.maximum(_forth(corpus, start, at[start] + target, target), start + 2), last)
     cut = _cut(start, end, u[3])
     is_next = (u[4] < 0.5) & (cut < end)
     other = (u[5] * (corpus.num_documents - 1)).astype(int)
@@ -49,8 +50,9 @@ def next_or_random(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.
     first, last = corpus.documents[other], corpus.documents[other + 1]
     random_start = first + (u[6] * (last - first)).astype(int)
     a_length = at[cut] - at[start]
-    wanted = at[random_start] + np.maximum(target - a_length, 1)
-    random_end = np.minimum(np.maximum(np.searchsorted(at, wanted), random_start + 1), last)
+    wanted = np.maximum(target - a_length, 1)
+    random_end = _forth(corpus, random_start, at[random_start] + wanted, wanted)
+    random_end = np.minimum(np.maximum(random_end, random_start + 1), last)
     b_first, b_last = np.where(is_next, cut, random_start), np.where(is_next, end, random_end)
     return Pairs(at[start], a_length, at[b_first], at[b_last] - at[b_first], is_next.astype(np.int32))
 
@@ -62,9 +64,10 @@ def in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np
     A chunk is as likely as its mirror image, and parts are exchanged before they are cut: otherwise their lengths
     would reveal the order.
     """
-    _, first, last = _document(corpus, token)
+    sentence, _, first, last = _document(corpus, token)
     begin = _window(token, target, u[8], corpus.sentences[first], corpus.sentences[last])
-    start, end = _sentence(corpus, begin), np.searchsorted(corpus.sentences, begin + target)
+    start = _back(corpus, sentence, token, token - begin)
+    end = _forth(corpus, start, begin + target, target)
     start -= (end - start < 2) & (u[5] < 0.5)
     start = np.maximum(np.minimum(start, last - 2), first)
     end = np.minimum(np.maximum(end, start + 2), last)
@@ -78,20 +81,31 @@ def in_order_or_not(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np
 
 def single(corpus: Corpus, token: np.ndarray, target: np.ndarray, u: np.ndarray) -> Pairs:
     """Segments for none: A is the window, up to the end of its document."""
-    first, end = (corpus.sentences[x] for x in _document(corpus, token)[1:])
+    first, end = (corpus.sentences[x] for x in _document(corpus, token)[2:])
     begin = _window(token, target, u[8], first, end)
     nothing = np.zeros(len(token), np.int32)
     return Pairs(begin, np.minimum(target, end - begin), end, nothing, nothing)
 
 
-def _sentence(corpus: Corpus, token: np.ndarray) -> np.ndarray:
-    return np.searchsorted(corpus.sentences, token, side="right") - 1
+def _document(corpus: Corpus, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The sentences and the documents of some tokens, and the documents' first sentences and those after the last."""
+    of_sentences, of_documents = corpus.coarse
+    sentence = count_up_to(corpus.sentences, token, of_sentences) - 1
+    document = count_up_to(corpus.documents, sentence, of_documents) - 1
+    return sentence, document, corpus.documents[document], corpus.documents[document + 1]
 
 
-def _document(corpus: Corpus, token: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The documents of some tokens, their first sentences, and the first sentences after them."""
-    document = np.searchsorted(corpus.documents, _sentence(corpus, token), side="right") - 1
-    return document, corpus.documents[document], corpus.documents[document + 1]
+# A sentence has a token or more, and so cannot be further away in sentences than in tokens.
+def _back(corpus: Corpus, sentence: np.ndarray, token: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """The sentence that is `distance` tokens before a token of `sentence`; -1 before the first."""
+    count = sentence + 1
+    return count_between(corpus.sentences, token - distance, np.maximum(count - distance, 0), count) - 1
+
+
+def _forth(corpus: Corpus, sentence: np.ndarray, end: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """The first sentence from `end` on, a token at most `distance` after one of `sentence`."""
+    low = sentence + 1
+    return count_between(corpus.sentences, end - 1, low, np.minimum(low + distance, len(corpus.sentences)))
 
 
 def _window(token: np.ndarray, target: np.ndarray, place: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -29,6 +29,9 @@ from bert_jax.types import Step, Target, Tree
 
 AXIS = "data"
 """Name of the device axis, for `psum` and `axis_index` inside a step."""
+HEARTBEAT = 30
+"""Seconds without a sign of life after which a host counts as lost. Then JAX ends the processes of all others, which
+would wait for it forever, with an error that has its number. JAX's own default is 100."""
 
 
 class Absent(NamedTuple):
@@ -240,7 +243,7 @@ def prepare_process() -> None:
 
 
 def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None) -> None:
-    """Make this process one of several; call it before any other use of devices.
+    """Make this process one of several; call it before any other use of devices. See `HEARTBEAT` for lost hosts.
 
     Args:
         coordinator: address:port of host 0, the same on every host. None detects everything from the cluster
@@ -252,7 +255,7 @@ def join_hosts(coordinator: str | None, num_hosts: int | None, host: int | None)
         InputError: the other processes cannot be found.
     """
     try:
-        jax.distributed.initialize(coordinator, num_hosts, host)
+        jax.distributed.initialize(coordinator, num_hosts, host, heartbeat_timeout_seconds=HEARTBEAT)
     except (RuntimeError, ValueError) as error:
         where = f"the hosts at {coordinator}" if coordinator else "a cluster (--distributed auto)"
         raise InputError(f"cannot join {where}: {str(error).splitlines()[0]}") from None

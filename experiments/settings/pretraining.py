@@ -16,8 +16,9 @@ class PretrainRun(SyntheticEncoder):
 
     out: Path
     """Run folder: settings, checkpoints, metrics.jsonl, tensorboard, curves.png, and at the end model."""
-    corpus: Path | None = None
-    """Folder written by prepare_corpus. By default, text of the synthetic language is prepared in the run folder."""
+    corpus: str | Path | None = None
+    """Folder written by prepare_corpus, or its address (gs://, s3://), from which every host brings it to its own disk.
+    By default, text of the synthetic language is prepared in the run folder."""
     documents: int = 2000
     """Number of documents of the synthetic language."""
     vocab: VocabConfig = VocabConfig()
@@ -38,6 +39,9 @@ class PretrainRun(SyntheticEncoder):
     """Number of checkpoints to keep, the newest ones."""
     keep_every: int = 0
     """Also keep checkpoints whose step is a multiple of this; 0 for none."""
+    mirror: str | None = None
+    """Also copy the run to this address (gs://BUCKET/FOLDER, s3://...) as it goes; with an empty --out, the same
+    command continues from there. Needs pip install 'bert_jax[mirror]'."""
     spike: float = 3.0
     """Stop if the loss is more than this many times its running median; 0 to continue at any finite loss."""
     wandb_project: str | None = None
@@ -77,7 +81,13 @@ class PretrainRun(SyntheticEncoder):
             return [self]
         first = self.pretrain.seed
         return [
-            replace(self, seeds=1, out=self.out / f"seed{seed}", pretrain=replace(self.pretrain, seed=seed))
+            replace(
+                self,
+                seeds=1,
+                out=self.out / f"seed{seed}",
+                mirror=self.mirror and f"{self.mirror}/seed{seed}",
+                pretrain=replace(self.pretrain, seed=seed),
+            )
             for seed in range(first, first + self.seeds)
         ]
 

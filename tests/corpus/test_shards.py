@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader
 
-from bert_jax.corpus import arrays, shards
+from bert_jax.corpus import arrays, search, shards
 from bert_jax.corpus.arrays import ARRAYS, ArrayFile, open_arrays
 from bert_jax.corpus.corpus import (
     Corpus,
@@ -175,14 +175,21 @@ def test_what_is_counted_is_what_is_there(folder):
         assert corpus.count_unknown(unk) == counted.count_unknown(unk)
 
 
-def test_examples_of_mapped_text_are_those_of_text_in_memory(folder):
+@pytest.mark.parametrize("pairs", ["nsp", "sop", "none"])
+@pytest.mark.parametrize("is_long", [False, True])
+def test_examples_of_mapped_text_are_those_of_text_in_memory(folder, monkeypatch, is_long, pairs):
+    if is_long:
+        monkeypatch.setattr(search, "_LONG", 3)
+        monkeypatch.setattr(search, "_ENTRIES", 3)
     tokenizer, mapped = load_tokenizer(folder), read_corpus(folder, "train")
     in_memory = Corpus(*(np.array(values) for values in mapped[:3]))
     assert type(mapped.tokens) is np.ndarray and not any(values.flags.owndata for values in mapped[:3])
+    assert all((known is not None) is is_long for known in mapped.coarse)
 
     def batches(corpus):
         size = tokenizer.vocab_size
-        data = PretrainData(corpus, tokenizer.special, size, tokenizer.starts_word, 24, ObjectiveConfig(), seed=3)
+        objective = ObjectiveConfig(pairs=pairs)
+        data = PretrainData(corpus, tokenizer.special, size, tokenizer.starts_word, 24, objective, seed=3)
         return list(data.batches(16, 0, 20))
 
     jax.tree.map(np.testing.assert_array_equal, batches(mapped), batches(in_memory))

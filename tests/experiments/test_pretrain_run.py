@@ -351,6 +351,9 @@ def test_a_loss_that_jumps_stops_the_run_unless_it_is_told_to_go_on(whole, tmp_p
         ("--vocab.size 100000", ["100000", "cannot be trained on this text", "--corpus DIR"]),
         ("--wandb-project x", ["--wandb-project", "pip install wandb"]),
         ("--corpus /no/such/corpus", ["/no/such/corpus"]),
+        ("--corpus hmm://corpus", ["--corpus hmm://corpus", "Protocol not known: hmm", "gs://BUCKET/FOLDER"]),
+        ("--mirror hmm://run", ["--mirror hmm://run", "Protocol not known: hmm", "gs://BUCKET/FOLDER"]),
+        ("--corpus memory://no/such", ["--corpus memory://no/such is not a prepared corpus"]),
     ],
 )
 def test_a_mistake_on_the_command_line_is_explained(tmp_path, capsys, monkeypatch, arguments, parts):
@@ -358,6 +361,12 @@ def test_a_mistake_on_the_command_line_is_explained(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(pretrain, "_train", lambda *args: pytest.fail("training began"))
     error = fails(capsys, tmp_path / "out", *arguments.split())
     assert all(part in error for part in parts), error
+
+
+def test_every_seed_has_a_copy_of_its_own(tmp_path):
+    config = PretrainRun(out=tmp_path, mirror="gs://bucket/run", seeds=2)
+    assert [run.mirror for run in config.runs()] == ["gs://bucket/run/seed0", "gs://bucket/run/seed1"]
+    assert [run.mirror for run in PretrainRun(out=tmp_path, seeds=2).runs()] == [None, None]
 
 
 def test_weights_and_biases_gets_what_the_log_gets(tmp_path, monkeypatch):

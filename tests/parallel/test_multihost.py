@@ -1,7 +1,11 @@
 """One run on one process with four devices, on two with two each, and on one device in four pieces is one run."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import processes
@@ -119,6 +123,44 @@ def test_what_the_first_host_is_refused_ends_the_others_too(tmp_path):
     assert [status for status, _ in ends] == [2, 2]
     assert re.search(rf"error: cannot write to {tmp_path}/run: .*--out", ends[0][1])
     assert "error: host 0 cannot go on; see what it says" in ends[1][1]
+
+
+ALONE = """
+import sys
+from bert_jax.parallel import devices
+
+devices.HEARTBEAT = 5
+devices.join_hosts(sys.argv[1], 2, int(sys.argv[2]))
+with devices.together():
+    print("here", flush=True)
+if sys.argv[2] == sys.argv[3]:
+    input()
+with devices.together():
+    print("not reached", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("lost", "said"), [(1, r"unhealthy \(stopped sending heartbeats\):\s+1\s"), (0, "leader")])
+def test_a_killed_host_ends_the_other_with_an_error_that_says_which(lost, said):
+    """Which waits for it in a collective operation. Host 0 is the one that all others ask."""
+    address, pipe = f"localhost:{processes.free_port()}", subprocess.PIPE
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", ALONE, address, str(host), str(lost)],
+            cwd=processes.ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True,
+        )
+        for host in (0, 1)
+    ]  # fmt: skip
+    for host in hosts:
+        while "here" not in (line := host.stdout.readline()):
+            assert line, "it ended"
+    hosts[lost].kill()
+    begin = time.monotonic()
+    text, _ = hosts[1 - lost].communicate(timeout=100)
+    hosts[lost].communicate()
+    assert time.monotonic() - begin < 60 and hosts[1 - lost].returncode not in (0, None)
+    assert re.search(said, text) and "not reached" not in text, text
 
 
 def test_hosts_find_each_other_by_what_slurm_tells_them(tmp_path):
