@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from bert_jax.errors import InputError
@@ -117,10 +117,13 @@ class Remote:
         What an earlier call got before it was interrupted is not fetched again.
 
         Raises:
-            Damaged: it is missing, or differs from its size or checksum.
+            Damaged: it is missing, differs from its size or checksum, or its name leads out of the folder.
             RemoteError: it cannot be read.
             OSError: the file cannot be written.
         """
+        name = PurePosixPath(row.file)
+        if name.is_absolute() or ".." in name.parts:  # it would be written outside the run folder, too
+            raise Damaged(f"{self._name}: {row.file} is not a name in this folder")
         partial = path.with_name(path.name + PARTIAL)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "a+b") as file:

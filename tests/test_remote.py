@@ -68,6 +68,14 @@ def test_a_file_that_is_not_as_listed_does_not_appear(remote, path, tmp_path, ch
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a"])
+def test_a_list_that_leads_out_of_the_folder_writes_nothing(remote, tmp_path, name):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(Damaged, match=f"{name} is not a name in this folder"):
+        remote.bring(Entry(name, 1, "0" * 64), tmp_path / "run" / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_address_that_nobody_knows_is_explained(monkeypatch):
     with pytest.raises(InputError, match=r"--x hmm://a: Protocol not known: hmm; use gs://BUCKET/FOLDER"):
         Remote("hmm://a", "--x")
