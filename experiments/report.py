@@ -1,6 +1,7 @@
 """Make the report of a run folder again, from its rows alone, or one page of several run folders.
 
-`python -m experiments.report RUN_DIR`, or `python -m experiments.report RUN_DIR RUN_DIR --html site`.
+`python -m experiments.report RUN_DIR`, or `python -m experiments.report RUN_DIR RUN_DIR --html site`. If only the
+pretrainings differ, `python -m experiments.report RUN_DIR RUN_DIR --pretrainings OUT` makes one table.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import tyro
 from bert_jax.analysis.calibration import tabulate
 from bert_jax.analysis.estimates import DEFAULT, Method
 from bert_jax.analysis.page.page import render
-from bert_jax.analysis.report import examine, write_report
+from bert_jax.analysis.report import examine, write_pretrainings, write_report
 from bert_jax.errors import InputError
 from bert_jax.evaluate.calibration import BINS
 from bert_jax.files import write_whole, writing
@@ -35,6 +36,9 @@ class ReportConfig:
     mteb: Path | None = None
     """Write the zero-shot similarity scores of the folders as result files of MTEB into this folder, and nothing
     else."""
+    pretrainings: Path | None = None
+    """Make one table and figure of all folders, which differ in the pretraining of their encoder only, with intervals
+    over pretrainings, and write them to this folder, and nothing else."""
     calibration: bool = False
     """Print how well probabilities fit (expected calibration error and Brier score), from runs made with --scores, and
     write it to calibration.md."""
@@ -52,15 +56,20 @@ class ReportConfig:
             raise InputError("a run folder is given twice; give each once")
         if self.detect is not None and not 0 < self.detect <= 100:
             raise InputError(f"--detect {self.detect}: it must be more than 0 and at most 100 points")
-        if self.html is not None and self.mteb is not None:
-            raise InputError("--html and --mteb write different things: give one of them")
+        if sum(place is not None for place in (self.html, self.mteb, self.pretrainings)) > 1:
+            raise InputError("--html, --mteb and --pretrainings write different things: give one of them")
+        if self.pretrainings is not None and len(self.folders) < 2:
+            raise InputError("--pretrainings needs two run folders or more")
 
 
 def main(config: ReportConfig) -> None:
-    """Report on every folder, write one page of all, or write files for MTEB."""
+    """Report on every folder, or write one page, one table or files for MTEB of all."""
     if config.mteb is not None:
         for folder in config.folders:
             print(*write_results(folder, config.mteb), sep="\n")
+        return
+    if config.pretrainings is not None:
+        write_pretrainings(config.folders, config.pretrainings, method=config.interval, detect=config.detect)
         return
     if config.html is None:
         for folder in config.folders:

@@ -7,6 +7,7 @@ evaluation set.
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,7 @@ from bert_jax.analysis.comparison import (
     short_names,
     summarise,
 )
-from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Method, are_few
+from bert_jax.analysis.estimates import DEFAULT, FEW, METHODS, Method, Where, are_few
 from bert_jax.analysis.figures import (
     SIGNIFICANT,
     draw,
@@ -34,6 +35,7 @@ from bert_jax.analysis.figures import (
 from bert_jax.analysis.findings import describe_findings
 from bert_jax.analysis.page.examined import Examined
 from bert_jax.analysis.page.page import PAGE, render
+from bert_jax.analysis.repetitions import read_repetitions
 from bert_jax.analysis.wording import change_text, plural, rate_text, score_text, troubles, without_text
 from bert_jax.errors import InputError
 from bert_jax.files import Json, writing
@@ -76,27 +78,28 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
         InputError: the folder has no finished run, is damaged or cannot be written.
     """
     found = examine(folder, method, detect)
-    folder, rows, summary, compared = found.folder, found.rows, found.summary, found.compared
-    several, mapped = len(found.regimes) > 1, is_grid(list(summary["readout"].unique()))
-    make = _side_by_side if several else _map if mapped else _table
-    table, notes = make(summary, compared, found.absent), found.notes
-    if several or mapped:
-        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
-    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
-    if several or not mapped:
-        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
-    page = render([found])
-    with writing(folder):
-        (folder / "table.md").write_text(_markdown(table, found.protocol, notes), encoding="utf-8")
-        (folder / "table.tex").write_text(_latex(table, " ".join([found.protocol, *notes])), encoding="utf-8")
-        (folder / PAGE).write_text(page, encoding="utf-8")
-        for name, figure in figures.items():
-            figure.savefig(folder / name, dpi=150)
-    if show:
-        _print(table, found.protocol, notes)
-    if detect is not None:
-        planned = power.tabulate(compared, detect)
-        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
+    _write(found, {PAGE: render([found])}, show, detect)
+
+
+def write_pretrainings(
+    folders: Sequence[Path], out: Path, show: bool = True, method: Method = DEFAULT, detect: float | None = None
+) -> None:
+    """Make one table and figure of run folders whose encoders were pretrained apart, with intervals over pretrainings.
+
+    Args:
+        folders: the run folders, which differ in nothing but the encoder.
+        out: folder to write to; created if missing.
+        show: whether to print the table.
+        method: how intervals are made.
+        detect: as for `write_report`.
+
+    Raises:
+        InputError: see `read_repetitions`; or `out` cannot be written.
+    """
+    rows, where, experiment = read_repetitions(folders)
+    with writing(out, "use another folder"):
+        out.mkdir(parents=True, exist_ok=True)
+    _write(_examine(out, rows, where, experiment, {}, "", method, detect), {}, show, detect)
 
 
 def examine(folder: Path, method: Method = DEFAULT, detect: float | None = None) -> Examined:
@@ -110,11 +113,52 @@ def examine(folder: Path, method: Method = DEFAULT, detect: float | None = None)
     if not rows:
         reasons = "".join(f"; {title}: {why}" for tasks in absent.values() for title, why in tasks.items())
         raise InputError(f"{folder} has no finished run to report{reasons}")
-    summary, compared = summarise(rows, folder, method), differences(rows, folder, method=method)
-    notes = [describe_missing(missing_runs(folder, rows), len(rows)), *describe_findings(rows, compared)]
-    notes += [*_notes(summary, compared, method), power.describe(compared, detect or DETECT), *_absent_notes(absent)]
+    missing = describe_missing(missing_runs(folder, rows), len(rows))
+    return _examine(folder, rows, folder, experiment, absent, missing, method, detect)
+
+
+def _examine(
+    folder: Path,
+    rows: list[Row],
+    where: Where,
+    experiment: Json,
+    absent: Absent,
+    missing: str,
+    method: Method,
+    detect: float | None,
+) -> Examined:
+    summary, compared = summarise(rows, where, method), differences(rows, where, method=method)
+    notes = [missing, *describe_findings(rows, compared), *_notes(summary, compared, method)]
+    notes += [power.describe(compared, detect or DETECT), *_absent_notes(absent)]
     notes = list(filter(None, notes))
     return Examined(folder, rows, experiment, absent, summary, compared, _protocol(rows, experiment), notes)
+
+
+def _write(found: Examined, pages: dict[str, str], show: bool, detect: float | None) -> None:
+    """Write tables, figures and pages of text, and print the table."""
+    folder, rows, summary, compared = found.folder, found.rows, found.summary, found.compared
+    several, mapped = len(found.regimes) > 1, is_grid(list(summary["readout"].unique()))
+    make = _side_by_side if several else _map if mapped else _table
+    table, notes = make(summary, compared, found.absent), found.notes
+    if several or mapped:
+        notes = [note for note in notes if not note.startswith(("Time", "Runs"))] + [_wide_note(rows)]
+    figures = {"heatmap.png": draw_heat_maps(summary, compared)} if mapped else {}
+    if several or not mapped:
+        figures["figure.png"] = draw_regimes(rows, summary, compared) if several else draw(rows, summary, compared)
+    texts = {
+        "table.md": _markdown(table, found.protocol, notes),
+        "table.tex": _latex(table, " ".join([found.protocol, *notes])),
+    }
+    with writing(folder):
+        for name, text in (texts | pages).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=150)
+    if show:
+        _print(table, found.protocol, notes)
+    if detect is not None:
+        planned = power.tabulate(compared, detect)
+        print(f"\nTo find a difference of {detect:g} point{'s' * (detect != 1)}:\n\n{planned.to_markdown(index=False)}")
 
 
 def _merge(summary: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:

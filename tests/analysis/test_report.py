@@ -12,7 +12,7 @@ from bert_jax.analysis.comparison import differences, grid, summarise
 from bert_jax.analysis.crossed import measure
 from bert_jax.analysis.estimates import FEW, METHODS
 from bert_jax.analysis.figures import draw, draw_heat_maps
-from bert_jax.analysis.report import write_report
+from bert_jax.analysis.report import write_pretrainings, write_report
 from bert_jax.analysis.statistics import adjust
 from bert_jax.errors import InputError
 from bert_jax.files import digest
@@ -32,8 +32,8 @@ def answers(right):
 class Runs:
     """A run folder, and a short way to put rows in it."""
 
-    def __init__(self, folder):
-        self.folder, self.store = folder, ResultStore(folder, EXPERIMENT)
+    def __init__(self, folder, **settings):
+        self.folder, self.store, self.settings = folder, ResultStore(folder, EXPERIMENT | settings), settings
 
     def add(
         self,
@@ -50,6 +50,7 @@ class Runs:
         training rows."""
         for seed, right in enumerate(rights):
             config = {"readout": readout, "task": task, "rate": rate, "seed": seed, "pretraining": pretraining}
+            config |= self.settings
             failed = right is None
             found = {} if failed else {name: (answers(right), labels) for name in evaluations}
             row = Row(
@@ -342,3 +343,41 @@ def test_a_difference_to_a_side_that_learned_nothing_is_shown_and_not_judged(run
 def test_one_seed_above_the_majority_is_enough_to_judge(runs):
     compared = runs.add(CLS, 60, 62).add(MEAN, 97, 98).compared()
     assert compared["p_adjusted"].item() < 0.05 and compared["verdict"].item()
+
+
+def test_folders_of_several_pretrainings_make_one_table_with_intervals_over_pretrainings(tmp_path, runs):
+    folders = []
+    for number, (cls, mean) in enumerate([((70, 72), (80, 84)), ((61, 65), (79, 77)), ((66, 70), (78, 75))]):
+        folders.append(
+            Runs(tmp_path / str(number), encoder_weights=f"w{number}").add(CLS, *cls).add(MEAN, *mean).folder
+        )
+        runs.add(CLS, *cls, pretraining=number).add(MEAN, *mean, pretraining=number)
+    write_pretrainings(folders, tmp_path / "all", show=False)
+    text = (tmp_path / "all" / "table.md").read_text()
+    ((_, line),) = runs.compared().iterrows()
+    assert line["over"] == "pretrainings"
+    assert f"{line['difference']:+.1f} [{line['low']:.1f}, {line['high']:.1f}]" in text
+    assert text.startswith("Encoder my_tiny, 3 pretrainings; ") and "over pretrainings and examples" in text
+    assert (tmp_path / "all" / "figure.png").stat().st_size > 1000
+    Runs(tmp_path / "3", encoder_weights="w3").add(CLS, 70, 72).add(MEAN, 80)
+    with pytest.raises(
+        InputError, match=r"3 and .*0 have not the same runs: finetune rte last/mean/none 1 5e-05 is in"
+    ):
+        write_pretrainings([*folders, tmp_path / "3"], tmp_path / "all", show=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder_weights": "w0"}, "2 has the encoder of .*1: that is no other pretraining"),
+        ({"encoder_weights": "w1", "finetune": {"epochs": 4}}, "2 holds another run: finetune.epochs was 4 and is 3"),
+    ],
+)
+def test_folders_that_differ_in_more_than_the_pretraining_are_refused(tmp_path, settings, message):
+    folders = []
+    for name, changes in (("1", {"encoder_weights": "w0"}), ("2", settings)):
+        Runs(tmp_path / name, **changes).add(CLS, 70).add(MEAN, 80)
+        folders.append(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        write_pretrainings(folders, tmp_path / "all", show=False)
+    assert not (tmp_path / "all").exists()
