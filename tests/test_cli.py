@@ -229,7 +229,7 @@ def test_a_script_that_only_reads_text_imports_no_jax(tmp_path):
 def test_a_flag_that_another_command_has_is_answered_with_that_command(capsys):
     from experiments.settings.frozen import StsRun
 
-    status, error = failure(capsys, named(StsRun), "sts", "--glue-dir", "x")
-    assert status == 2 and "; --glue-dir is a flag of experiments.ablate_pooling, " in error and error.count("\n") <= 2
+    status, error = failure(capsys, named(StsRun), "sts", "--senteval-dir", "x")
+    assert status == 2 and "; --senteval-dir is a flag of experiments.probe, " in error and error.count("\n") <= 2
     assert "experiments.sts" not in error.partition("is a flag of")[2].partition("\n")[0]
-    assert "is a flag of" not in failure(capsys, named(StsRun), "sts", "--glue-dirr", "x")[1]
+    assert "is a flag of" not in failure(capsys, named(StsRun), "sts", "--senteval-dirr", "x")[1]
