@@ -39,6 +39,8 @@ class ReportConfig:
     pretrainings: Path | None = None
     """Make one table and figure of all folders, which differ in the pretraining of their encoder only, with intervals
     over pretrainings, and write them to this folder, and nothing else."""
+    reference: str | None = None
+    """With --pretrainings: readout that the others are compared with, such as last/mean/none; by default the first."""
     calibration: bool = False
     """Print how well probabilities fit (expected calibration error and Brier score), from runs made with --scores, and
     write it to calibration.md."""
@@ -60,6 +62,8 @@ class ReportConfig:
             raise InputError("--html, --mteb and --pretrainings write different things: give one of them")
         if self.pretrainings is not None and len(self.folders) < 2:
             raise InputError("--pretrainings needs two run folders or more")
+        if self.reference is not None and self.pretrainings is None:
+            raise InputError("--reference is for the table of --pretrainings: the table of a run folder has its own")
 
 
 def main(config: ReportConfig) -> None:
@@ -69,7 +73,13 @@ def main(config: ReportConfig) -> None:
             print(*write_results(folder, config.mteb), sep="\n")
         return
     if config.pretrainings is not None:
-        write_pretrainings(config.folders, config.pretrainings, method=config.interval, detect=config.detect)
+        write_pretrainings(
+            config.folders,
+            config.pretrainings,
+            method=config.interval,
+            detect=config.detect,
+            reference=config.reference,
+        )
         return
     if config.html is None:
         for folder in config.folders:

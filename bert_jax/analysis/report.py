@@ -82,7 +82,12 @@ def write_report(folder: Path, show: bool = True, method: Method = DEFAULT, dete
 
 
 def write_pretrainings(
-    folders: Sequence[Path], out: Path, show: bool = True, method: Method = DEFAULT, detect: float | None = None
+    folders: Sequence[Path],
+    out: Path,
+    show: bool = True,
+    method: Method = DEFAULT,
+    detect: float | None = None,
+    reference: str | None = None,
 ) -> None:
     """Make one table and figure of run folders whose encoders were pretrained apart, with intervals over pretrainings.
 
@@ -92,14 +97,16 @@ def write_pretrainings(
         show: whether to print the table.
         method: how intervals are made.
         detect: as for `write_report`.
+        reference: readout that the others are compared with; by default as in `comparison.references`.
 
     Raises:
-        InputError: see `read_repetitions`; or `out` cannot be written.
+        InputError: see `read_repetitions`; no row has the reference; or `out` cannot be written.
     """
-    rows, where, experiment = read_repetitions(folders)
+    found = read_repetitions(folders)
+    examined = _examine(out, *found, {}, "", method, detect, reference)
     with writing(out, "use another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    _write(_examine(out, rows, where, experiment, {}, "", method, detect), {}, show, detect)
+    _write(examined, {}, show, detect)
 
 
 def examine(folder: Path, method: Method = DEFAULT, detect: float | None = None) -> Examined:
@@ -126,8 +133,9 @@ def _examine(
     missing: str,
     method: Method,
     detect: float | None,
+    reference: str | None = None,
 ) -> Examined:
-    summary, compared = summarise(rows, where, method), differences(rows, where, method=method)
+    summary, compared = summarise(rows, where, method), differences(rows, where, reference, method=method)
     notes = [missing, *describe_findings(rows, compared), *_notes(summary, compared, method)]
     notes += [power.describe(compared, detect or DETECT), *_absent_notes(absent)]
     notes = list(filter(None, notes))

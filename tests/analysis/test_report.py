@@ -359,6 +359,9 @@ def test_folders_of_several_pretrainings_make_one_table_with_intervals_over_pret
     assert f"{line['difference']:+.1f} [{line['low']:.1f}, {line['high']:.1f}]" in text
     assert text.startswith("Encoder my_tiny, 3 pretrainings; ") and "over pretrainings and examples" in text
     assert (tmp_path / "all" / "figure.png").stat().st_size > 1000
+    write_pretrainings(folders, tmp_path / "turned", show=False, reference=MEAN)
+    turned = f"{-line['difference']:+.1f} [{-line['high']:.1f}, {-line['low']:.1f}]"
+    assert turned in (tmp_path / "turned" / "table.md").read_text()
     Runs(tmp_path / "3", encoder_weights="w3").add(CLS, 70, 72).add(MEAN, 80)
     with pytest.raises(
         InputError, match=r"3 and .*0 have not the same runs: finetune rte last/mean/none 1 5e-05 is in"
