@@ -29,6 +29,28 @@ class Entry(NamedTuple):
     sha256: str
 
 
+def read_entries(rows: object, where: str) -> list[Entry]:
+    """The files that a list from a remote folder names, as parsed from JSON: objects with file, bytes and sha256.
+
+    Args:
+        rows: the list; other fields of its objects are not read.
+        where: where it stands, for messages.
+
+    Raises:
+        Damaged: it is no such list, or a name leads out of the folder.
+    """
+    kinds = {"file": str, "bytes": int, "sha256": str}
+    if not isinstance(rows, list):
+        raise Damaged(f"{where} is not a list of files")
+    for row in rows:
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), kind) for name, kind in kinds.items()):
+            raise Damaged(f"{where}: {row!r:.80} is not a file with its bytes and sha256")
+        path = PurePosixPath(row["file"])
+        if path.is_absolute() or ".." in path.parts or not path.parts:  # it would be written to another folder here
+            raise Damaged(f"{where}: {row['file']!r} is not the name of a file in this folder")
+    return [Entry(**{name: row[name] for name in kinds}) for row in rows]
+
+
 def is_address(place: object) -> bool:
     """True for an address with a scheme, False for a path."""
     return "://" in str(place)
@@ -117,13 +139,10 @@ class Remote:
         What an earlier call got before it was interrupted is not fetched again.
 
         Raises:
-            Damaged: it is missing, differs from its size or checksum, or its name leads out of the folder.
+            Damaged: it is missing, or differs from its size or checksum.
             RemoteError: it cannot be read.
             OSError: the file cannot be written.
         """
-        name = PurePosixPath(row.file)
-        if name.is_absolute() or ".." in name.parts:  # it would be written outside the run folder, too
-            raise Damaged(f"{self._name}: {row.file} is not a name in this folder")
         partial = path.with_name(path.name + PARTIAL)
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "a+b") as file:

@@ -9,7 +9,7 @@ import pytest
 
 from bert_jax import remote as remotes
 from bert_jax.errors import InputError
-from bert_jax.remote import Damaged, Entry, Remote, RemoteError
+from bert_jax.remote import Damaged, Entry, Remote, RemoteError, read_entries
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -68,12 +68,25 @@ def test_a_file_that_is_not_as_listed_does_not_appear(remote, path, tmp_path, ch
     assert not (tmp_path / "back").exists()
 
 
-@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a"])
-def test_a_list_that_leads_out_of_the_folder_writes_nothing(remote, tmp_path, name):
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(Damaged, match=f"{name} is not a name in this folder"):
-        remote.bring(Entry(name, 1, "0" * 64), tmp_path / "run" / name)
-    assert sorted(tmp_path.rglob("*")) == before
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "at is not a list of files"),
+        ({"file": "a"}, "at is not a list of files"),
+        ([["a", 1, "0"]], r"at: \['a', 1, '0'\] is not a file with its bytes and sha256"),
+        ([{"file": "a", "bytes": "1", "sha256": "0"}], "at: .* is not a file with its bytes"),
+        ([{"file": "a", "bytes": 1}], "at: .* is not a file with its bytes"),
+        *(
+            ([{"file": name, "bytes": 1, "sha256": "0"}], f"at: '{name}' is not the name of a file in this folder")
+            for name in ("../a", "b/../../a", "/a", "")
+        ),
+    ],
+)
+def test_a_list_of_files_that_is_none_or_leads_out_of_the_folder_is_refused(rows, message):
+    with pytest.raises(Damaged, match=message):
+        read_entries(rows, "at")
+    good = {"file": "a/b", "bytes": 1, "sha256": "0"}
+    assert read_entries([good | {"split": "train"}], "at") == [Entry(**good)]
 
 
 def test_an_address_that_nobody_knows_is_explained(monkeypatch):

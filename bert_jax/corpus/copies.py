@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.corpus.shards import MANIFEST, VERSION, read_manifest
 from bert_jax.errors import InputError
 from bert_jax.files import LOCK, PARTIAL, locked, parse_json, write_whole, writing
-from bert_jax.remote import Entry, Remote
+from bert_jax.remote import Entry, Remote, read_entries
 
 
 def local_corpus(place: str) -> Path:
@@ -33,7 +34,7 @@ def local_corpus(place: str) -> Path:
     folder = cache / "bert_jax" / "corpora" / hashlib.sha256(content).hexdigest()[:16]
     with writing(folder, "make room, or set XDG_CACHE_HOME to a folder of another disk"), locked(folder, wait=True):
         if not (folder / MANIFEST).exists():
-            _bring(remote, manifest["arrays"], folder)
+            _bring(remote, read_entries(manifest.get("arrays"), f"--corpus {place}/{MANIFEST}, arrays"), folder)
             write_whole(folder / MANIFEST, lambda file: file.write(content))
         try:
             read_manifest(folder)
@@ -43,9 +44,8 @@ def local_corpus(place: str) -> Path:
     return folder
 
 
-def _bring(remote: Remote, arrays: list[dict[str, str | int]], folder: Path) -> None:
+def _bring(remote: Remote, rows: Sequence[Entry], folder: Path) -> None:
     """Bring the arrays, and the small files beside them: the settings and the tokenizer."""
-    rows = [Entry(str(row["file"]), int(row["bytes"]), str(row["sha256"])) for row in arrays]
     for row in rows:
         if not (folder / row.file).exists():
             remote.bring(row, folder / row.file)

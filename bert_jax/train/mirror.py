@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from bert_jax.errors import InputError
 from bert_jax.files import parse_json, require_same, write_folder, write_whole, writing
-from bert_jax.remote import Damaged, Entry, Remote, RemoteError
+from bert_jax.remote import Damaged, Entry, Remote, RemoteError, read_entries
 
 LIST = ".files.json"
 """Suffix of the list of a folder's files."""
@@ -123,10 +123,12 @@ class Mirror:
         return True
 
     def _read_list(self, name: str) -> list[Entry]:
+        where = f"{self._address}/{name}{LIST}"
         try:
-            return [Entry(*row) for row in json.loads(self._remote.read(name + LIST) or b"")]
-        except (ValueError, TypeError) as error:
-            raise Damaged(f"{self._address}/{name}{LIST} is not a list of files ({error})") from None
+            rows = json.loads(self._remote.read(name + LIST) or b"")
+        except ValueError as error:
+            raise Damaged(f"{where} is not a list of files ({error})") from None
+        return read_entries(rows, where)
 
     def start(self) -> None:
         """Begin to copy in the background."""
@@ -186,7 +188,7 @@ class Mirror:
                     raise
                 self._remove(name)
                 return
-        self._remote.write(name + LIST, json.dumps(rows).encode())
+        self._remote.write(name + LIST, json.dumps([row._asdict() for row in rows]).encode())
         self._there.add(name)
 
     def _is_going(self, name: str) -> bool:
