@@ -1,6 +1,7 @@
 """JSON files from other programs, read field by field; errors name the file and the field."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +72,36 @@ class JsonObject:
         """Return the object in a field; empty if the field is absent or null."""
         value: Json | None = self.field(name, dict, None)
         return JsonObject(self.path, value or {})
+
+
+Shape = type | tuple["Shape"] | Mapping[str, "Shape"]
+"""A kind of value, a list of one shape, or an object whose named fields have shapes and must be there."""
+
+
+def require_shape(value: object, shape: Shape, where: str) -> None:
+    """Raise if a value that was read from JSON lacks a field, or holds another kind of value, than a shape says.
+
+    Fields that the shape does not name are not looked at.
+
+    Args:
+        value: the value.
+        shape: what it must be.
+        where: the file or the field of the value, for messages.
+
+    Raises:
+        InputError: it is something else.
+    """
+    kind = shape if isinstance(shape, type) else list if isinstance(shape, tuple) else dict
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{where} is {_shown(value)}; it must be {_KINDS[kind]}")
+    if isinstance(shape, tuple) and isinstance(value, list):
+        for place, item in enumerate(value):
+            require_shape(item, shape[0], f"{where}, item {place}")
+    elif isinstance(shape, Mapping) and isinstance(value, dict):
+        for name, inner in shape.items():
+            if name not in value:
+                raise InputError(f"{where} has no {name}")
+            require_shape(value[name], inner, f"{where}, {name}")
 
 
 def _shown(value: object) -> str:

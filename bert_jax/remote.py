@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bert_jax.errors import InputError
 from bert_jax.files import PARTIAL, write_whole
+from bert_jax.json_object import require_shape
 
 _PIECE = 1 << 25
 """Bytes of a file that are asked for at a time."""
@@ -29,7 +30,7 @@ class Entry(NamedTuple):
     sha256: str
 
 
-def read_entries(rows: object, where: str) -> list[Entry]:
+def read_entries(rows: Any, where: str) -> list[Entry]:
     """The files that a list from a remote folder names, as parsed from JSON: objects with file, bytes and sha256.
 
     Args:
@@ -39,16 +40,16 @@ def read_entries(rows: object, where: str) -> list[Entry]:
     Raises:
         Damaged: it is no such list, or a name leads out of the folder.
     """
-    kinds = {"file": str, "bytes": int, "sha256": str}
-    if not isinstance(rows, list):
-        raise Damaged(f"{where} is not a list of files")
-    for row in rows:
-        if not isinstance(row, dict) or not all(isinstance(row.get(name), kind) for name, kind in kinds.items()):
-            raise Damaged(f"{where}: {row!r:.80} is not a file with its bytes and sha256")
-        path = PurePosixPath(row["file"])
+    try:
+        require_shape(rows, ({"file": str, "bytes": int, "sha256": str},), where)
+    except InputError as error:
+        raise Damaged(str(error)) from None
+    found = [Entry(row["file"], row["bytes"], row["sha256"]) for row in rows]
+    for row in found:
+        path = PurePosixPath(row.file)
         if path.is_absolute() or ".." in path.parts or not path.parts:  # it would be written to another folder here
-            raise Damaged(f"{where}: {row['file']!r} is not the name of a file in this folder")
-    return [Entry(**{name: row[name] for name in kinds}) for row in rows]
+            raise Damaged(f"{where}: {row.file!r} is not the name of a file in this folder")
+    return found
 
 
 def is_address(place: object) -> bool:

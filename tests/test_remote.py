@@ -71,11 +71,10 @@ def test_a_file_that_is_not_as_listed_does_not_appear(remote, path, tmp_path, ch
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (None, "at is not a list of files"),
-        ({"file": "a"}, "at is not a list of files"),
-        ([["a", 1, "0"]], r"at: \['a', 1, '0'\] is not a file with its bytes and sha256"),
-        ([{"file": "a", "bytes": "1", "sha256": "0"}], "at: .* is not a file with its bytes"),
-        ([{"file": "a", "bytes": 1}], "at: .* is not a file with its bytes"),
+        (None, "at is null; it must be a list"),
+        ([["a", 1, "0"]], r"at, item 0 is \[.*\]; it must be an object"),
+        ([{"file": "a", "bytes": "1", "sha256": "0"}], 'at, item 0, bytes is "1"; it must be a whole number'),
+        ([{"file": "a", "bytes": 1}], "at, item 0 has no sha256"),
         *(
             ([{"file": name, "bytes": 1, "sha256": "0"}], f"at: '{name}' is not the name of a file in this folder")
             for name in ("../a", "b/../../a", "/a", "")

@@ -28,6 +28,7 @@ from bert_jax.corpus.arrays import ArrayFile, array_files, check_file, open_arra
 from bert_jax.corpus.corpus import Corpus, Counts, Document, token_dtype
 from bert_jax.errors import InputError
 from bert_jax.files import LOCK, PARTIAL, Json, read_json
+from bert_jax.json_object import Shape, require_shape
 from bert_jax.tokenizers.tokenizer import fingerprint, load_tokenizer
 
 SETTINGS, MANIFEST = "settings.json", "manifest.json"
@@ -53,6 +54,18 @@ class Shard(NamedTuple):
     """Tokens in documents of two sentences or more; absent from older manifests."""
     unknown_tokens: int | None = None
     """Tokens that are [UNK]; absent from older manifests."""
+
+
+_ROW: dict[str, Shape] = {"file": str, "split": str, "sha256": str}
+_SIZES: dict[str, Shape] = {"documents": int, "sentences": int, "tokens": int}
+_SHAPE: Shape = {
+    "tokenizer": {"vocab_size": int, "sha256": str},
+    "totals": dict.fromkeys(SPLITS, _SIZES),
+    "shards": (_ROW | _SIZES,),
+}
+"""Fields of every manifest."""
+_ARRAYS: Shape = {"arrays": (_ROW | {"array": str, "bytes": int},), "counts": dict}
+"""Fields of a manifest of the present version besides."""
 
 
 class CorpusPart(NamedTuple):
@@ -287,6 +300,9 @@ def _read_any_manifest(folder: Path) -> Json:
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is not a prepared corpus: it has no {MANIFEST}; make it with prepare_corpus")
     manifest = _read_json(folder / MANIFEST)
+    require_shape(manifest, _SHAPE, str(folder / MANIFEST))
+    if manifest.get("version") == VERSION:
+        require_shape(manifest, _ARRAYS, str(folder / MANIFEST))
     found, expected = fingerprint(folder), manifest["tokenizer"]["sha256"]
     if found != expected:
         raise InputError(
@@ -306,6 +322,7 @@ def read_corpus(folder: Path, split: CorpusSplit) -> Corpus:
     rows = [ArrayFile(**row) for row in manifest["arrays"] if row["split"] == split]
     if not rows:
         raise InputError(f"{folder} has no {split} documents; prepare it with another --heldout")
+    require_shape(manifest["counts"], {split: dict.fromkeys(Counts._fields, int)}, f"{folder / MANIFEST}, counts")
     return open_arrays(folder, rows, _sizes(manifest["totals"][split]), Counts(**manifest["counts"][split]))
 
 

@@ -245,6 +245,28 @@ def test_what_is_no_corpus_is_said_to_be_none(folder, tmp_path):
         read_corpus(folder, "train")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (("tokenizer",), None, "tokenizer is null; it must be an object"),
+        (("tokenizer", "sha256"), 3, "tokenizer, sha256 is 3; it must be a string"),
+        (("totals", "train", "tokens"), "9", 'totals, train, tokens is "9"; it must be a whole number'),
+        (("arrays",), [[]], r"arrays, item 0 is \[\]; it must be an object"),
+        (("counts",), {}, "counts has no train"),
+        (("counts", "train", "unk"), True, "counts, train, unk is true; it must be a whole number"),
+    ],
+)
+def test_a_damaged_manifest_is_an_error_that_names_the_field(folder, field, value, message):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    inner = manifest
+    for name in field[:-1]:
+        inner = inner[name]
+    inner[field[-1]] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=f"manifest.json,? {message}"):
+        read_corpus(folder, "train")
+
+
 def test_a_folder_belongs_to_its_settings(tmp_path):
     assert claim(tmp_path / "new", {"size": 1, "text": {"heldout": 0.5}}) is False
     # Nothing is there but settings, so that nothing is lost.
