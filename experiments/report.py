@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from bert_jax.analysis.calibration import tabulate
+from bert_jax.analysis.calibration_table import tabulate
 from bert_jax.analysis.estimates import DEFAULT, Method
 from bert_jax.analysis.page.page import render
 from bert_jax.analysis.report import examine, write_pretrainings, write_report

@@ -1,4 +1,4 @@
-"""What a run leaves beside its row and its predictions, if it is asked for: `predictions/ID-KIND.npz`."""
+"""Arrays that a run leaves beside its row and its predictions, if it is asked for them: `predictions/ID-KIND.npz`."""
 
 from collections.abc import Mapping
 from pathlib import Path

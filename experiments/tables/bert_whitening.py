@@ -1,7 +1,8 @@
 """BERT-whitening: zero-shot similarity after whitening, fitted on inference pairs or on the texts of a set itself."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.tables.table import Column, Encoder, Line, Table
+from experiments.tables.sbert_table1 import table as sbert_table1
+from experiments.tables.table import Encoder, Line, Table
 
 _NLI = {"sts.whitening": "train"}
 _FIRST_LAST = "avg(1,-1)"
@@ -12,12 +13,7 @@ table = Table(
     source="whitening of Su et al. 2021 (arXiv 2103.15316), run by Gao et al. 2021, arXiv 2104.08821, Table C.1",
     protocol="Spearman of the cosine x 100 over all pairs of a set, test sets; whitening fitted on inference pairs",
     published_on="test",
-    columns=(
-        *(Column(f"STS{year}", f"sts{year}", "sts") for year in (12, 13, 14, 15, 16)),
-        Column("STSb", "stsb", "sts"),
-        Column("SICK-R", "sickr", "sts"),
-        Column("Average", regime="average"),
-    ),
+    columns=sbert_table1.columns,
     encoders=(Encoder("bert", "bert-base-uncased"),),
     lines=(
         Line("[CLS]", "bert", ReadoutConfig("last", "cls")),

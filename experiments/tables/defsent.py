@@ -1,7 +1,8 @@
 """DefSent: sentence vectors trained to predict a word from its definition, one checkpoint for each pooling."""
 
 from bert_jax.config import ReadoutConfig
-from experiments.tables.table import Column, Encoder, Line, Table
+from experiments.tables.sbert_table1 import table as sbert_table1
+from experiments.tables.table import Encoder, Line, Table
 
 _PUBLISHED = {
     "cls": "67.61 80.44 70.12 77.50 76.34 75.25 71.71 74.14",
@@ -15,12 +16,7 @@ table = Table(
     source="hppRC/defsent (Tsukagoshi et al. 2021, arXiv 2105.04339)",
     protocol="Spearman of the cosine x 100, test sets, BERT-base tuned on definitions with this pooling",
     published_on="test",
-    columns=(
-        *(Column(f"STS{year}", f"sts{year}", "sts") for year in (12, 13, 14, 15, 16)),
-        Column("STSb", "stsb", "sts"),
-        Column("SICK-R", "sickr", "sts"),
-        Column("Average", regime="average"),
-    ),
+    columns=sbert_table1.columns,
     encoders=tuple(Encoder(pooling, f"cl-nagoya/defsent-bert-base-uncased-{pooling}") for pooling in _PUBLISHED),
     lines=tuple(
         Line(pooling, pooling, ReadoutConfig("last", pooling), published) for pooling, published in _PUBLISHED.items()
